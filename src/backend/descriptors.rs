@@ -1,0 +1,1 @@
+//! Descriptor limits and inheritance.

@@ -1,0 +1,90 @@
+//! What answers a session's messages: a child process (a stdio MCP server), later an in-process handler.
+//!
+//! Messages go in through [`Backend::send`] and come out of [`Backend::outputs`]; neither ever waits on the other.
+
+pub mod child;
+pub mod descriptors;
+pub mod watchdog;
+
+use async_channel::Receiver;
+
+use crate::budget::Payload;
+
+/// The answering side of one session.
+#[derive(Debug)]
+pub enum Backend {
+    /// A stdio server in a process of its own.
+    Child(child::ChildHandle),
+}
+
+/// What a message to a backend may use of its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// A new request: refused when the queue is nearly full.
+    Request,
+    /// An answer or a notification: may use the slots kept for it.
+    Other,
+}
+
+/// Why a message was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendError {
+    /// The backend does not read: its queue is full.
+    Full,
+    /// The backend has ended or is ending.
+    Closed,
+}
+
+/// What comes out of a backend.
+#[derive(Debug)]
+pub enum Output {
+    /// One line or message that begins like JSON: not parsed yet, no line feed in it.
+    Message(Payload),
+    /// A line on stdout that cannot be JSON-RPC; the first bytes of it, for messages.
+    Garbage(Vec<u8>),
+    /// A message longer than `MESSAGE_BYTES_MAX` was thrown away.
+    TooLong,
+    /// The end: nothing comes after it. The process has been reaped.
+    Exited(Exit),
+}
+
+/// How a backend ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It never ran; why, in words for the user.
+    NotStarted(String),
+    /// It exited by itself with this status.
+    Status(i32),
+    /// A signal that we did not send ended it.
+    Signal(i32),
+    /// It was stopped by us.
+    Stopped,
+    /// It was killed because a line on its stdout had no end.
+    EndlessLine,
+}
+
+impl Backend {
+    /// Queues a message; never waits.
+    ///
+    /// # Errors
+    /// [`SendError`] when the backend does not keep up or has ended.
+    pub fn send(&self, message: Payload, priority: Priority) -> Result<(), SendError> {
+        match self {
+            Backend::Child(child) => child.send(message, priority),
+        }
+    }
+
+    /// What comes out. Closed after [`Output::Exited`].
+    pub fn outputs(&self) -> &Receiver<Output> {
+        match self {
+            Backend::Child(child) => child.outputs(),
+        }
+    }
+
+    /// Begins to stop it: no more messages are taken, what is queued is still written. [`Output::Exited`] follows.
+    pub fn stop(&self) {
+        match self {
+            Backend::Child(child) => child.stop(),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The watchdog process: kills what burdock started when burdock itself is killed.

@@ -1,0 +1,5 @@
+//! One socket.
+
+/// Placeholder.
+#[derive(Debug)]
+pub struct Connection;

@@ -1,0 +1,10 @@
+//! burdock: MCP servers on the network, every client on the node that holds its session.
+
+pub mod backend;
+pub mod budget;
+pub mod foreign;
+pub mod http;
+pub mod limits;
+pub mod metrics;
+pub mod runtime;
+pub mod sweep;

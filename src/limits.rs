@@ -1,0 +1,166 @@
+//! Every bound of the process: its name with the unit, its reason, and the relations between them.
+//!
+//! A queue, a wait or a loop whose bound is not here is a bug (the tidy test looks for it).
+
+use std::time::Duration;
+
+// --- The wire -------------------------------------------------------------------------------------------------
+
+/// A request head, request line and headers together, counted as bytes arrive. More gets 431.
+pub const HEAD_BYTES_MAX: usize = 8 * 1024;
+/// Header fields in one head. More gets 431.
+pub const HEADERS_MAX: usize = 64;
+/// The request target. More gets 414.
+pub const TARGET_BYTES_MAX: usize = 4 * 1024;
+/// A request body. More gets 413. The same as a message, so that what the wire takes a child can be given.
+pub const BODY_BYTES_MAX: usize = MESSAGE_BYTES_MAX;
+/// The size line of a chunk with its extensions, and all trailers together.
+pub const CHUNK_LINE_BYTES_MAX: usize = 1024;
+/// Unread bytes that are read and thrown away before a close, so that the answer is not lost to a reset.
+pub const DISCARD_BYTES_MAX: usize = 256 * 1024;
+/// What is read ahead of the request being served (pipelining).
+pub const READ_AHEAD_BYTES_MAX: usize = HEAD_BYTES_MAX;
+/// Read buffers kept per thread for the next connection that has something to say.
+pub const POOLED_BUFFERS_MAX: usize = 64;
+
+/// Sockets open at once. At the cap the listener stops accepting; nobody is answered 503 (invariant 11).
+pub const CONNECTIONS_MAX: usize = 20_000;
+/// Descriptors kept free for children, files and the registry when the descriptor limit decides the cap.
+pub const DESCRIPTORS_SPARE: usize = 256;
+/// Sockets of one address at once; not for loopback and trusted proxies.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 512;
+/// Wait after `accept` failed for want of descriptors or memory.
+pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// From the first byte of a head to its last.
+pub const HEAD_DEADLINE: Duration = Duration::from_secs(15);
+/// From the end of the head to the end of the body. A larger body gets more: see `BODY_BYTES_PER_SEC_MIN`.
+pub const BODY_DEADLINE: Duration = Duration::from_secs(30);
+/// An upload slower than this, after `BODY_DEADLINE`, is ended with 408.
+pub const BODY_BYTES_PER_SEC_MIN: usize = 16 * 1024;
+/// One write that makes no progress at all.
+pub const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+/// Between requests. Longer than Traefik's and every client's pool keeps a connection (`traefik.md` 2).
+pub const IDLE_CONNECTION_DEADLINE: Duration = Duration::from_secs(90);
+/// After our half of the socket is shut: time for the other end to read the answer and close.
+pub const LINGER_DEADLINE: Duration = Duration::from_secs(2);
+/// The step of the deadline sweep: every deadline may be late by this much, and never early.
+pub const SWEEP_STEP: Duration = Duration::from_millis(250);
+
+// --- Server-sent events ---------------------------------------------------------------------------------------
+
+/// A call that is silent this long is answered as a stream (design 3).
+pub const REPLY_PATIENCE: Duration = Duration::from_secs(1);
+/// Default of `--keep-alive-comment`. Clients and proxies cut at 300 s and less (`clients.md` C13).
+pub const KEEP_ALIVE_COMMENT: Duration = Duration::from_secs(15);
+/// Events between a worker and its reader. A reader that is behind by more loses its connection.
+pub const READER_EVENTS_MAX: usize = 16;
+/// Events kept in a stream's log for resumption.
+pub const REPLAY_EVENTS_MAX: usize = 256;
+/// Bytes kept in a stream's log for resumption; a final response is kept even when it is larger.
+pub const REPLAY_BYTES_MAX: usize = 1024 * 1024;
+/// POST streams of a session whose log is kept after the response, for a reader that lost its socket.
+pub const FINISHED_STREAMS_MAX: usize = 16;
+/// How long such a log is kept.
+pub const FINISHED_STREAM_AGE: Duration = Duration::from_secs(300);
+/// What we tell a reader to wait before it reconnects, in milliseconds.
+pub const RETRY_MS: u32 = 1000;
+
+// --- Messages -------------------------------------------------------------------------------------------------
+
+/// A JSON-RPC message, in both directions.
+pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Messages in a batch (2025-03-26 only).
+pub const BATCH_MESSAGES_MAX: usize = 64;
+/// A JSON-RPC id or progress token that is a string.
+pub const ID_BYTES_MAX: usize = 256;
+/// A method name.
+pub const METHOD_BYTES_MAX: usize = 256;
+/// Bytes of messages held by the whole process: bodies, inboxes, replay logs, waiting responses.
+pub const HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Above this share of `HELD_BYTES_MAX` the logs shed notifications.
+pub const HELD_BYTES_PRESSURE: usize = HELD_BYTES_MAX / 4 * 3;
+
+// --- Sessions -------------------------------------------------------------------------------------------------
+
+/// Inputs that wait for a session's worker.
+pub const INBOX_MAX: usize = 64;
+/// Of these, new requests may take this many: the rest is kept for answers and `cancelled`.
+pub const INBOX_REQUESTS_MAX: usize = 48;
+/// Requests in flight in one session, each way.
+pub const CALLS_MAX: usize = 256;
+/// How long an answer or a notification waits for room in a full inbox before it is dropped (and logged).
+pub const INBOX_WAIT: Duration = Duration::from_secs(5);
+/// Shards of the session table.
+pub const TABLE_SHARDS: usize = 32;
+/// Default of `--idle-timeout`.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+/// The same for a session that never opened a stream: its client is most likely gone (`clients.md` C14).
+pub const IDLE_TIMEOUT_NO_STREAM: Duration = Duration::from_secs(5 * 60);
+/// A session untouched this long, without stream and call, may be evicted at the cap.
+pub const ABANDONED_AFTER: Duration = Duration::from_secs(60);
+/// `Retry-After` at the cap, in seconds.
+pub const RETRY_AFTER_SECS: u32 = 10;
+/// Ids of closed sessions remembered, so that a late request hears `closed` and not `unknown`.
+pub const CLOSED_REMEMBERED_MAX: usize = 4096;
+/// Memory reckoned for one child process when `--max-sessions` is derived.
+pub const CHILD_MEMORY_BYTES: u64 = 64 * 1024 * 1024;
+/// The derived cap stays within these.
+pub const SESSIONS_DERIVED_MIN: usize = 16;
+/// See `SESSIONS_DERIVED_MIN`.
+pub const SESSIONS_DERIVED_MAX: usize = 4096;
+/// The length of a session id's random part: 128 bits in Crockford's base32.
+pub const SESSION_ID_RANDOM_CHARS: usize = 26;
+/// A node's name.
+pub const NODE_NAME_BYTES_MAX: usize = 16;
+
+// --- Children -------------------------------------------------------------------------------------------------
+
+/// Messages that wait for a child to read its stdin.
+pub const STDIN_QUEUE_MAX: usize = 64;
+/// Of these, new requests may take this many: the rest is kept for answers and `cancelled`.
+pub const STDIN_QUEUE_REQUESTS_MAX: usize = 48;
+/// Messages that wait for the worker; a child that writes faster waits in its own `write`.
+pub const STDOUT_QUEUE_MAX: usize = 16;
+/// From spawn to the answer of `initialize`. `npx` may have to download first.
+pub const CHILD_START_DEADLINE: Duration = Duration::from_secs(120);
+/// Spawns at once.
+pub const SPAWNS_MAX: usize = 4;
+/// Bytes of an over-long line that are thrown away before the child counts as broken.
+pub const LINE_DISCARD_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// From closing stdin to SIGTERM.
+pub const CHILD_EOF_GRACE: Duration = Duration::from_secs(2);
+/// From SIGTERM to SIGKILL.
+pub const CHILD_TERM_GRACE: Duration = Duration::from_secs(3);
+/// Lines of a child's stderr in the log per second; the rest is counted.
+pub const STDERR_LINES_PER_SEC_MAX: u32 = 50;
+/// Bytes of one line of stderr that are looked at.
+pub const STDERR_LINE_BYTES_MAX: usize = 4096;
+/// Text from outside, in a log line or an error message.
+pub const FOREIGN_TEXT_BYTES_MAX: usize = 200;
+/// How long the watchdog looks for marked processes after burdock has gone.
+pub const WATCHDOG_SWEEP: Duration = Duration::from_millis(1500);
+
+// --- The process ----------------------------------------------------------------------------------------------
+
+/// Default of `--drain-timeout`: calls in flight at SIGTERM get this long.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// From the end of the drain to the exit, whatever happens.
+pub const STOP_DEADLINE: Duration = Duration::from_secs(8);
+/// Threads of the executor at most.
+pub const THREADS_MAX: usize = 64;
+/// A config or token file.
+pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
+const _: () = assert!(READ_AHEAD_BYTES_MAX >= HEAD_BYTES_MAX);
+const _: () = assert!(BODY_BYTES_MAX <= MESSAGE_BYTES_MAX);
+const _: () = assert!(MESSAGE_BYTES_MAX * 8 <= HELD_BYTES_MAX);
+const _: () = assert!(HELD_BYTES_PRESSURE < HELD_BYTES_MAX);
+const _: () = assert!(INBOX_REQUESTS_MAX < INBOX_MAX);
+const _: () = assert!(STDIN_QUEUE_REQUESTS_MAX < STDIN_QUEUE_MAX);
+const _: () = assert!(KEEP_ALIVE_COMMENT.as_secs() * 2 < IDLE_CONNECTION_DEADLINE.as_secs());
+const _: () = assert!(IDLE_CONNECTION_DEADLINE.as_secs() >= 75);
+const _: () = assert!(IDLE_TIMEOUT_NO_STREAM.as_secs() <= IDLE_TIMEOUT.as_secs());
+const _: () = assert!(CHILD_EOF_GRACE.as_secs() + CHILD_TERM_GRACE.as_secs() < STOP_DEADLINE.as_secs());
+const _: () = assert!(SWEEP_STEP.as_millis() * 4 <= REPLY_PATIENCE.as_millis());
