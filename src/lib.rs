@@ -5,6 +5,7 @@ pub mod budget;
 pub mod foreign;
 pub mod http;
 pub mod limits;
+pub mod message;
 pub mod metrics;
 pub mod runtime;
 pub mod sweep;
