@@ -2,10 +2,12 @@
 
 pub mod backend;
 pub mod budget;
+pub mod config;
 pub mod foreign;
 pub mod http;
 pub mod limits;
 pub mod message;
 pub mod metrics;
+pub mod principal;
 pub mod runtime;
 pub mod sweep;
