@@ -9,5 +9,8 @@ pub mod limits;
 pub mod message;
 pub mod metrics;
 pub mod principal;
+pub mod registry;
 pub mod runtime;
+pub mod session;
 pub mod sweep;
+pub mod version;

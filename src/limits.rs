@@ -59,6 +59,10 @@ pub const READER_EVENTS_MAX: usize = 16;
 pub const REPLAY_EVENTS_MAX: usize = 256;
 /// Bytes kept in a stream's log for resumption; a final response is kept even when it is larger.
 pub const REPLAY_BYTES_MAX: usize = 1024 * 1024;
+/// What a log is shed to when the process holds too much.
+pub const REPLAY_EVENTS_UNDER_PRESSURE: usize = 8;
+/// See `REPLAY_EVENTS_UNDER_PRESSURE`.
+pub const REPLAY_BYTES_UNDER_PRESSURE: usize = 64 * 1024;
 /// POST streams of a session whose log is kept after the response, for a reader that lost its socket.
 pub const FINISHED_STREAMS_MAX: usize = 16;
 /// How long such a log is kept.
@@ -81,6 +85,9 @@ pub const HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Above this share of `HELD_BYTES_MAX` the logs shed notifications.
 pub const HELD_BYTES_PRESSURE: usize = HELD_BYTES_MAX / 4 * 3;
 
+/// Above this new calls are refused with a JSON-RPC error; what is left is for bodies and answers.
+pub const HELD_BYTES_CALLS_MAX: usize = HELD_BYTES_MAX / 8 * 7;
+
 // --- Sessions -------------------------------------------------------------------------------------------------
 
 /// Inputs that wait for a session's worker.
@@ -97,6 +104,10 @@ pub const TABLE_SHARDS: usize = 32;
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// The same for a session that never opened a stream: its client is most likely gone (`clients.md` C14).
 pub const IDLE_TIMEOUT_NO_STREAM: Duration = Duration::from_secs(5 * 60);
+/// A session with calls in flight that nobody reads may idle this many times longer.
+pub const IDLE_WITH_CALLS_FACTOR: u32 = 4;
+/// The longest pause between two looks for idle sessions; shorter when the idle timeout is short.
+pub const REAP_STEP_MAX: Duration = Duration::from_secs(5);
 /// A session untouched this long, without stream and call, may be evicted at the cap.
 pub const ABANDONED_AFTER: Duration = Duration::from_secs(60);
 /// `Retry-After` at the cap, in seconds.
@@ -156,7 +167,8 @@ const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(READ_AHEAD_BYTES_MAX >= HEAD_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX <= MESSAGE_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX * 8 <= HELD_BYTES_MAX);
-const _: () = assert!(HELD_BYTES_PRESSURE < HELD_BYTES_MAX);
+const _: () = assert!(HELD_BYTES_PRESSURE < HELD_BYTES_CALLS_MAX);
+const _: () = assert!(HELD_BYTES_CALLS_MAX + MESSAGE_BYTES_MAX < HELD_BYTES_MAX);
 const _: () = assert!(INBOX_REQUESTS_MAX < INBOX_MAX);
 const _: () = assert!(STDIN_QUEUE_REQUESTS_MAX < STDIN_QUEUE_MAX);
 const _: () = assert!(KEEP_ALIVE_COMMENT.as_secs() * 2 < IDLE_CONNECTION_DEADLINE.as_secs());

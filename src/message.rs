@@ -125,7 +125,8 @@ impl Invalid {
 /// # Errors
 /// [`Invalid`] when they are not UTF-8, not JSON or not JSON-RPC 2.0. One bad message spoils a batch.
 pub fn parse(mut bytes: Vec<u8>, share: Share) -> Result<Parsed, Invalid> {
-    let text = std::str::from_utf8(&bytes).map_err(|error| Invalid::json(format!("the message is not UTF-8: {error}")))?;
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|error| Invalid::json(format!("the message is not UTF-8: {error}")))?;
     if text.trim_ascii_start().starts_with('[') {
         return parse_batch(text).map(Parsed::Batch);
     }
@@ -139,7 +140,8 @@ pub fn parse(mut bytes: Vec<u8>, share: Share) -> Result<Parsed, Invalid> {
 /// # Errors
 /// As [`parse`].
 pub fn parse_line(payload: Payload) -> Result<Parsed, Invalid> {
-    let text = std::str::from_utf8(&payload).map_err(|error| Invalid::json(format!("the message is not UTF-8: {error}")))?;
+    let text = std::str::from_utf8(&payload)
+        .map_err(|error| Invalid::json(format!("the message is not UTF-8: {error}")))?;
     if text.trim_ascii_start().starts_with('[') {
         return parse_batch(text).map(Parsed::Batch);
     }
@@ -177,9 +179,11 @@ fn unbreak_lines(bytes: &mut [u8]) {
 fn not_json(error: serde_json::Error) -> Invalid {
     match error.classify() {
         // The JSON is fine but not an object of our form: a member twice, or no object at all.
-        serde_json::error::Category::Data => {
-            Invalid { id: None, code: INVALID_REQUEST, text: Cow::Owned(format!("not a JSON-RPC message: {error}")) }
-        }
+        serde_json::error::Category::Data => Invalid {
+            id: None,
+            code: INVALID_REQUEST,
+            text: Cow::Owned(format!("not a JSON-RPC message: {error}")),
+        },
         _ => Invalid::json(format!("the message is not valid JSON: {error}")),
     }
 }
@@ -245,7 +249,11 @@ fn response(envelope: &Envelope<'_>, id: Option<Id>) -> Result<(Kind, Option<Id>
 fn unquote(raw: &RawValue) -> Option<Cow<'_, str>> {
     let text = raw.get();
     let inner = text.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') { serde_json::from_str(text).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
+    if inner.contains('\\') {
+        serde_json::from_str(text).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inner))
+    }
 }
 
 #[derive(Deserialize)]
@@ -320,9 +328,9 @@ pub fn initialize(message: &Message) -> Initialize {
         return Initialize::default();
     };
     let version = params.protocol_version.and_then(unquote).map(Cow::into_owned);
-    let client = params.client_info.map(|info| {
-        [info.name, info.version].into_iter().flatten().collect::<Vec<_>>().join(" ")
-    });
+    let client = params
+        .client_info
+        .map(|info| [info.name, info.version].into_iter().flatten().collect::<Vec<_>>().join(" "));
     Initialize { version, client: client.unwrap_or_default() }
 }
 
@@ -335,7 +343,11 @@ pub fn with_version(message: &Message, version: &str) -> Option<Message> {
     bytes.extend_from_slice(message.payload.get(..at)?);
     bytes.extend_from_slice(&serde_json::to_vec(version).ok()?);
     bytes.extend_from_slice(message.payload.get(at + old.len()..)?);
-    Some(Message { payload: Payload::made_here(bytes), kind: message.kind.clone(), concerns: message.concerns.clone() })
+    Some(Message {
+        payload: Payload::made_here(bytes),
+        kind: message.kind.clone(),
+        concerns: message.concerns.clone(),
+    })
 }
 
 /// `result.protocolVersion` of the answer to `initialize`.
@@ -459,7 +471,8 @@ mod tests {
     fn tokens_and_cancelled_ids_are_found() {
         let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","_meta":{"progressToken":"t"}}}"#;
         assert_eq!(one(call).unwrap().concerns, Some(Id::Text("t".into())));
-        let elsewhere = r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"arguments":{"_meta":{"progressToken":3}}}}"#;
+        let elsewhere =
+            r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"arguments":{"_meta":{"progressToken":3}}}}"#;
         assert_eq!(one(elsewhere).unwrap().concerns, None);
         let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":3,"progress":1}}"#;
         assert_eq!(one(progress).unwrap().concerns, Some(number(3)));
@@ -469,8 +482,11 @@ mod tests {
 
     #[test]
     fn a_batch_is_split() {
-        let text = "[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"a\"},\n {\"jsonrpc\":\"2.0\",\n\"method\":\"b\"}]";
-        let Ok(Parsed::Batch(messages)) = parse(text.as_bytes().to_vec(), Share::default()) else { panic!("no batch") };
+        let text =
+            "[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"a\"},\n {\"jsonrpc\":\"2.0\",\n\"method\":\"b\"}]";
+        let Ok(Parsed::Batch(messages)) = parse(text.as_bytes().to_vec(), Share::default()) else {
+            panic!("no batch")
+        };
         assert_eq!(&*messages[1].payload, b"{\"jsonrpc\":\"2.0\", \"method\":\"b\"}");
         assert_eq!(parse(b"[]".to_vec(), Share::default()).unwrap_err().code, INVALID_REQUEST);
     }
@@ -479,7 +495,10 @@ mod tests {
     fn initialize_is_read_and_its_version_replaced() {
         let text = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"x":[1, 2],"protocolVersion":"2026-07-28","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}"#;
         let message = one(text).unwrap();
-        assert_eq!(initialize(&message), Initialize { version: Some("2026-07-28".into()), client: "c 1".into() });
+        assert_eq!(
+            initialize(&message),
+            Initialize { version: Some("2026-07-28".into()), client: "c 1".into() }
+        );
         let replaced = with_version(&message, "2025-11-25").unwrap();
         assert_eq!(&*replaced.payload, text.replace("2026-07-28", "2025-11-25").as_bytes());
     }

@@ -88,3 +88,16 @@ impl Backend {
         }
     }
 }
+
+impl Exit {
+    /// In words, for a client that still waits and for the log.
+    pub fn describe(&self) -> String {
+        match self {
+            Exit::NotStarted(why) => format!("the server could not be started: {why}"),
+            Exit::Status(status) => format!("the server exited with status {status}"),
+            Exit::Signal(signal) => format!("the server was ended by signal {signal}"),
+            Exit::Stopped => "the server was stopped".into(),
+            Exit::EndlessLine => "the server wrote a line without end and was killed".into(),
+        }
+    }
+}

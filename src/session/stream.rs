@@ -49,7 +49,15 @@ pub struct Stream {
 impl Stream {
     /// An empty stream without a reader.
     pub fn new(number: u32) -> Stream {
-        Stream { number, log: VecDeque::new(), log_bytes: 0, next_place: 1, delivered: 0, ended: false, reader: None }
+        Stream {
+            number,
+            log: VecDeque::new(),
+            log_bytes: 0,
+            next_place: 1,
+            delivered: 0,
+            ended: false,
+            reader: None,
+        }
     }
 
     /// Attaches the reader of a fresh POST.
@@ -57,19 +65,9 @@ impl Stream {
         Stream { reader: Some(reader), ..Stream::new(number) }
     }
 
-    /// The stream's number.
-    pub fn number(&self) -> u32 {
-        self.number
-    }
-
     /// Whether somebody reads at the other end.
     pub fn has_reader(&self) -> bool {
         self.reader.as_ref().is_some_and(|reader| !reader.is_closed())
-    }
-
-    /// Whether its last event was pushed.
-    pub fn ended(&self) -> bool {
-        self.ended
     }
 
     /// Whether nothing was pushed yet.
@@ -153,15 +151,6 @@ impl Stream {
     /// Lets the reader go: its connection ends the stream gracefully.
     pub fn detach(&mut self) {
         self.reader = None;
-    }
-
-    /// Forgets what has been delivered up to `place`: a reader has resumed after it.
-    pub fn forget_through(&mut self, place: u32) {
-        while self.log.front().is_some_and(|entry| entry.place <= place) {
-            if let Some(entry) = self.log.pop_front() {
-                self.log_bytes -= entry.payload.len();
-            }
-        }
     }
 }
 
