@@ -28,8 +28,8 @@ pub const BODY_ROOM_BYTES: usize = 64 * 1024;
 pub const COPIED_BODY_BYTES_MAX: usize = 16 * 1024;
 /// Of every write deadline a reader has to take this much, or all there is.
 pub const WRITE_STEP_BYTES: usize = 256 * 1024;
-/// The buffer an event stream keeps between events; a larger one is given back after the event that needed it.
-pub const EVENT_BUFFER_BYTES: usize = 4 * 1024;
+/// Room for a reply head; most are smaller.
+pub const REPLY_HEAD_ROOM_BYTES: usize = 512;
 /// What is read ahead of the request being served (pipelining).
 pub const READ_AHEAD_BYTES_MAX: usize = HEAD_BYTES_MAX;
 /// Read buffers kept per thread for the next connection that has something to say.
