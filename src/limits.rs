@@ -18,6 +18,18 @@ pub const BODY_BYTES_MAX: usize = MESSAGE_BYTES_MAX;
 pub const CHUNK_LINE_BYTES_MAX: usize = 1024;
 /// Unread bytes that are read and thrown away before a close, so that the answer is not lost to a reset.
 pub const DISCARD_BYTES_MAX: usize = 256 * 1024;
+/// The extensions of all chunks of one body together: nobody sends them but to make us work.
+pub const CHUNK_EXTENSIONS_BYTES_MAX: usize = 16 * 1024;
+/// Blank lines before a request line that are forgiven (RFC 9112, section 2.2 asks for at least one).
+pub const BLANK_LINES_MAX: usize = 4;
+/// Room made for a body when its first bytes arrive; it grows with what comes, never with what was announced.
+pub const BODY_ROOM_BYTES: usize = 64 * 1024;
+/// A reply body up to this is copied behind its head; a larger one goes out beside it (`writev`).
+pub const COPIED_BODY_BYTES_MAX: usize = 16 * 1024;
+/// Of every write deadline a reader has to take this much, or all there is.
+pub const WRITE_STEP_BYTES: usize = 256 * 1024;
+/// Room for a reply head; most are smaller.
+pub const REPLY_HEAD_ROOM_BYTES: usize = 512;
 /// What is read ahead of the request being served (pipelining).
 pub const READ_AHEAD_BYTES_MAX: usize = HEAD_BYTES_MAX;
 /// Read buffers kept per thread for the next connection that has something to say.
@@ -38,7 +50,7 @@ pub const HEAD_DEADLINE: Duration = Duration::from_secs(15);
 pub const BODY_DEADLINE: Duration = Duration::from_secs(30);
 /// An upload slower than this, after `BODY_DEADLINE`, is ended with 408.
 pub const BODY_BYTES_PER_SEC_MIN: usize = 16 * 1024;
-/// One write that makes no progress at all.
+/// For a reader to take `WRITE_STEP_BYTES`, or all there is. Slower readers lose their connection.
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 /// Between requests. Longer than Traefik's and every client's pool keeps a connection (`traefik.md` 2).
 pub const IDLE_CONNECTION_DEADLINE: Duration = Duration::from_secs(90);
@@ -165,6 +177,7 @@ pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(READ_AHEAD_BYTES_MAX >= HEAD_BYTES_MAX);
+const _: () = assert!(DISCARD_BYTES_MAX >= READ_AHEAD_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX <= MESSAGE_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX * 8 <= HELD_BYTES_MAX);
 const _: () = assert!(HELD_BYTES_PRESSURE < HELD_BYTES_CALLS_MAX);

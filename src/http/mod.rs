@@ -6,9 +6,11 @@
 pub mod body;
 pub mod connection;
 pub mod head;
+mod read_ahead;
 pub mod sse;
+mod writer;
 
-pub use connection::Connection;
+pub use connection::{Connection, Deadlines, Ended, Phase, RequestBody};
 pub use head::{Method, RequestHead};
 pub use sse::{Event, EventId, EventReader, Opening};
 
