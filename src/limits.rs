@@ -161,8 +161,38 @@ pub const STDERR_LINES_PER_SEC_MAX: u32 = 50;
 pub const STDERR_LINE_BYTES_MAX: usize = 4096;
 /// Text from outside, in a log line or an error message.
 pub const FOREIGN_TEXT_BYTES_MAX: usize = 200;
+/// From SIGKILL to giving up on a process that the kernel holds (a dead network disk); it is reaped when it goes.
+pub const CHILD_KILL_GRACE: Duration = Duration::from_secs(2);
+/// How long the output of a process that has exited is waited for: a grandchild may hold the pipe open for ever.
+pub const CHILD_REST_WAIT: Duration = Duration::from_millis(500);
+/// What is still read after that exit: as much as a pipe can hold (`/proc/sys/fs/pipe-max-size`).
+pub const CHILD_REST_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes taken from a child's pipe at once; a buffer of this size per pipe.
+pub const PIPE_READ_BYTES: usize = 16 * 1024;
+/// A line that grows waits this long for a share of `HELD_BYTES_MAX` before it is thrown away.
+pub const LINE_BUDGET_WAIT: Duration = Duration::from_secs(10);
+/// Lines that are not JSON told to the worker per second; the rest is only counted.
+pub const GARBAGE_LINES_PER_SEC_MAX: u32 = 10;
 /// How long the watchdog looks for marked processes after burdock has gone.
 pub const WATCHDOG_SWEEP: Duration = Duration::from_millis(1500);
+/// Between two looks through `/proc` while children end: one look serves all that ended meanwhile.
+pub const WATCHDOG_SCAN_STEP: Duration = Duration::from_millis(200);
+/// Between two looks through `/proc` after burdock has gone.
+pub const WATCHDOG_SWEEP_STEP: Duration = Duration::from_millis(20);
+/// Looks in a row that find nothing before a child's number counts as gone: a fork can slip past one.
+pub const WATCHDOG_CLEAN_SCANS: u32 = 2;
+/// Looks for one child's processes before the watchdog gives up on what SIGKILL does not end.
+pub const WATCHDOG_SCANS_MAX: u32 = 50;
+/// Bytes of a process's environment that are searched for the mark: as much as Linux allows by default.
+pub const ENVIRON_BYTES_MAX: u64 = 2 * 1024 * 1024;
+/// Notes (child started, child ended) that wait for the watchdog.
+pub const WATCHDOG_QUEUE_MAX: usize = 256;
+/// One line between burdock and its watchdog.
+pub const WATCHDOG_LINE_BYTES_MAX: usize = 128;
+/// From starting the watchdog to its `ready`, and for one write to it.
+pub const WATCHDOG_DEADLINE: Duration = Duration::from_secs(5);
+/// Before a watchdog that died is started again.
+pub const WATCHDOG_RESTART_WAIT: Duration = Duration::from_millis(500);
 
 // --- The process ----------------------------------------------------------------------------------------------
 
@@ -188,4 +218,6 @@ const _: () = assert!(KEEP_ALIVE_COMMENT.as_secs() * 2 < IDLE_CONNECTION_DEADLIN
 const _: () = assert!(IDLE_CONNECTION_DEADLINE.as_secs() >= 75);
 const _: () = assert!(IDLE_TIMEOUT_NO_STREAM.as_secs() <= IDLE_TIMEOUT.as_secs());
 const _: () = assert!(CHILD_EOF_GRACE.as_secs() + CHILD_TERM_GRACE.as_secs() < STOP_DEADLINE.as_secs());
+const _: () = assert!(CHILD_REST_WAIT.as_millis() < CHILD_EOF_GRACE.as_millis());
+const _: () = assert!(WATCHDOG_SWEEP.as_millis() < 2000);
 const _: () = assert!(SWEEP_STEP.as_millis() * 4 <= REPLY_PATIENCE.as_millis());

@@ -4,6 +4,8 @@
 
 pub mod child;
 pub mod descriptors;
+mod lines;
+mod spawn;
 pub mod watchdog;
 
 use async_channel::Receiver;
