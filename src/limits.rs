@@ -41,6 +41,8 @@ pub const CONNECTIONS_MAX: usize = 20_000;
 pub const DESCRIPTORS_SPARE: usize = 256;
 /// Sockets of one address at once; not for loopback and trusted proxies.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 512;
+/// Sockets of the admin listener at once.
+pub const ADMIN_CONNECTIONS_MAX: usize = 16;
 /// Wait after `accept` failed for want of descriptors or memory.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
@@ -200,6 +202,8 @@ pub const WATCHDOG_RESTART_WAIT: Duration = Duration::from_millis(500);
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the end of the drain to the exit, whatever happens.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(8);
+/// Between two looks whether a stopping node has calls or children left.
+pub const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// Threads of the executor at most.
 pub const THREADS_MAX: usize = 64;
 /// A config or token file.

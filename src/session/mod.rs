@@ -91,6 +91,8 @@ pub struct SessionHandle {
     pub principal: Option<Principal>,
     /// What the worker lets others see.
     pub activity: Arc<Activity>,
+    /// For the readers of its streams.
+    pub keep_alive_comment: Duration,
     inbox: Sender<Input>,
     _counted: Entered,
 }
@@ -299,6 +301,7 @@ impl Sessions {
             server,
             principal,
             activity: Arc::clone(&activity),
+            keep_alive_comment: self.keep_alive_comment,
             inbox,
             _counted: METRICS.sessions.enter(),
         });

@@ -345,10 +345,6 @@ impl Worker {
         if post.open > 0 {
             return;
         }
-        if post.stream.untouched() && post.since.elapsed() < REPLY_PATIENCE {
-            self.posts.remove(&call.stream);
-            return;
-        }
         post.stream.detach();
         let answer =
             message::error(id, message::INTERNAL_ERROR, "the request was cancelled by the client", None);

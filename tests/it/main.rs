@@ -1,3 +1,5 @@
-//! All integration tests in one binary.
+//! All integration tests in one binary: one link, and one table of contents.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a panic is a failed test")]
 
-mod child;
+mod legacy; // The handshake era as a raw client sees it, spec row by spec row.
+mod support; // What the tests share.
