@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -60,7 +60,12 @@ impl Burdock {
     }
 
     pub fn serve_with(arguments: &[&str], adjust: impl FnOnce(&mut Command)) -> Burdock {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_burdock"));
+        Burdock::serve_binary(env!("CARGO_BIN_EXE_burdock").as_ref(), arguments, adjust)
+    }
+
+    /// Another build of burdock.
+    pub fn serve_binary(binary: &Path, arguments: &[&str], adjust: impl FnOnce(&mut Command)) -> Burdock {
+        let mut command = Command::new(binary);
         command.args(["serve", "--listen", "127.0.0.1:0", "--log", "debug"]).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         adjust(&mut command);
