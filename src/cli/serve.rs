@@ -1,0 +1,288 @@
+//! `burdock serve`: from what was typed to a node that serves.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use log::{info, warn};
+use serde_json::{Map, Value, json};
+
+use super::{Failure, VERSION, print};
+use crate::config::args::Takes;
+use crate::config::{Config, Environment, Flag, LogFormat, Server, Typed};
+use crate::logging;
+
+/// What stands for a token in a snippet.
+const TOKEN: &str = "Bearer YOUR_TOKEN";
+
+/// What stands for the machine's name in a URL when nobody has said it.
+const UNKNOWN_HOST: &str = "THIS_HOST";
+
+/// Where the help's second column begins.
+const HELP_COLUMN: usize = 30;
+
+/// Serves, as `arguments` and `environment` say, until a signal ends it.
+///
+/// # Errors
+/// A usage failure for what was typed or configured; otherwise what the system refused.
+pub fn run(arguments: &[OsString], environment: &Environment) -> Result<(), Failure> {
+    let usage = |error: crate::config::Error| Failure::Usage(error.to_string());
+    let typed = Typed::parse(arguments, environment).map_err(usage)?;
+    if typed.help {
+        return print(&help());
+    }
+    let (config, warnings) = Config::check(&typed, environment).map_err(usage)?;
+    logging::init(&config.log, environment.get("JOURNAL_STREAM").map(String::as_str))
+        .map_err(|error| Failure::Failed(error.to_string()))?;
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    serve(config)
+}
+
+/// Binds, says where, and hands over to the server.
+fn serve(config: Config) -> Result<(), Failure> {
+    let (listener, bound) = bind(config.listen)?;
+    announce(&config, bound)?;
+    // The server takes over from here: `crate::server::run(config, listener)`.
+    drop(listener);
+    Ok(())
+}
+
+/// Binds the address that clients connect to; the second part of the result has the port the system chose.
+fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        let bound = listener.local_addr()?;
+        listener.set_nonblocking(true)?;
+        Ok((listener, bound))
+    });
+    bound.map_err(|error| Failure::Failed(refusal(address, &error)))
+}
+
+/// Why an address cannot be listened on, and what to do about it.
+pub fn refusal(address: SocketAddr, error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "the port is in use; stop what listens there, or choose another with --listen".to_owned()
+        }
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "permission denied; ports below 1024 need CAP_NET_BIND_SERVICE, or choose another with --listen"
+                .to_owned()
+        }
+        _ => error.to_string(),
+    };
+    format!("cannot listen on {address}: {advice}")
+}
+
+/// Says where burdock listens: to a person on stdout, to a machine in the log.
+fn announce(config: &Config, bound: SocketAddr) -> Result<(), Failure> {
+    info!("{VERSION}, node {}: listening on {bound}", config.node);
+    if everyone_may_call(config) {
+        warn!("--insecure-public: everyone who can reach {bound} may use the servers");
+    }
+    match config.log.format {
+        LogFormat::Text => print(&banner(config, bound)),
+        LogFormat::Json => Ok(()),
+    }
+}
+
+fn everyone_may_call(config: &Config) -> bool {
+    !config.access.loopback && config.access.tokens.is_none()
+}
+
+/// What a person reads at start: the URLs, and what to give to a client.
+pub fn banner(config: &Config, bound: SocketAddr) -> String {
+    let base = base_url(config, bound);
+    let mut text = format!("{VERSION}, node {}\n\n", config.node);
+    for (index, server) in config.servers.iter().enumerate() {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {}  {}", url(config, &base, index), server.name);
+    }
+    if let Some(admin) = &config.admin {
+        let _ = writeln!(text, "  {admin}  metrics and sessions");
+    }
+    let _ = write!(text, "\n{}\n", who_may_call(config));
+    if base.contains(UNKNOWN_HOST) {
+        let _ = writeln!(text, "{UNKNOWN_HOST} is the name clients know: say it with --public-url.");
+    }
+    let _ = write!(text, "\nFor hosts that read an mcpServers file:\n\n{}\n", hosts_snippet(config, &base));
+    let _ = write!(text, "\nFor Claude Code:\n\n{}\n", claude_snippet(config, &base));
+    text
+}
+
+fn who_may_call(config: &Config) -> &'static str {
+    if config.access.tokens.is_some() {
+        "Clients need a token (burdock token NAME makes one)."
+    } else if everyone_may_call(config) {
+        "WARNING: --insecure-public: everyone who can reach this address may use the servers, as one user."
+    } else {
+        "Without --token-file, everyone on this machine is one user."
+    }
+}
+
+/// The URL without `/mcp`.
+fn base_url(config: &Config, bound: SocketAddr) -> String {
+    match &config.access.public_url {
+        Some(url) => url.clone(),
+        None if bound.ip().is_unspecified() => {
+            let host = config.access.allow_hosts.first().map_or(UNKNOWN_HOST, String::as_str);
+            format!("http://{host}:{}", bound.port())
+        }
+        None => format!("http://{bound}"),
+    }
+}
+
+fn url(config: &Config, base: &str, index: usize) -> String {
+    match config.servers.get(index) {
+        Some(server) if config.default_server != Some(index) => format!("{base}/mcp/{}", server.name),
+        Some(_) | None => format!("{base}/mcp"),
+    }
+}
+
+/// The servers with their URLs.
+fn addressed<'a>(config: &'a Config, base: &'a str) -> impl Iterator<Item = (&'a Server, String)> {
+    config.servers.iter().enumerate().map(move |(index, server)| (&**server, url(config, base, index)))
+}
+
+/// `{"mcpServers": ...}`, indented.
+fn hosts_snippet(config: &Config, base: &str) -> String {
+    let entry = |(server, url): (&Server, String)| {
+        let entry = match &config.access.tokens {
+            None => json!({ "type": "http", "url": url }),
+            Some(_) => json!({ "type": "http", "url": url, "headers": { "Authorization": TOKEN } }),
+        };
+        (server.name.clone(), entry)
+    };
+    let servers: Map<String, Value> = addressed(config, base).map(entry).collect();
+    let snippet = format!("{:#}", json!({ "mcpServers": servers }));
+    snippet.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}
+
+/// One command for each server.
+fn claude_snippet(config: &Config, base: &str) -> String {
+    let header = match &config.access.tokens {
+        None => String::new(),
+        Some(_) => format!(" --header \"Authorization: {TOKEN}\""),
+    };
+    let line = |(server, url): (&Server, String)| {
+        format!("  claude mcp add --transport http {} {url}{header}", server.name)
+    };
+    addressed(config, base).map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The help of the command.
+pub fn help() -> String {
+    let mut text = "\
+Serves stdio MCP servers over HTTP: each session of a client gets a process of its own.
+
+Usage: burdock serve [OPTIONS] -- COMMAND [ARGS...]
+       burdock serve [OPTIONS] --config mcp.json
+
+A server is at /mcp/NAME; the only one, or the --default, is at /mcp as well.
+
+Options (in brackets: what holds when an option is not given):
+"
+    .to_owned();
+    for flag in Flag::ALL {
+        text.push_str(&help_line(flag));
+    }
+    text.push_str(&format!("{:<HELP_COLUMN$}this text\n", "  -h, --help"));
+    text.push_str(
+        "
+Each option can be given as a variable too: BURDOCK_LISTEN for --listen, lists with commas
+between, BURDOCK_INSECURE_PUBLIC=1. An option outranks its variable. TIME is in seconds, or
+has a unit: 500ms, 90s, 15m, 2h.
+
+In an mcp.json, a server may have settings for burdock:
+  {\"mcpServers\": {\"git\": {\"command\": \"uvx\", \"args\": [\"mcp-server-git\"],
+    \"burdock\": {\"maxSessions\": 20, \"idleTimeout\": \"10m\", \"startTimeout\": 60, \"stopTimeout\": 5}}}}
+
+Examples:
+  burdock serve -- npx -y @modelcontextprotocol/server-everything
+  burdock serve --config mcp.json --listen 10.0.0.5:8080 --token-file tokens
+",
+    );
+    text
+}
+
+/// An option and what it does; what does not fit begins a new line.
+fn help_line(flag: Flag) -> String {
+    let about = flag.describe();
+    let repeated = if about.takes == Takes::Many { "..." } else { "" };
+    let option = format!("  --{} {}{repeated}", about.name, about.value);
+    let help = about.help.replace('\n', &format!("\n{:HELP_COLUMN$}", ""));
+    if option.trim_end().len() < HELP_COLUMN {
+        format!("{option:<HELP_COLUMN$}{help}\n")
+    } else {
+        format!("{option}\n{:HELP_COLUMN$}{help}\n", "")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(arguments: &[&str]) -> Config {
+        let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+        let environment = Environment::new();
+        Config::check(&Typed::parse(&arguments, &environment).unwrap(), &environment).unwrap().0
+    }
+
+    #[test]
+    fn the_banner_has_urls_and_snippets() {
+        let text = banner(&config(&["--", "/bin/sh"]), ([127, 0, 0, 1], 4711).into());
+        assert!(text.contains("\n  http://127.0.0.1:4711/mcp  sh\n"), "{text}");
+        assert!(text.contains("\"url\": \"http://127.0.0.1:4711/mcp\""), "{text}");
+        assert!(text.contains("  claude mcp add --transport http sh http://127.0.0.1:4711/mcp\n"), "{text}");
+        assert!(!text.contains("WARNING") && !text.contains("Authorization"), "{text}");
+    }
+
+    #[test]
+    fn the_banner_warns_of_what_is_open() {
+        let bound = ([0, 0, 0, 0], 80).into();
+        let text = banner(&config(&["--listen=0.0.0.0:80", "--insecure-public", "--", "/bin/sh"]), bound);
+        assert!(text.contains("WARNING: --insecure-public"), "{text}");
+        assert!(text.contains("http://THIS_HOST:80/mcp") && text.contains("--public-url"), "{text}");
+        let url = "--public-url=https://m.example/x";
+        let text =
+            banner(&config(&["--listen=0.0.0.0:80", "--insecure-public", url, "--", "/bin/sh"]), bound);
+        assert!(text.contains("https://m.example/x/mcp") && !text.contains(UNKNOWN_HOST), "{text}");
+    }
+
+    #[test]
+    fn several_servers_and_tokens() {
+        let mut config = config(&["--", "/bin/sh"]);
+        let mut second = (*config.servers[0]).clone();
+        second.name = "two".to_owned();
+        config.servers.push(second.into());
+        let text = hosts_snippet(&config, "http://h");
+        assert!(text.contains("\"http://h/mcp\"") && text.contains("\"http://h/mcp/two\""), "{text}");
+        config.default_server = None;
+        assert!(hosts_snippet(&config, "http://h").contains("\"http://h/mcp/sh\""));
+    }
+
+    #[test]
+    fn the_help_fits_a_terminal_and_names_every_flag() {
+        let text = help();
+        for line in text.lines() {
+            assert!(line.len() <= 110, "{line}");
+        }
+        for flag in Flag::ALL {
+            assert!(text.contains(&format!("  --{}", flag.describe().name)), "{flag:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_bind_says_what_to_do() {
+        let address = ([127, 0, 0, 1], 80).into();
+        for (kind, part) in [
+            (io::ErrorKind::AddrInUse, "127.0.0.1:80: the port is in use"),
+            (io::ErrorKind::PermissionDenied, "CAP_NET_BIND_SERVICE"),
+            (io::ErrorKind::AddrNotAvailable, "does not have that address"),
+        ] {
+            assert!(refusal(address, &kind.into()).contains(part));
+        }
+    }
+}
