@@ -1,12 +1,13 @@
 //! `burdock serve`: from what was typed to a node that serves.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use log::{info, warn};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 use super::{Failure, VERSION, print};
 use crate::config::args::Takes;
@@ -96,12 +97,12 @@ fn everyone_may_call(config: &Config) -> bool {
 pub fn banner(config: &Config, bound: SocketAddr) -> String {
     let base = base_url(config, bound);
     let mut text = format!("{VERSION}, node {}\n\n", config.node);
-    for (index, server) in config.servers.iter().enumerate() {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {}  {}", url(config, &base, index), server.name);
+    // Writing to a String cannot fail.
+    for (server, url) in addressed(config, &base) {
+        let _ = writeln!(text, "  {:<16} {url}", server.name);
     }
     if let Some(admin) = &config.admin {
-        let _ = writeln!(text, "  {admin}  metrics and sessions");
+        let _ = writeln!(text, "  {:<16} {admin}", "(admin)");
     }
     let _ = write!(text, "\n{}\n", who_may_call(config));
     if base.contains(UNKNOWN_HOST) {
@@ -146,17 +147,30 @@ fn addressed<'a>(config: &'a Config, base: &'a str) -> impl Iterator<Item = (&'a
     config.servers.iter().enumerate().map(move |(index, server)| (&**server, url(config, base, index)))
 }
 
+/// An entry of an `mcpServers` file, its keys in the order that people write.
+#[derive(Serialize)]
+struct Entry {
+    r#type: &'static str,
+    url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    headers: Option<Headers>,
+}
+
+#[derive(Serialize)]
+struct Headers {
+    #[serde(rename = "Authorization")]
+    authorization: &'static str,
+}
+
 /// `{"mcpServers": ...}`, indented.
 fn hosts_snippet(config: &Config, base: &str) -> String {
-    let entry = |(server, url): (&Server, String)| {
-        let entry = match &config.access.tokens {
-            None => json!({ "type": "http", "url": url }),
-            Some(_) => json!({ "type": "http", "url": url, "headers": { "Authorization": TOKEN } }),
-        };
-        (server.name.clone(), entry)
-    };
-    let servers: Map<String, Value> = addressed(config, base).map(entry).collect();
-    let snippet = format!("{:#}", json!({ "mcpServers": servers }));
+    let headers = || config.access.tokens.as_ref().map(|_| Headers { authorization: TOKEN });
+    let servers: BTreeMap<&str, Entry> = addressed(config, base)
+        .map(|(server, url)| (server.name.as_str(), Entry { r#type: "http", url, headers: headers() }))
+        .collect();
+    // Strings in maps always have a JSON form.
+    let snippet =
+        serde_json::to_string_pretty(&BTreeMap::from([("mcpServers", servers)])).unwrap_or_default();
     snippet.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
 
@@ -181,16 +195,32 @@ Usage: burdock serve [OPTIONS] -- COMMAND [ARGS...]
        burdock serve [OPTIONS] --config mcp.json
 
 A server is at /mcp/NAME; the only one, or the --default, is at /mcp as well.
-
-Options (in brackets: what holds when an option is not given):
+In brackets: what holds when an option is not given.
 "
     .to_owned();
     for flag in Flag::ALL {
+        text.push_str(section(flag));
         text.push_str(&help_line(flag));
     }
     text.push_str(&format!("{:<HELP_COLUMN$}this text\n", "  -h, --help"));
-    text.push_str(
-        "
+    text.push_str(HELP_END);
+    text
+}
+
+/// The heading before a flag that begins a section of the help.
+fn section(flag: Flag) -> &'static str {
+    match flag {
+        Flag::Config => "\nWhat is served:\n",
+        Flag::Listen => "\nWhere:\n",
+        Flag::TokenFile => "\nWho may call:\n",
+        Flag::MaxSessions => "\nHow much and how long:\n",
+        Flag::Log => "\nWhat is told:\n",
+        _ => "",
+    }
+}
+
+/// The help below the options.
+const HELP_END: &str = "
 Each option can be given as a variable too: BURDOCK_LISTEN for --listen, lists with commas
 between, BURDOCK_INSECURE_PUBLIC=1. An option outranks its variable. TIME is in seconds, or
 has a unit: 500ms, 90s, 15m, 2h.
@@ -202,10 +232,7 @@ In an mcp.json, a server may have settings for burdock:
 Examples:
   burdock serve -- npx -y @modelcontextprotocol/server-everything
   burdock serve --config mcp.json --listen 10.0.0.5:8080 --token-file tokens
-",
-    );
-    text
-}
+";
 
 /// An option and what it does; what does not fit begins a new line.
 fn help_line(flag: Flag) -> String {
@@ -233,7 +260,7 @@ mod tests {
     #[test]
     fn the_banner_has_urls_and_snippets() {
         let text = banner(&config(&["--", "/bin/sh"]), ([127, 0, 0, 1], 4711).into());
-        assert!(text.contains("\n  http://127.0.0.1:4711/mcp  sh\n"), "{text}");
+        assert!(text.contains("\n  sh               http://127.0.0.1:4711/mcp\n"), "{text}");
         assert!(text.contains("\"url\": \"http://127.0.0.1:4711/mcp\""), "{text}");
         assert!(text.contains("  claude mcp add --transport http sh http://127.0.0.1:4711/mcp\n"), "{text}");
         assert!(!text.contains("WARNING") && !text.contains("Authorization"), "{text}");

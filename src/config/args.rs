@@ -55,6 +55,8 @@ pub enum Takes {
 /// What there is to say about a flag.
 #[derive(Clone, Copy, Debug)]
 pub struct Description {
+    /// Which it is.
+    pub flag: Flag,
     /// Its name without dashes.
     pub name: &'static str,
     /// What stands for its value in the help.
@@ -65,79 +67,83 @@ pub struct Description {
     pub help: &'static str,
 }
 
+/// The flags, in the order of [`Flag`]'s variants, which is that of the help.
+const DESCRIPTIONS: [Description; 18] = [
+    row(Flag::Config, "config", "FILE", Takes::One, "servers, as in the mcp.json that MCP hosts read"),
+    row(Flag::Default, "default", "NAME", Takes::One, "the server that is at /mcp too (the only one)"),
+    row(Flag::Listen, "listen", "ADDR:PORT", Takes::One, "where clients connect (127.0.0.1:8080)"),
+    row(Flag::PublicUrl, "public-url", "URL", Takes::One, "how clients reach burdock, without /mcp"),
+    row(Flag::Admin, "admin", "ADDR:PORT", Takes::One, "metrics and session list; also unix:/PATH (none)"),
+    row(Flag::Node, "node", "NAME", Takes::One, "this process's name in session ids (local)"),
+    row(Flag::TokenFile, "token-file", "FILE", Takes::One, "who may call; burdock token NAME makes a token"),
+    row(Flag::AllowHost, "allow-host", "NAME", Takes::Many, "a name clients may call burdock by"),
+    row(
+        Flag::AllowOrigin,
+        "allow-origin",
+        "ORIGIN",
+        Takes::Many,
+        "a web page's origin: https://app.example.com",
+    ),
+    row(Flag::TrustedProxy, "trusted-proxy", "NET", Takes::Many, "whose forwarded headers count: 10.0.0.0/8"),
+    row(
+        Flag::InsecurePublic,
+        "insecure-public",
+        "",
+        Takes::Nothing,
+        "allow an address others can reach without tokens",
+    ),
+    row(Flag::MaxSessions, "max-sessions", "COUNT", Takes::One, "sessions at once (by the machine's memory)"),
+    row(
+        Flag::IdleTimeout,
+        "idle-timeout",
+        "TIME",
+        Takes::One,
+        "close a session nobody uses for so long (30m)",
+    ),
+    row(
+        Flag::KeepAliveComment,
+        "keep-alive-comment",
+        "TIME",
+        Takes::One,
+        "pause between comments on a silent stream (15s)",
+    ),
+    row(Flag::DrainTimeout, "drain-timeout", "TIME", Takes::One, "at SIGTERM, wait so long for calls (10s)"),
+    row(Flag::Threads, "threads", "COUNT", Takes::One, "threads that serve (as many as there are cores)"),
+    row(
+        Flag::Log,
+        "log",
+        "FILTER",
+        Takes::One,
+        "error, warn, info, debug, trace or off, also\nby module: warn,burdock::http=debug (info)",
+    ),
+    row(Flag::LogFormat, "log-format", "FORM", Takes::One, "text or json (text)"),
+];
+
+const fn row(
+    flag: Flag,
+    name: &'static str,
+    value: &'static str,
+    takes: Takes,
+    help: &'static str,
+) -> Description {
+    Description { flag, name, value, takes, help }
+}
+
 impl Flag {
     /// All flags, in the order of the help.
-    pub const ALL: [Flag; 18] = [
-        Flag::Config,
-        Flag::Default,
-        Flag::Listen,
-        Flag::PublicUrl,
-        Flag::Admin,
-        Flag::Node,
-        Flag::TokenFile,
-        Flag::AllowHost,
-        Flag::AllowOrigin,
-        Flag::TrustedProxy,
-        Flag::InsecurePublic,
-        Flag::MaxSessions,
-        Flag::IdleTimeout,
-        Flag::KeepAliveComment,
-        Flag::DrainTimeout,
-        Flag::Threads,
-        Flag::Log,
-        Flag::LogFormat,
-    ];
+    pub const ALL: [Flag; 18] = {
+        let mut flags = [Flag::Config; 18];
+        let mut index = 0;
+        while index < flags.len() {
+            flags[index] = DESCRIPTIONS[index].flag;
+            index += 1;
+        }
+        flags
+    };
 
     /// Its name, what it takes and its help.
     pub fn describe(self) -> Description {
-        let (name, value, takes, help) = match self {
-            Flag::Config => ("config", "FILE", Takes::One, "servers, as in the mcp.json that MCP hosts read"),
-            Flag::Default => {
-                ("default", "NAME", Takes::One, "the server that is at /mcp too (when there is one: that)")
-            }
-            Flag::Listen => ("listen", "ADDR:PORT", Takes::One, "where clients connect (127.0.0.1:8080)"),
-            Flag::PublicUrl => ("public-url", "URL", Takes::One, "how clients reach burdock, without /mcp"),
-            Flag::Admin => {
-                ("admin", "ADDR:PORT", Takes::One, "metrics and session list; also unix:/PATH (none)")
-            }
-            Flag::Node => ("node", "NAME", Takes::One, "this process's name in session ids (local)"),
-            Flag::TokenFile => {
-                ("token-file", "FILE", Takes::One, "who may call; burdock token NAME makes a token")
-            }
-            Flag::AllowHost => ("allow-host", "NAME", Takes::Many, "a name clients may call burdock by"),
-            Flag::AllowOrigin => {
-                ("allow-origin", "ORIGIN", Takes::Many, "a web page's origin: https://app.example.com")
-            }
-            Flag::TrustedProxy => {
-                ("trusted-proxy", "ADDR/BITS", Takes::Many, "whose forwarded headers count")
-            }
-            Flag::InsecurePublic => {
-                ("insecure-public", "", Takes::Nothing, "allow an address others can reach without tokens")
-            }
-            Flag::MaxSessions => {
-                ("max-sessions", "COUNT", Takes::One, "sessions at once (by the machine's memory)")
-            }
-            Flag::IdleTimeout => {
-                ("idle-timeout", "TIME", Takes::One, "close a session nobody uses for so long (30m)")
-            }
-            Flag::KeepAliveComment => {
-                ("keep-alive-comment", "TIME", Takes::One, "pause between comments on a silent stream (15s)")
-            }
-            Flag::DrainTimeout => {
-                ("drain-timeout", "TIME", Takes::One, "at SIGTERM, wait so long for calls (10s)")
-            }
-            Flag::Threads => {
-                ("threads", "COUNT", Takes::One, "threads that serve (as many as there are cores)")
-            }
-            Flag::Log => (
-                "log",
-                "FILTER",
-                Takes::One,
-                "error, warn, info, debug, trace or off, also\nby module: warn,burdock::http=debug (info)",
-            ),
-            Flag::LogFormat => ("log-format", "FORM", Takes::One, "text or json (text)"),
-        };
-        Description { name, value, takes, help }
+        DESCRIPTIONS[self as usize]
     }
 
     /// Its variable: `BURDOCK_` and the name in capitals.
@@ -316,6 +322,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Flag::ALL.len());
+        assert!(Flag::ALL.into_iter().all(|flag| flag.describe().flag == flag));
         assert_eq!(Flag::KeepAliveComment.variable(), "BURDOCK_KEEP_ALIVE_COMMENT");
     }
 

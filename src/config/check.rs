@@ -251,13 +251,13 @@ fn public_without_tokens(typed: &Typed, listen: SocketAddr) -> Error {
 fn public_url(given: &Given) -> Result<String, Error> {
     let url = given.text.trim_end_matches('/');
     let rest = url.strip_prefix("https://").or(url.strip_prefix("http://"));
-    let visible =
-        url.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'@' | b'\\' | b'"'));
+    // Nothing that a shell or a JSON file would read as more than text: the URL is printed for copying.
+    let plain = url.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":/.-_~[]%".contains(&byte));
     match rest {
         Some(_) if url.ends_with("/mcp") => {
             Err(given.error("goes without the /mcp at its end, which burdock adds"))
         }
-        Some(rest) if visible && authority(rest.split('/').next().unwrap_or(rest)).is_some() => {
+        Some(rest) if plain && authority(rest.split('/').next().unwrap_or(rest)).is_some() => {
             Ok(url.to_owned())
         }
         Some(_) | None => Err(given.error("must be a URL like https://mcp.example.com")),

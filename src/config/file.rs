@@ -223,8 +223,7 @@ impl Reader<'_> {
     fn tell_ignored(&mut self, key: &str, node: &Node<'_>) {
         // A key of outrageous length or number is not worth remembering.
         if key.len() <= FOREIGN_TEXT_BYTES_MAX && self.told.insert(key.to_owned()) {
-            self.warnings
-                .push(node.error("another tool's key, ignored here and wherever else it is").to_string());
+            self.warnings.push(node.error("another tool's key, ignored (said once)").to_string());
         }
     }
 }
@@ -314,8 +313,8 @@ mod tests {
             warnings,
             [
                 "m:8: mcpServers.far away: skipped: it is on the network already (it has a url)",
-                "m:9: mcpServers.two.timeout: another tool's key, ignored here and wherever else it is",
-                "m:10: mcpServers.three.alwaysAllow: another tool's key, ignored here and wherever else it is",
+                "m:9: mcpServers.two.timeout: another tool's key, ignored (said once)",
+                "m:10: mcpServers.three.alwaysAllow: another tool's key, ignored (said once)",
             ]
         );
     }
