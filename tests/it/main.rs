@@ -4,4 +4,5 @@
 mod bad_input; // What is typed or configured wrongly: a message that helps, and the exit status.
 mod faults; // Children that misbehave: a clear answer, and nothing left behind.
 mod legacy; // The handshake era as a raw client sees it, spec row by spec row.
+mod sessions; // Principals, caps, idle expiry, health, metrics, stop.
 mod support; // What the tests share.
