@@ -10,7 +10,6 @@ use smol::Task;
 use smol::future::or;
 use smol::stream::StreamExt as _;
 
-use crate::backend;
 use crate::config::Config;
 use crate::limits::{DRAIN_POLL, STOP_DEADLINE};
 use crate::mcp::Endpoint;
@@ -49,7 +48,6 @@ pub async fn until_stopped(
     // Replies on their way and streams' ends still go out while the children stop.
     none_left(|| METRICS.children.get(), STOP_DEADLINE).await;
     accepting.cancel().await;
-    // watchdog
     log::info!("stopped");
 }
 

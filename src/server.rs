@@ -34,14 +34,18 @@ pub enum RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RunError::Listen(flag, address, error) if error.kind() == io::ErrorKind::AddrInUse => {
-                write!(
-                    f,
-                    "cannot listen on {address}: another process has it; choose another address with {flag}, or see who it is with `ss -ltnp`"
-                )
-            }
             RunError::Listen(flag, address, error) => {
-                write!(f, "cannot listen on {address} ({flag}): {error}")
+                let advice = match error.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        "the port is in use; stop what listens there (`ss -ltnp` shows it), or choose another address"
+                    }
+                    io::ErrorKind::AddrNotAvailable => "this machine does not have that address",
+                    io::ErrorKind::PermissionDenied => {
+                        "permission denied; ports below 1024 need CAP_NET_BIND_SERVICE, or choose another address"
+                    }
+                    _ => return write!(f, "cannot listen on {address} ({flag}): {error}"),
+                };
+                write!(f, "cannot listen on {address} ({flag}): {advice}")
             }
             RunError::System(what, error) => write!(f, "cannot {what}: {error}"),
         }
@@ -63,7 +67,6 @@ pub fn run(config: Config, announce: impl FnOnce(&Config, SocketAddr)) -> Result
     let admin = config.admin.as_ref().map(admin::bind).transpose()?;
     runtime::start(config.threads).map_err(|error| RunError::System("start threads", error))?;
     async_io::block_on(async {
-        // watchdog
         let signals = drain::signals().map_err(|error| RunError::System("listen for signals", error))?;
         let sessions = Arc::new(Sessions::new(&config, Registry::memory()));
         let endpoint = Arc::new(Endpoint::new(Arc::clone(&config), Arc::clone(&sessions)));

@@ -97,7 +97,9 @@ fn messages_go_in_and_come_out() {
 
 #[test]
 fn the_last_words_of_a_process_that_exits_arrive_before_its_end() {
-    let child = sh(r#"i=0; while [ $i -lt 100 ]; do echo "{\"i\":$i}"; i=$((i+1)); done; printf '{"last":1}'; exit 3"#);
+    let child = sh(
+        r#"i=0; while [ $i -lt 100 ]; do echo "{\"i\":$i}"; i=$((i+1)); done; printf '{"last":1}'; exit 3"#,
+    );
     let (outputs, exit) = rest(&child);
     assert_eq!(outputs.len(), 101);
     assert!(matches!(&outputs[100], Output::Message(last) if **last == *br#"{"last":1}"#));

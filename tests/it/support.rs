@@ -146,7 +146,10 @@ pub struct Response {
 
 impl Response {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     pub fn text(&self) -> String {
@@ -157,7 +160,12 @@ impl Response {
     pub fn json(&self) -> Value {
         let text = self.text();
         if self.is_stream() {
-            let last = self.events().into_iter().rev().find(|event| !event.data.is_empty()).expect("an event with data");
+            let last = self
+                .events()
+                .into_iter()
+                .rev()
+                .find(|event| !event.data.is_empty())
+                .expect("an event with data");
             return last.json();
         }
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -245,7 +253,12 @@ impl Client {
     /// The status line and headers; the body is still to come.
     pub fn head(&mut self) -> Response {
         let status_line = self.line();
-        let status = status_line.split(' ').nth(1).unwrap_or_else(|| panic!("no status line: {status_line:?}")).parse().unwrap();
+        let status = status_line
+            .split(' ')
+            .nth(1)
+            .unwrap_or_else(|| panic!("no status line: {status_line:?}"))
+            .parse()
+            .unwrap();
         let mut headers = Vec::new();
         loop {
             let line = self.line();
@@ -332,7 +345,8 @@ impl Session {
     }
 
     pub fn headers(&self) -> Vec<(&str, &str)> {
-        let mut headers = vec![BOTH, JSON, ("Mcp-Session-Id", &*self.id), ("MCP-Protocol-Version", &*self.version)];
+        let mut headers =
+            vec![BOTH, JSON, ("Mcp-Session-Id", &*self.id), ("MCP-Protocol-Version", &*self.version)];
         headers.extend(self.extra.iter().map(|(name, value)| (&**name, &**value)));
         headers
     }
