@@ -10,6 +10,7 @@ use smol::Task;
 use smol::future::or;
 use smol::stream::StreamExt as _;
 
+use crate::backend;
 use crate::config::Config;
 use crate::limits::{DRAIN_POLL, STOP_DEADLINE};
 use crate::mcp::Endpoint;
@@ -48,6 +49,7 @@ pub async fn until_stopped(
     // Replies on their way and streams' ends still go out while the children stop.
     none_left(|| METRICS.children.get(), STOP_DEADLINE).await;
     accepting.cancel().await;
+    backend::watchdog::stop().await;
     log::info!("stopped");
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use burdock::backend::descriptors;
+use burdock::backend::{descriptors, watchdog};
 use burdock::cli;
 use burdock::config::Environment;
 
@@ -11,6 +11,10 @@ fn main() -> ExitCode {
     // First of all: what burdock was started with is not for its children.
     descriptors::shut_inheritance();
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    // Only burdock itself starts this one: it is in no help.
+    if arguments.first().is_some_and(|command| command == "watchdog") {
+        return watchdog::main();
+    }
     cli::run(&arguments, &environment())
 }
 

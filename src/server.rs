@@ -67,6 +67,7 @@ pub fn run(config: Config, announce: impl FnOnce(&Config, SocketAddr)) -> Result
     let admin = config.admin.as_ref().map(admin::bind).transpose()?;
     runtime::start(config.threads).map_err(|error| RunError::System("start threads", error))?;
     async_io::block_on(async {
+        backend::watchdog::start().await.map_err(|error| RunError::System("start the watchdog", error))?;
         let signals = drain::signals().map_err(|error| RunError::System("listen for signals", error))?;
         let sessions = Arc::new(Sessions::new(&config, Registry::memory()));
         let endpoint = Arc::new(Endpoint::new(Arc::clone(&config), Arc::clone(&sessions)));
