@@ -12,7 +12,7 @@ use smol::stream::StreamExt as _;
 
 use crate::backend;
 use crate::config::Config;
-use crate::limits::{DRAIN_POLL, STOP_DEADLINE};
+use crate::limits::{DRAIN_POLL, FLUSH_DEADLINE, STOP_DEADLINE};
 use crate::mcp::Endpoint;
 use crate::metrics::METRICS;
 use crate::session::{Ended, Sessions};
@@ -46,9 +46,10 @@ pub async fn until_stopped(
     for handle in sessions.all() {
         sessions.close(&handle, Ended::Drained);
     }
-    // Replies on their way and streams' ends still go out while the children stop.
-    none_left(|| METRICS.children.get(), STOP_DEADLINE).await;
+    // No new connections; replies on their way and the ends of streams still go out.
     accepting.cancel().await;
+    none_left(|| METRICS.requests.get(), FLUSH_DEADLINE).await;
+    none_left(|| METRICS.children.get(), STOP_DEADLINE).await;
     backend::watchdog::stop().await;
     log::info!("stopped");
 }
