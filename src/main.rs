@@ -1,3 +1,11 @@
 //! The command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    burdock::backend::descriptors::shut_inheritance();
+    if std::env::args().nth(1).as_deref() == Some("watchdog") {
+        return burdock::backend::watchdog::main();
+    }
+    ExitCode::SUCCESS
+}
