@@ -1,7 +1,7 @@
 //! Starts children through the library, as burdock does, with the watchdog: for tests that kill it.
 //!
 //! `watchdog` is the subcommand the library asks for. `hold N` starts N children, says READY and waits; `abandon N`
-//! starts N, drops each after its first line, and exits in order; `env PROGRAM` prints the answer of one child that
+//! starts N, drops each after its first line, says ENDED when all are reaped, and exits in order at a line on stdin; `env PROGRAM` prints the answer of one child that
 //! is asked for its surroundings. TEST_TAG of the environment is given to all children.
 
 use std::process::ExitCode;
@@ -90,6 +90,8 @@ async fn abandon(count: usize) {
     for end in ends {
         while end.recv().await.is_ok() {}
     }
+    println!("ENDED");
+    let _ = smol::unblock(|| std::io::stdin().read_line(&mut String::new())).await;
 }
 
 async fn surroundings(program: String) {
