@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "`pub` is for the other modules of this binary")]
 
 mod bad_input; // What is typed or configured wrongly: a message that helps, and the exit status.
+mod child; // Children and the watchdog, at the level of the library.
 mod faults; // Children that misbehave: a clear answer, and nothing left behind.
 mod legacy; // The handshake era as a raw client sees it, spec row by spec row.
 mod orphans; // Nothing of what children start is left, whatever ends.
