@@ -1,4 +1,9 @@
-//! All integration tests in one binary.
+//! All integration tests in one binary: one link, and one table of contents.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a panic is a failed test")]
 
-mod http_wire;
+mod bad_input; // What is typed or configured wrongly: a message that helps, and the exit status.
+mod faults; // Children that misbehave: a clear answer, and nothing left behind.
+mod http_wire; // Raw bytes in, raw bytes out: every refusal of the wire, and that a good request still works.
+mod legacy; // The handshake era as a raw client sees it, spec row by spec row.
+mod sessions; // Principals, caps, idle expiry, health, metrics, stop.
+mod support; // What the tests share.
