@@ -12,8 +12,8 @@ use smol::lock::Semaphore;
 
 use crate::config::Config;
 use crate::drain;
-use crate::http::Connection;
 use crate::http::connection::Ended;
+use crate::http::{Connection, Socket};
 use crate::limits::{ACCEPT_BACKOFF, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DESCRIPTORS_SPARE};
 use crate::mcp::access::Peer;
 use crate::mcp::{Admission, Endpoint};
@@ -139,7 +139,7 @@ async fn accept(
 async fn serve_socket(socket: Async<TcpStream>, peer: Peer, endpoint: &Endpoint) -> Result<(), Ended> {
     // A reply is one write: waiting for more to fill the segment would only delay it.
     let _ = socket.get_ref().set_nodelay(true);
-    serve_connection(Connection::new(socket), peer, endpoint).await
+    serve_connection(Connection::new(Socket(socket)), peer, endpoint).await
 }
 
 /// A connection's whole story: read a request, serve it, write the reply, again.
