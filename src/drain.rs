@@ -36,13 +36,11 @@ pub async fn until_stopped(
     signals.next().await;
     log::info!("stopping: {} sessions, {} calls in flight", sessions.count(), METRICS.calls.get());
     endpoint.drain();
-    let waited = or(async { Some(none_left(|| METRICS.calls.get(), config.drain_timeout).await) }, async {
+    or(none_left(|| METRICS.calls.get(), config.drain_timeout), async {
         signals.next().await;
-        None
-    });
-    if waited.await.is_none() {
         log::warn!("a second signal: not waiting for {} calls", METRICS.calls.get());
-    }
+    })
+    .await;
     for handle in sessions.all() {
         sessions.close(&handle, Ended::Drained);
     }

@@ -175,7 +175,7 @@ impl Worker {
             match next {
                 Next::Output(Output::Message(payload)) => match message::parse_line(payload) {
                     Ok(Parsed::One(message)) if is_response_to(&message, id) => return self.opened(message),
-                    Ok(parsed) => self.from_backend_all(parsed),
+                    Ok(parsed) => self.take_backend_messages(parsed),
                     Err(invalid) => self.log_garbage(invalid.text.as_bytes()),
                 },
                 Next::Output(Output::Garbage(line)) => {
@@ -236,7 +236,7 @@ impl Worker {
 
     fn take_input(&mut self, input: Input) -> Option<Ended> {
         match input {
-            Input::Messages(messages, reply) => self.from_client_all(messages, reply),
+            Input::Messages(messages, reply) => self.take_client_messages(messages, reply),
             Input::Attach { after, answer } => {
                 let _ = answer.try_send(self.attach(after));
             }
@@ -250,7 +250,7 @@ impl Worker {
     fn take_output(&mut self, output: Output) -> Option<Ended> {
         match output {
             Output::Message(payload) => match message::parse_line(payload) {
-                Ok(parsed) => self.from_backend_all(parsed),
+                Ok(parsed) => self.take_backend_messages(parsed),
                 Err(invalid) => self.unreadable(invalid),
             },
             Output::Garbage(line) => self.log_garbage(&line),
@@ -262,7 +262,7 @@ impl Worker {
 
     // --- From the client ------------------------------------------------------------------------------------------
 
-    fn from_client_all(&mut self, messages: Vec<Message>, reply: Option<ReturnAddress>) {
+    fn take_client_messages(&mut self, messages: Vec<Message>, reply: Option<ReturnAddress>) {
         let stream = reply.as_ref().map_or(STANDALONE, |reply| reply.stream);
         if let Some(reply) = reply {
             let open = messages.iter().filter(|message| matches!(message.kind, Kind::Request { .. })).count();
@@ -271,11 +271,11 @@ impl Worker {
             self.posts.insert(reply.stream, post);
         }
         for message in messages {
-            self.from_client(message, stream);
+            self.take_client_message(message, stream);
         }
     }
 
-    fn from_client(&mut self, message: Message, stream: u32) {
+    fn take_client_message(&mut self, message: Message, stream: u32) {
         match &message.kind {
             Kind::Request { id, .. } => {
                 let id = id.clone();
@@ -287,14 +287,14 @@ impl Worker {
             Kind::Notification { method } => {
                 let cancelled =
                     if &**method == "notifications/cancelled" { message.concerns.clone() } else { None };
-                self.to_backend(message);
+                self.give_backend(message);
                 if let Some(id) = cancelled {
                     self.cancelled(&id);
                 }
             }
             // An answer goes only to the request it answers (L50).
             Kind::Response { id, .. } => match id {
-                Some(id) if self.asks.remove(id).is_some() => self.to_backend(message),
+                Some(id) if self.asks.remove(id).is_some() => self.give_backend(message),
                 _ => log::debug!("[{}] dropped an answer to no request", self.setup.label),
             },
         }
@@ -326,7 +326,7 @@ impl Worker {
         Ok(())
     }
 
-    fn to_backend(&mut self, message: Message) {
+    fn give_backend(&mut self, message: Message) {
         METRICS.messages_to_backend_total.add_one();
         if let Err(error) = self.setup.backend.send(message.payload, Priority::Other) {
             log::warn!(
@@ -377,14 +377,16 @@ impl Worker {
 
     // --- From the backend -----------------------------------------------------------------------------------------
 
-    fn from_backend_all(&mut self, parsed: Parsed) {
+    fn take_backend_messages(&mut self, parsed: Parsed) {
         match parsed {
-            Parsed::One(message) => self.from_backend(message),
-            Parsed::Batch(messages) => messages.into_iter().for_each(|message| self.from_backend(message)),
+            Parsed::One(message) => self.take_backend_message(message),
+            Parsed::Batch(messages) => {
+                messages.into_iter().for_each(|message| self.take_backend_message(message))
+            }
         }
     }
 
-    fn from_backend(&mut self, message: Message) {
+    fn take_backend_message(&mut self, message: Message) {
         METRICS.messages_from_backend_total.add_one();
         let stream = self.route(&message);
         match message.kind {
