@@ -18,8 +18,9 @@ use crate::budget::{self, Payload};
 use crate::foreign::Foreign;
 use crate::http::{Event, EventId, EventReader, Opening};
 use crate::limits::{
-    CALLS_MAX, FINISHED_STREAM_AGE, FINISHED_STREAMS_MAX, HELD_BYTES_CALLS_MAX, IDLE_WITH_CALLS_FACTOR,
-    READER_EVENTS_MAX, REPLAY_BYTES_UNDER_PRESSURE, REPLAY_EVENTS_UNDER_PRESSURE, REPLY_PATIENCE, RETRY_MS,
+    CALLS_MAX, FINISHED_BYTES_MAX, FINISHED_STREAM_AGE, FINISHED_STREAMS_MAX, HELD_BYTES_CALLS_MAX,
+    IDLE_WITH_CALLS_FACTOR, READER_EVENTS_MAX, REPLAY_BYTES_UNDER_PRESSURE, REPLAY_EVENTS_UNDER_PRESSURE,
+    REPLY_PATIENCE, RETRY_MS,
 };
 use crate::message::{self, Id, Kind, Message, Parsed};
 use crate::metrics::{Entered, METRICS};
@@ -502,10 +503,19 @@ impl Worker {
     /// Keeps an ended stream for a reader that lost its connection, within bounds.
     fn finish_stream(&mut self, number: u32) {
         self.finished.push_back((number, Instant::now()));
-        while self.finished.len() > FINISHED_STREAMS_MAX {
-            if let Some((oldest, _)) = self.finished.pop_front() {
-                self.posts.remove(&oldest);
-            }
+        while self.finished.len() > FINISHED_STREAMS_MAX || self.finished_bytes() > FINISHED_BYTES_MAX {
+            self.forget_oldest_finished();
+        }
+    }
+
+    fn finished_bytes(&self) -> usize {
+        let finished = self.finished.iter().filter_map(|(number, _)| self.posts.get(number));
+        finished.map(|post| post.stream.log_bytes()).sum()
+    }
+
+    fn forget_oldest_finished(&mut self) {
+        if let Some((oldest, _)) = self.finished.pop_front() {
+            self.posts.remove(&oldest);
         }
     }
 
@@ -546,9 +556,7 @@ impl Worker {
 
     fn tick(&mut self, now: Instant) -> Option<Ended> {
         while self.finished.front().is_some_and(|(_, at)| now.duration_since(*at) >= FINISHED_STREAM_AGE) {
-            if let Some((oldest, _)) = self.finished.pop_front() {
-                self.posts.remove(&oldest);
-            }
+            self.forget_oldest_finished();
         }
         if budget::pressure() {
             self.shed_under_pressure();
@@ -568,12 +576,16 @@ impl Worker {
         (Duration::from_secs(activity.idle_secs(sweep::now_secs()).into()) >= timeout).then_some(Ended::Idle)
     }
 
+    /// The process holds too much: first notifications go, then responses whose readers may never come back.
     fn shed_under_pressure(&mut self) {
         let streams = self.posts.values_mut().map(|post| &mut post.stream).chain([&mut self.standalone]);
         let shed: usize = streams
             .map(|stream| stream.shed_to(REPLAY_EVENTS_UNDER_PRESSURE, REPLAY_BYTES_UNDER_PRESSURE))
             .sum();
         METRICS.events_shed_total.add(shed as u64);
+        while budget::pressure() && !self.finished.is_empty() {
+            self.forget_oldest_finished();
+        }
     }
 
     fn fail_calls(&mut self, text: &str) {
