@@ -79,6 +79,8 @@ pub const REPLAY_EVENTS_UNDER_PRESSURE: usize = 8;
 pub const REPLAY_BYTES_UNDER_PRESSURE: usize = 64 * 1024;
 /// POST streams of a session whose log is kept after the response, for a reader that lost its socket.
 pub const FINISHED_STREAMS_MAX: usize = 16;
+/// Bytes of such logs in one session; the oldest goes first.
+pub const FINISHED_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How long such a log is kept.
 pub const FINISHED_STREAM_AGE: Duration = Duration::from_secs(300);
 /// What we tell a reader to wait before it reconnects, in milliseconds.
@@ -225,6 +227,8 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 pub const STOP_DEADLINE: Duration = Duration::from_secs(8);
 /// Between two looks whether a stopping node has calls or children left.
 pub const DRAIN_POLL: Duration = Duration::from_millis(20);
+/// For replies on their way and the ends of streams, after the sessions of a stopping node are closed.
+pub const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
 /// Threads of the executor at most.
 pub const THREADS_MAX: usize = 64;
 /// A config or token file.
@@ -237,6 +241,7 @@ const _: () = assert!(BODY_BYTES_MAX <= MESSAGE_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX * 8 <= HELD_BYTES_MAX);
 const _: () = assert!(HELD_BYTES_PRESSURE < HELD_BYTES_CALLS_MAX);
 const _: () = assert!(HELD_BYTES_CALLS_MAX + MESSAGE_BYTES_MAX < HELD_BYTES_MAX);
+const _: () = assert!(FINISHED_BYTES_MAX >= MESSAGE_BYTES_MAX);
 const _: () = assert!(INBOX_REQUESTS_MAX < INBOX_MAX);
 const _: () = assert!(STDIN_QUEUE_REQUESTS_MAX < STDIN_QUEUE_MAX);
 const _: () = assert!(KEEP_ALIVE_COMMENT.as_secs() * 2 < IDLE_CONNECTION_DEADLINE.as_secs());

@@ -10,11 +10,12 @@ use async_io::{Async, Timer};
 use smol::io::{AsyncRead, AsyncWrite};
 use smol::lock::Semaphore;
 
-use crate::config::{Access, Config};
+use crate::config::Config;
 use crate::drain;
-use crate::http::Connection;
 use crate::http::connection::Ended;
+use crate::http::{Connection, Socket};
 use crate::limits::{ACCEPT_BACKOFF, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DESCRIPTORS_SPARE};
+use crate::mcp::access::Peer;
 use crate::mcp::{Admission, Endpoint};
 use crate::metrics::METRICS;
 use crate::registry::Registry;
@@ -120,36 +121,42 @@ async fn accept(
             }
         };
         METRICS.connections_total.add_one();
-        let Some(member) = crowds.join(peer.ip(), &config.access) else {
+        let peer = Peer::new(peer.ip(), &config.access);
+        let Some(member) = crowds.join(peer) else {
             METRICS.connections_refused_total.add_one();
             continue;
         };
         let endpoint = Arc::clone(&endpoint);
         runtime::spawn(async move {
             let _held = (place, member, METRICS.connections.enter());
-            let ended = serve_socket(socket, &endpoint).await;
-            log::trace!("connection of {peer} over: {ended:?}");
+            let ended = serve_socket(socket, peer, &endpoint).await;
+            log::trace!("connection of {} over: {ended:?}", peer.address);
         })
         .detach();
     }
 }
 
-async fn serve_socket(socket: Async<TcpStream>, endpoint: &Endpoint) -> Result<(), Ended> {
+async fn serve_socket(socket: Async<TcpStream>, peer: Peer, endpoint: &Endpoint) -> Result<(), Ended> {
     // A reply is one write: waiting for more to fill the segment would only delay it.
     let _ = socket.get_ref().set_nodelay(true);
-    serve_connection(Connection::new(socket), endpoint).await
+    serve_connection(Connection::new(Socket(socket)), peer, endpoint).await
 }
 
 /// A connection's whole story: read a request, serve it, write the reply, again.
 ///
 /// # Errors
 /// [`Ended`] when the connection ended otherwise than between two requests.
-pub async fn serve_connection<S>(mut connection: Connection<S>, endpoint: &Endpoint) -> Result<(), Ended>
+pub async fn serve_connection<S>(
+    mut connection: Connection<S>,
+    peer: Peer,
+    endpoint: &Endpoint,
+) -> Result<(), Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     while let Some(head) = connection.read_head().await? {
-        let reply = match endpoint.admit(&head) {
+        let _served = METRICS.requests.enter();
+        let reply = match endpoint.admit(&head, peer) {
             Admission::Answer(reply) => reply,
             Admission::Mcp(admitted) => {
                 let body = connection.read_body(&head, crate::limits::BODY_BYTES_MAX).await?;
@@ -174,9 +181,9 @@ struct Member(Option<(Arc<Crowds>, IpAddr)>);
 
 impl Crowds {
     /// `None` when the address has too many. Loopback and trusted proxies stand for many clients and have no cap.
-    fn join(self: &Arc<Self>, address: IpAddr, access: &Access) -> Option<Member> {
-        let address = address.to_canonical();
-        if address.is_loopback() || access.trusted_proxies.iter().any(|proxies| proxies.contains(address)) {
+    fn join(self: &Arc<Self>, peer: Peer) -> Option<Member> {
+        let address = peer.address;
+        if address.is_loopback() || peer.trusted {
             return Some(Member(None));
         }
         let mut crowds = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -286,11 +286,13 @@ async fn reap(body: &mut Body, number: u64) -> Option<ExitStatus> {
 /// What the worker is told about the end.
 fn outcome(turns: &Turns, status: Option<ExitStatus>) -> Exit {
     let signalled = turns.terminated.load(Ordering::Relaxed) || turns.killed.load(Ordering::Relaxed);
-    match (turns.stopping.get(), status) {
+    // It may have died of its closed stdout before the ladder was reached, so the reader is asked as well.
+    let cause = turns.stopping.get().or(turns.stdout_end.get());
+    match (cause, status) {
         (Some(Cause::Asked), _) | (_, None) => Exit::Stopped,
         (Some(Cause::EndlessLine), _) => Exit::EndlessLine,
         (Some(Cause::StdoutClosed), _) if signalled => Exit::Stopped,
-        (_, Some(status)) => match (status.code(), status.signal()) {
+        (Some(Cause::StdoutClosed) | None, Some(status)) => match (status.code(), status.signal()) {
             (Some(code), _) => Exit::Status(code),
             (None, signal) => Exit::Signal(signal.unwrap_or_default()),
         },

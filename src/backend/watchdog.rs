@@ -28,6 +28,8 @@ use crate::runtime;
 
 /// The variable that marks every process burdock started, `<nonce>.<number of the child>`.
 pub(super) const MARK_NAME: &str = "BURDOCK_RUN";
+/// The variable that tells the watchdog the nonce. Not a mark: it must not find itself.
+pub(super) const NONCE_NAME: &str = "BURDOCK_WATCHED";
 /// Random bytes of the nonce: nobody can guess it, and no two runs share it.
 const NONCE_BYTES: usize = 16;
 /// The first line of the watchdog: from here on it survives what kills burdock.
@@ -59,8 +61,6 @@ pub(super) fn mark(number: u64) -> io::Result<String> {
 /// What burdock tells its watchdog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Note {
-    /// The nonce of this run.
-    Run(String),
     /// A child was started; its process id is its group.
     Started(Pid),
     /// The child with this number was reaped and its group killed.
@@ -72,7 +72,6 @@ pub(super) enum Note {
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Note::Run(nonce) => write!(f, "run {nonce}"),
             Note::Started(pid) => write!(f, "+{pid}"),
             Note::Ended(pid, number) => write!(f, "-{pid} {number}"),
             Note::Goodbye => f.write_str("bye"),
@@ -84,9 +83,6 @@ impl Note {
     /// Reads what `Display` wrote. Process ids of 1 and less are refused: signals to those mean something else.
     pub(super) fn parse(line: &str) -> Option<Note> {
         let pid = |text: &str| Pid::from_raw(text.parse().ok().filter(|pid| *pid > 1)?);
-        if let Some(nonce) = line.strip_prefix("run ") {
-            return Some(Note::Run(nonce.to_owned()));
-        }
         if let Some(started) = line.strip_prefix('+') {
             return Some(Note::Started(pid(started)?));
         }
@@ -170,7 +166,7 @@ impl Known {
                 self.living.remove(pid);
                 self.ending.insert(*number, *pid);
             }
-            Note::Run(_) | Note::Goodbye => {}
+            Note::Goodbye => {}
         }
     }
 
@@ -267,24 +263,15 @@ impl Dog {
     async fn start() -> io::Result<Dog> {
         let child = smol::unblock(spawn).await?;
         let mut dog = Dog::hold(child).await?;
-        let ready = or(
-            async {
-                let ready = dog.lines.next().await.is_some_and(|line| line == READY);
-                dog.tell(&Note::Run(nonce()?.to_owned())).await?;
-                Ok(ready)
-            },
-            async {
-                deadline().await;
-                Ok::<bool, io::Error>(false)
-            },
-        );
-        match ready.await {
-            Ok(true) => Ok(dog),
-            Ok(false) | Err(_) => {
-                dog.bury(true).await;
-                Err(io::Error::other("the watchdog process does not come up"))
-            }
+        let ready = or(async { dog.lines.next().await.is_some_and(|line| line == READY) }, async {
+            deadline().await;
+            false
+        });
+        if ready.await {
+            return Ok(dog);
         }
+        dog.bury(true).await;
+        Err(io::Error::other("the watchdog process does not come up"))
     }
 
     /// Takes hold of the pipes of a process just started; without them it is killed.
@@ -331,13 +318,15 @@ impl Dog {
 }
 
 /// Starts this very binary again, even when its file was replaced. Its environment is empty: burdock may itself be the
-/// child of another burdock, whose mark would get the watchdog killed together with what it has to watch. It keeps
-/// burdock's stderr, for the log.
+/// child of another burdock, whose mark would get the watchdog killed together with what it has to watch. It gets the
+/// nonce with its birth, so that it can do its work even if burdock dies before the first note. It keeps burdock's
+/// stderr, for the log.
 fn spawn() -> io::Result<Child> {
     std::process::Command::new("/proc/self/exe")
         .arg0("burdock-watchdog")
         .arg("watchdog")
         .env_clear()
+        .env(NONCE_NAME, nonce()?)
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -389,7 +378,7 @@ mod tests {
     #[test]
     fn notes_are_read_as_written() {
         let pid = Pid::from_raw(4711).unwrap();
-        for note in [Note::Run("0af".into()), Note::Started(pid), Note::Ended(pid, 12), Note::Goodbye] {
+        for note in [Note::Started(pid), Note::Ended(pid, 12), Note::Goodbye] {
             assert_eq!(Note::parse(&note.to_string()), Some(note));
         }
         for line in ["", "+", "+0", "+1", "+-5", "-1 2", "-5", "-5 x", "bye!", "sync"] {

@@ -321,7 +321,8 @@ fn grammar_refusal(error: httparse::Error, bytes: &[u8]) -> Refusal {
 /// Whether the request line ends with a version that is well formed (`HTTP/d.d`, RFC 9112, section 2.3).
 fn names_other_version(bytes: &[u8]) -> bool {
     let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    let version = line.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    let mut parts = line.split(|byte| *byte == b' ').skip(2);
+    let (Some(version), None) = (parts.next(), parts.next()) else { return false };
     match version.strip_prefix(b"HTTP/") {
         Some([major, b'.', minor]) => major.is_ascii_digit() && minor.is_ascii_digit(),
         _ => false,

@@ -7,11 +7,13 @@ pub mod body;
 pub mod connection;
 pub mod head;
 mod read_ahead;
+pub mod socket;
 pub mod sse;
 mod writer;
 
 pub use connection::{Connection, Deadlines, Ended, Phase, RequestBody};
 pub use head::{Method, RequestHead};
+pub use socket::Socket;
 pub use sse::{Event, EventId, EventReader, Opening};
 
 use crate::budget::Payload;

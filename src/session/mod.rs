@@ -9,6 +9,7 @@ pub mod stream;
 pub mod worker;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -243,6 +244,7 @@ impl Sessions {
         server: usize,
         principal: Option<Principal>,
         initialize: Message,
+        address: IpAddr,
     ) -> Result<(Arc<SessionHandle>, Payload), CreateError> {
         let settings =
             Arc::clone(self.servers.get(server).ok_or(CreateError::Failed(500, "no such server".into()))?);
@@ -261,7 +263,7 @@ impl Sessions {
         match opened.recv().await {
             Ok(Opened::Ready(answer)) => {
                 log::info!(
-                    "[{}] session of {} on {}, {}",
+                    "[{}] session of {} at {address} on {}, {}",
                     handle.id.short(),
                     Foreign(client.as_bytes()),
                     settings.name,
@@ -535,7 +537,7 @@ mod tests {
         let initialize = message(
             r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#,
         );
-        sessions.create(0, None, initialize).await.unwrap().0
+        sessions.create(0, None, initialize, [127, 0, 0, 1].into()).await.unwrap().0
     }
 
     fn call(handle: &SessionHandle, id: i64) -> async_channel::Receiver<crate::http::Event> {
@@ -602,7 +604,7 @@ mod tests {
         async_io::block_on(async {
             let _one = begin(&sessions).await;
             let initialize = message(r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}"#);
-            let refused = sessions.create(0, None, initialize).await;
+            let refused = sessions.create(0, None, initialize, [127, 0, 0, 1].into()).await;
             assert!(matches!(refused, Err(CreateError::AtCap(_))), "{refused:?}");
         });
     }

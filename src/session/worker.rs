@@ -18,8 +18,9 @@ use crate::budget::{self, Payload};
 use crate::foreign::Foreign;
 use crate::http::{Event, EventId, EventReader, Opening};
 use crate::limits::{
-    CALLS_MAX, FINISHED_STREAM_AGE, FINISHED_STREAMS_MAX, HELD_BYTES_CALLS_MAX, IDLE_WITH_CALLS_FACTOR,
-    READER_EVENTS_MAX, REPLAY_BYTES_UNDER_PRESSURE, REPLAY_EVENTS_UNDER_PRESSURE, REPLY_PATIENCE, RETRY_MS,
+    CALLS_MAX, FINISHED_BYTES_MAX, FINISHED_STREAM_AGE, FINISHED_STREAMS_MAX, HELD_BYTES_CALLS_MAX,
+    IDLE_WITH_CALLS_FACTOR, READER_EVENTS_MAX, REPLAY_BYTES_UNDER_PRESSURE, REPLAY_EVENTS_UNDER_PRESSURE,
+    REPLY_PATIENCE, RETRY_MS,
 };
 use crate::message::{self, Id, Kind, Message, Parsed};
 use crate::metrics::{Entered, METRICS};
@@ -175,7 +176,7 @@ impl Worker {
             match next {
                 Next::Output(Output::Message(payload)) => match message::parse_line(payload) {
                     Ok(Parsed::One(message)) if is_response_to(&message, id) => return self.opened(message),
-                    Ok(parsed) => self.from_backend_all(parsed),
+                    Ok(parsed) => self.take_backend_messages(parsed),
                     Err(invalid) => self.log_garbage(invalid.text.as_bytes()),
                 },
                 Next::Output(Output::Garbage(line)) => {
@@ -236,7 +237,7 @@ impl Worker {
 
     fn take_input(&mut self, input: Input) -> Option<Ended> {
         match input {
-            Input::Messages(messages, reply) => self.from_client_all(messages, reply),
+            Input::Messages(messages, reply) => self.take_client_messages(messages, reply),
             Input::Attach { after, answer } => {
                 let _ = answer.try_send(self.attach(after));
             }
@@ -250,7 +251,7 @@ impl Worker {
     fn take_output(&mut self, output: Output) -> Option<Ended> {
         match output {
             Output::Message(payload) => match message::parse_line(payload) {
-                Ok(parsed) => self.from_backend_all(parsed),
+                Ok(parsed) => self.take_backend_messages(parsed),
                 Err(invalid) => self.unreadable(invalid),
             },
             Output::Garbage(line) => self.log_garbage(&line),
@@ -262,7 +263,7 @@ impl Worker {
 
     // --- From the client ------------------------------------------------------------------------------------------
 
-    fn from_client_all(&mut self, messages: Vec<Message>, reply: Option<ReturnAddress>) {
+    fn take_client_messages(&mut self, messages: Vec<Message>, reply: Option<ReturnAddress>) {
         let stream = reply.as_ref().map_or(STANDALONE, |reply| reply.stream);
         if let Some(reply) = reply {
             let open = messages.iter().filter(|message| matches!(message.kind, Kind::Request { .. })).count();
@@ -271,11 +272,11 @@ impl Worker {
             self.posts.insert(reply.stream, post);
         }
         for message in messages {
-            self.from_client(message, stream);
+            self.take_client_message(message, stream);
         }
     }
 
-    fn from_client(&mut self, message: Message, stream: u32) {
+    fn take_client_message(&mut self, message: Message, stream: u32) {
         match &message.kind {
             Kind::Request { id, .. } => {
                 let id = id.clone();
@@ -287,14 +288,14 @@ impl Worker {
             Kind::Notification { method } => {
                 let cancelled =
                     if &**method == "notifications/cancelled" { message.concerns.clone() } else { None };
-                self.to_backend(message);
+                self.give_backend(message);
                 if let Some(id) = cancelled {
                     self.cancelled(&id);
                 }
             }
             // An answer goes only to the request it answers (L50).
             Kind::Response { id, .. } => match id {
-                Some(id) if self.asks.remove(id).is_some() => self.to_backend(message),
+                Some(id) if self.asks.remove(id).is_some() => self.give_backend(message),
                 _ => log::debug!("[{}] dropped an answer to no request", self.setup.label),
             },
         }
@@ -326,7 +327,7 @@ impl Worker {
         Ok(())
     }
 
-    fn to_backend(&mut self, message: Message) {
+    fn give_backend(&mut self, message: Message) {
         METRICS.messages_to_backend_total.add_one();
         if let Err(error) = self.setup.backend.send(message.payload, Priority::Other) {
             log::warn!(
@@ -377,14 +378,16 @@ impl Worker {
 
     // --- From the backend -----------------------------------------------------------------------------------------
 
-    fn from_backend_all(&mut self, parsed: Parsed) {
+    fn take_backend_messages(&mut self, parsed: Parsed) {
         match parsed {
-            Parsed::One(message) => self.from_backend(message),
-            Parsed::Batch(messages) => messages.into_iter().for_each(|message| self.from_backend(message)),
+            Parsed::One(message) => self.take_backend_message(message),
+            Parsed::Batch(messages) => {
+                messages.into_iter().for_each(|message| self.take_backend_message(message))
+            }
         }
     }
 
-    fn from_backend(&mut self, message: Message) {
+    fn take_backend_message(&mut self, message: Message) {
         METRICS.messages_from_backend_total.add_one();
         let stream = self.route(&message);
         match message.kind {
@@ -500,10 +503,19 @@ impl Worker {
     /// Keeps an ended stream for a reader that lost its connection, within bounds.
     fn finish_stream(&mut self, number: u32) {
         self.finished.push_back((number, Instant::now()));
-        while self.finished.len() > FINISHED_STREAMS_MAX {
-            if let Some((oldest, _)) = self.finished.pop_front() {
-                self.posts.remove(&oldest);
-            }
+        while self.finished.len() > FINISHED_STREAMS_MAX || self.finished_bytes() > FINISHED_BYTES_MAX {
+            self.forget_oldest_finished();
+        }
+    }
+
+    fn finished_bytes(&self) -> usize {
+        let finished = self.finished.iter().filter_map(|(number, _)| self.posts.get(number));
+        finished.map(|post| post.stream.log_bytes()).sum()
+    }
+
+    fn forget_oldest_finished(&mut self) {
+        if let Some((oldest, _)) = self.finished.pop_front() {
+            self.posts.remove(&oldest);
         }
     }
 
@@ -544,9 +556,7 @@ impl Worker {
 
     fn tick(&mut self, now: Instant) -> Option<Ended> {
         while self.finished.front().is_some_and(|(_, at)| now.duration_since(*at) >= FINISHED_STREAM_AGE) {
-            if let Some((oldest, _)) = self.finished.pop_front() {
-                self.posts.remove(&oldest);
-            }
+            self.forget_oldest_finished();
         }
         if budget::pressure() {
             self.shed_under_pressure();
@@ -566,12 +576,16 @@ impl Worker {
         (Duration::from_secs(activity.idle_secs(sweep::now_secs()).into()) >= timeout).then_some(Ended::Idle)
     }
 
+    /// The process holds too much: first notifications go, then responses whose readers may never come back.
     fn shed_under_pressure(&mut self) {
         let streams = self.posts.values_mut().map(|post| &mut post.stream).chain([&mut self.standalone]);
         let shed: usize = streams
             .map(|stream| stream.shed_to(REPLAY_EVENTS_UNDER_PRESSURE, REPLAY_BYTES_UNDER_PRESSURE))
             .sum();
         METRICS.events_shed_total.add(shed as u64);
+        while budget::pressure() && !self.finished.is_empty() {
+            self.forget_oldest_finished();
+        }
     }
 
     fn fail_calls(&mut self, text: &str) {

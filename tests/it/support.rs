@@ -42,7 +42,6 @@ pub fn wait_for<T>(what: &str, at_most: Duration, mut condition: impl FnMut() ->
 pub struct Burdock {
     pub process: Child,
     pub address: SocketAddr,
-    pub banner: String,
     log: Arc<Mutex<String>>,
 }
 
@@ -60,6 +59,7 @@ impl Burdock {
     }
 
     pub fn serve_with(arguments: &[&str], adjust: impl FnOnce(&mut Command)) -> Burdock {
+<<<<<<< HEAD
         Burdock::serve_binary(env!("CARGO_BIN_EXE_burdock").as_ref(), arguments, adjust)
     }
 
@@ -67,6 +67,10 @@ impl Burdock {
     pub fn serve_binary(binary: &Path, arguments: &[&str], adjust: impl FnOnce(&mut Command)) -> Burdock {
         let mut command = Command::new(binary);
         command.args(["serve", "--listen", "127.0.0.1:0", "--log", "debug"]).args(arguments);
+=======
+        let mut command = Command::new(env!("CARGO_BIN_EXE_burdock"));
+        command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments).env("BURDOCK_LOG", "debug");
+>>>>>>> main
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         adjust(&mut command);
         let mut process = command.spawn().unwrap();
@@ -82,7 +86,7 @@ impl Burdock {
         let after = banner.split("http://").nth(1).unwrap();
         let address = after.split('/').next().unwrap().parse().unwrap();
         std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
-        Burdock { process, address, banner, log }
+        Burdock { process, address, log }
     }
 
     pub fn log(&self) -> String {
