@@ -59,18 +59,13 @@ impl Burdock {
     }
 
     pub fn serve_with(arguments: &[&str], adjust: impl FnOnce(&mut Command)) -> Burdock {
-<<<<<<< HEAD
         Burdock::serve_binary(env!("CARGO_BIN_EXE_burdock").as_ref(), arguments, adjust)
     }
 
     /// Another build of burdock.
     pub fn serve_binary(binary: &Path, arguments: &[&str], adjust: impl FnOnce(&mut Command)) -> Burdock {
         let mut command = Command::new(binary);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--log", "debug"]).args(arguments);
-=======
-        let mut command = Command::new(env!("CARGO_BIN_EXE_burdock"));
         command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments).env("BURDOCK_LOG", "debug");
->>>>>>> main
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         adjust(&mut command);
         let mut process = command.spawn().unwrap();

@@ -465,7 +465,10 @@ fn the_map_names_every_room() {
     none("a room that is not on the map", &missing);
     let order: Vec<usize> =
         map.lines().filter_map(|line| line.strip_prefix("//! | `")).map(name_at).filter_map(floor).collect();
-    assert!(order.is_sorted_by(|upper, lower| upper >= lower), "src/lib.rs: a room uses what is below it: {order:?}");
+    assert!(
+        order.is_sorted_by(|upper, lower| upper >= lower),
+        "src/lib.rs: a room uses what is below it: {order:?}"
+    );
     let lines = architecture.lines().count();
     assert!(lines <= 150, "ARCHITECTURE.md has {lines} lines: it is to be read in one sitting");
 }
@@ -548,6 +551,27 @@ fn links_in_the_papers_lead_somewhere() {
         }
     }
     none("links to files that are not there", &broken);
+}
+
+/// README's table says which test shows what: `room::beginning_of_a_name`.
+#[test]
+fn the_tests_that_readme_names_are_there() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let mut gone = Vec::new();
+    for line in readme.lines().filter(|line| line.starts_with("| ")) {
+        let last = line.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let Some((room, test)) =
+            last.strip_prefix('`').and_then(|name| name.strip_suffix('`')?.split_once("::"))
+        else {
+            continue;
+        };
+        let path = root().join("tests/it").join(format!("{room}.rs"));
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        if !text.contains(&format!("fn {test}")) {
+            gone.push(format!("{room}::{test}"));
+        }
+    }
+    none("README names tests that are not there", &gone);
 }
 
 /// The runtime is smol and the only one; what tests and benches use stays out of the binary.
