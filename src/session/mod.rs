@@ -6,6 +6,7 @@
 mod activity;
 mod id;
 pub mod stream;
+pub mod streams;
 pub mod worker;
 
 use std::collections::HashMap;
@@ -17,7 +18,8 @@ use async_channel::{Sender, TrySendError};
 
 pub use self::activity::Activity;
 pub use self::id::{SessionId, is_node_name};
-pub use self::worker::{Input, Opened, ReturnAddress};
+pub use self::streams::ReturnAddress;
+pub use self::worker::{Input, Opened};
 use crate::backend::{Backend, Exit, child};
 use crate::budget::{self, Payload};
 use crate::config::{Config, Server, SessionLimits};
