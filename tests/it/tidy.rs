@@ -39,6 +39,7 @@ const SANS_IO: &[&str] = &[
     "message.rs",
     "session/id.rs",
     "session/stream.rs",
+    "session/streams.rs",
     "version.rs",
 ];
 
@@ -62,7 +63,6 @@ const IO: &[&str] = &[
     "std::thread",
     "smol::",
     "async_io",
-    "METRICS",
 ];
 
 /// Most functions are shorter than this; one screen.
