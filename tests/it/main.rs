@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "`pub` is for the other modules of this binary")]
 
 mod bad_input; // What is typed or configured wrongly: a message that helps, and the exit status.
+mod bytes; // Params and results arrive as the bytes they were.
 mod child; // Children and the watchdog, at the level of the library.
 mod faults; // Children that misbehave: a clear answer, and nothing left behind.
 mod http_wire; // Raw bytes in, raw bytes out: every refusal of the wire, and that a good request still works.
