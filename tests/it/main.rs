@@ -8,6 +8,7 @@ mod child; // Children and the watchdog, at the level of the library.
 mod faults; // Children that misbehave: a clear answer, and nothing left behind.
 mod http_wire; // Raw bytes in, raw bytes out: every refusal of the wire, and that a good request still works.
 mod legacy; // The handshake era as a raw client sees it, spec row by spec row.
+mod listener; // At the caps of connections and descriptors.
 mod orphans; // Nothing of what children start is left, whatever ends.
 mod sessions; // Principals, caps, idle expiry, health, metrics, stop.
 mod support; // What the tests share.

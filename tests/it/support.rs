@@ -59,8 +59,14 @@ impl Burdock {
     }
 
     pub fn serve_with(arguments: &[&str], adjust: impl FnOnce(&mut Command)) -> Burdock {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_burdock"));
-        command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments).env("BURDOCK_LOG", "debug");
+        let arguments = [&["serve", "--listen", "127.0.0.1:0"], arguments].concat();
+        Burdock::run(env!("CARGO_BIN_EXE_burdock"), &arguments, adjust)
+    }
+
+    /// Any command that becomes a serving burdock.
+    pub fn run(program: &str, arguments: &[&str], adjust: impl FnOnce(&mut Command)) -> Burdock {
+        let mut command = Command::new(program);
+        command.args(arguments).env("BURDOCK_LOG", "debug");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         adjust(&mut command);
         let mut process = command.spawn().unwrap();
