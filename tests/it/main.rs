@@ -9,6 +9,7 @@ mod faults; // Children that misbehave: a clear answer, and nothing left behind.
 mod http_wire; // Raw bytes in, raw bytes out: every refusal of the wire, and that a good request still works.
 mod legacy; // The handshake era as a raw client sees it, spec row by spec row.
 mod listener; // At the caps of connections and descriptors.
+mod memory; // Bounded, whatever clients and children do.
 mod orphans; // Nothing of what children start is left, whatever ends.
 mod sessions; // Principals, caps, idle expiry, health, metrics, stop.
 mod support; // What the tests share.
