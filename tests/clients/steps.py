@@ -55,6 +55,8 @@ async def step(name: str, run: Callable[[], Awaitable[str | None]]) -> None:
     try:
         note = await asyncio.wait_for(run(), STEP_TIMEOUT_S)
         report(step=name, ok=True, note=note or "")
+    except TimeoutError:
+        report(step=name, ok=False, note=f"no result after {STEP_TIMEOUT_S} s")
     except Exception as error:
         report(step=name, ok=False, note=describe(error))
 
