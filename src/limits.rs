@@ -18,6 +18,18 @@ pub const BODY_BYTES_MAX: usize = MESSAGE_BYTES_MAX;
 pub const CHUNK_LINE_BYTES_MAX: usize = 1024;
 /// Unread bytes that are read and thrown away before a close, so that the answer is not lost to a reset.
 pub const DISCARD_BYTES_MAX: usize = 256 * 1024;
+/// The extensions of all chunks of one body together: nobody sends them but to make us work.
+pub const CHUNK_EXTENSIONS_BYTES_MAX: usize = 16 * 1024;
+/// Blank lines before a request line that are forgiven (RFC 9112, section 2.2 asks for at least one).
+pub const BLANK_LINES_MAX: usize = 4;
+/// Room made for a body when its first bytes arrive; it grows with what comes, never with what was announced.
+pub const BODY_ROOM_BYTES: usize = 64 * 1024;
+/// A reply body up to this is copied behind its head; a larger one goes out beside it (`writev`).
+pub const COPIED_BODY_BYTES_MAX: usize = 16 * 1024;
+/// Of every write deadline a reader has to take this much, or all there is.
+pub const WRITE_STEP_BYTES: usize = 256 * 1024;
+/// Room for a reply head; most are smaller.
+pub const REPLY_HEAD_ROOM_BYTES: usize = 512;
 /// What is read ahead of the request being served (pipelining).
 pub const READ_AHEAD_BYTES_MAX: usize = HEAD_BYTES_MAX;
 /// Read buffers kept per thread for the next connection that has something to say.
@@ -29,6 +41,8 @@ pub const CONNECTIONS_MAX: usize = 20_000;
 pub const DESCRIPTORS_SPARE: usize = 256;
 /// Sockets of one address at once; not for loopback and trusted proxies.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 512;
+/// Sockets of the admin listener at once.
+pub const ADMIN_CONNECTIONS_MAX: usize = 16;
 /// Wait after `accept` failed for want of descriptors or memory.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
@@ -38,7 +52,7 @@ pub const HEAD_DEADLINE: Duration = Duration::from_secs(15);
 pub const BODY_DEADLINE: Duration = Duration::from_secs(30);
 /// An upload slower than this, after `BODY_DEADLINE`, is ended with 408.
 pub const BODY_BYTES_PER_SEC_MIN: usize = 16 * 1024;
-/// One write that makes no progress at all.
+/// For a reader to take `WRITE_STEP_BYTES`, or all there is. Slower readers lose their connection.
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 /// Between requests. Longer than Traefik's and every client's pool keeps a connection (`traefik.md` 2).
 pub const IDLE_CONNECTION_DEADLINE: Duration = Duration::from_secs(90);
@@ -59,8 +73,14 @@ pub const READER_EVENTS_MAX: usize = 16;
 pub const REPLAY_EVENTS_MAX: usize = 256;
 /// Bytes kept in a stream's log for resumption; a final response is kept even when it is larger.
 pub const REPLAY_BYTES_MAX: usize = 1024 * 1024;
+/// What a log is shed to when the process holds too much.
+pub const REPLAY_EVENTS_UNDER_PRESSURE: usize = 8;
+/// See `REPLAY_EVENTS_UNDER_PRESSURE`.
+pub const REPLAY_BYTES_UNDER_PRESSURE: usize = 64 * 1024;
 /// POST streams of a session whose log is kept after the response, for a reader that lost its socket.
 pub const FINISHED_STREAMS_MAX: usize = 16;
+/// Bytes of such logs in one session; the oldest goes first.
+pub const FINISHED_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How long such a log is kept.
 pub const FINISHED_STREAM_AGE: Duration = Duration::from_secs(300);
 /// What we tell a reader to wait before it reconnects, in milliseconds.
@@ -81,6 +101,9 @@ pub const HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Above this share of `HELD_BYTES_MAX` the logs shed notifications.
 pub const HELD_BYTES_PRESSURE: usize = HELD_BYTES_MAX / 4 * 3;
 
+/// Above this new calls are refused with a JSON-RPC error; what is left is for bodies and answers.
+pub const HELD_BYTES_CALLS_MAX: usize = HELD_BYTES_MAX / 8 * 7;
+
 // --- Sessions -------------------------------------------------------------------------------------------------
 
 /// Inputs that wait for a session's worker.
@@ -97,6 +120,10 @@ pub const TABLE_SHARDS: usize = 32;
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// The same for a session that never opened a stream: its client is most likely gone (`clients.md` C14).
 pub const IDLE_TIMEOUT_NO_STREAM: Duration = Duration::from_secs(5 * 60);
+/// A session with calls in flight that nobody reads may idle this many times longer.
+pub const IDLE_WITH_CALLS_FACTOR: u32 = 4;
+/// The longest pause between two looks for idle sessions; shorter when the idle timeout is short.
+pub const REAP_STEP_MAX: Duration = Duration::from_secs(5);
 /// A session untouched this long, without stream and call, may be evicted at the cap.
 pub const ABANDONED_AFTER: Duration = Duration::from_secs(60);
 /// `Retry-After` at the cap, in seconds.
@@ -113,6 +140,25 @@ pub const SESSIONS_DERIVED_MAX: usize = 4096;
 pub const SESSION_ID_RANDOM_CHARS: usize = 26;
 /// A node's name.
 pub const NODE_NAME_BYTES_MAX: usize = 16;
+/// A server's name: it is a part of the path, of log lines and of a client's config.
+pub const SERVER_NAME_BYTES_MAX: usize = 64;
+/// A principal's name.
+pub const PRINCIPAL_NAME_BYTES_MAX: usize = 64;
+/// The random part of a token: 256 bits, so that its plain SHA-256 can be kept.
+pub const TOKEN_RANDOM_BYTES: usize = 32;
+
+// --- What may be configured -----------------------------------------------------------------------------------
+
+/// `--max-sessions` at most: more processes than any one machine runs.
+pub const SESSIONS_MAX: usize = 100_000;
+/// Any configured wait at most (720 h): longer is a slip of units.
+pub const CONFIGURED_WAIT_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// `--keep-alive-comment` at least: comments must not become the load.
+pub const KEEP_ALIVE_COMMENT_MIN: Duration = Duration::from_millis(100);
+/// `--keep-alive-comment` at most: clients give up a stream that is silent for 300 s (`clients.md` C13).
+pub const KEEP_ALIVE_COMMENT_MAX: Duration = Duration::from_secs(240);
+/// `stopTimeout` at most. When burdock itself stops, `STOP_DEADLINE` comes first.
+pub const CHILD_TERM_GRACE_MAX: Duration = Duration::from_secs(60);
 
 // --- Children -------------------------------------------------------------------------------------------------
 
@@ -138,8 +184,40 @@ pub const STDERR_LINES_PER_SEC_MAX: u32 = 50;
 pub const STDERR_LINE_BYTES_MAX: usize = 4096;
 /// Text from outside, in a log line or an error message.
 pub const FOREIGN_TEXT_BYTES_MAX: usize = 200;
+/// From SIGKILL to giving up on a process that the kernel holds (a dead network disk); it is reaped when it goes.
+pub const CHILD_KILL_GRACE: Duration = Duration::from_secs(2);
+/// How long the output of a process that has exited is waited for: a grandchild may hold the pipe open for ever.
+pub const CHILD_REST_WAIT: Duration = Duration::from_millis(500);
+/// What is still read after that exit: as much as a pipe can hold (`/proc/sys/fs/pipe-max-size`).
+pub const CHILD_REST_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes taken from a child's pipe at once; a buffer of this size per pipe.
+pub const PIPE_READ_BYTES: usize = 16 * 1024;
+/// A line that grows waits this long for a share of `HELD_BYTES_MAX` before it is thrown away.
+pub const LINE_BUDGET_WAIT: Duration = Duration::from_secs(10);
+/// Lines that are not JSON told to the worker per second; the rest is only counted.
+pub const GARBAGE_LINES_PER_SEC_MAX: u32 = 10;
 /// How long the watchdog looks for marked processes after burdock has gone.
 pub const WATCHDOG_SWEEP: Duration = Duration::from_millis(1500);
+/// Between two looks through `/proc` while children end: one look serves all that ended meanwhile.
+pub const WATCHDOG_SCAN_STEP: Duration = Duration::from_millis(200);
+/// The same while it still finds some: a program that forks as fast as it is killed.
+pub const WATCHDOG_SWEEP_MAX: Duration = Duration::from_secs(10);
+/// Between two looks through `/proc` after burdock has gone.
+pub const WATCHDOG_SWEEP_STEP: Duration = Duration::from_millis(20);
+/// Looks in a row that find nothing before a child's number counts as gone: a fork can slip past one.
+pub const WATCHDOG_CLEAN_SCANS: u32 = 2;
+/// Looks for one child's processes before the watchdog gives up on what SIGKILL does not end.
+pub const WATCHDOG_SCANS_MAX: u32 = 50;
+/// Bytes of a process's environment that are searched for the mark: as much as Linux allows by default.
+pub const ENVIRON_BYTES_MAX: u64 = 2 * 1024 * 1024;
+/// Notes (child started, child ended) that wait for the watchdog.
+pub const WATCHDOG_QUEUE_MAX: usize = 256;
+/// One line between burdock and its watchdog.
+pub const WATCHDOG_LINE_BYTES_MAX: usize = 128;
+/// From starting the watchdog to its `ready`, and for one write to it.
+pub const WATCHDOG_DEADLINE: Duration = Duration::from_secs(5);
+/// Before a watchdog that died is started again.
+pub const WATCHDOG_RESTART_WAIT: Duration = Duration::from_millis(500);
 
 // --- The process ----------------------------------------------------------------------------------------------
 
@@ -147,6 +225,10 @@ pub const WATCHDOG_SWEEP: Duration = Duration::from_millis(1500);
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the end of the drain to the exit, whatever happens.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(8);
+/// Between two looks whether a stopping node has calls or children left.
+pub const DRAIN_POLL: Duration = Duration::from_millis(20);
+/// For replies on their way and the ends of streams, after the sessions of a stopping node are closed.
+pub const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
 /// Threads of the executor at most.
 pub const THREADS_MAX: usize = 64;
 /// A config or token file.
@@ -154,13 +236,22 @@ pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(READ_AHEAD_BYTES_MAX >= HEAD_BYTES_MAX);
+const _: () = assert!(DISCARD_BYTES_MAX >= READ_AHEAD_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX <= MESSAGE_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX * 8 <= HELD_BYTES_MAX);
-const _: () = assert!(HELD_BYTES_PRESSURE < HELD_BYTES_MAX);
+const _: () = assert!(HELD_BYTES_PRESSURE < HELD_BYTES_CALLS_MAX);
+const _: () = assert!(HELD_BYTES_CALLS_MAX + MESSAGE_BYTES_MAX < HELD_BYTES_MAX);
+const _: () = assert!(FINISHED_BYTES_MAX >= MESSAGE_BYTES_MAX);
 const _: () = assert!(INBOX_REQUESTS_MAX < INBOX_MAX);
 const _: () = assert!(STDIN_QUEUE_REQUESTS_MAX < STDIN_QUEUE_MAX);
 const _: () = assert!(KEEP_ALIVE_COMMENT.as_secs() * 2 < IDLE_CONNECTION_DEADLINE.as_secs());
 const _: () = assert!(IDLE_CONNECTION_DEADLINE.as_secs() >= 75);
 const _: () = assert!(IDLE_TIMEOUT_NO_STREAM.as_secs() <= IDLE_TIMEOUT.as_secs());
 const _: () = assert!(CHILD_EOF_GRACE.as_secs() + CHILD_TERM_GRACE.as_secs() < STOP_DEADLINE.as_secs());
+const _: () = assert!(CHILD_REST_WAIT.as_millis() < CHILD_EOF_GRACE.as_millis());
+const _: () = assert!(WATCHDOG_SWEEP.as_millis() < 2000);
+const _: () = assert!(SESSIONS_DERIVED_MAX <= SESSIONS_MAX);
+const _: () = assert!(IDLE_TIMEOUT.as_secs() <= CONFIGURED_WAIT_MAX.as_secs());
+const _: () = assert!(KEEP_ALIVE_COMMENT.as_secs() <= KEEP_ALIVE_COMMENT_MAX.as_secs());
+const _: () = assert!(CHILD_TERM_GRACE.as_secs() <= CHILD_TERM_GRACE_MAX.as_secs());
 const _: () = assert!(SWEEP_STEP.as_millis() * 4 <= REPLY_PATIENCE.as_millis());

@@ -1,13 +1,37 @@
 //! A stdio MCP server in a process of its own.
+//!
+//! One task per child owns everything of it: the process, its three pipes and the stop ladder (close stdin, SIGTERM,
+//! SIGKILL, each to the whole process group). The worker holds a [`ChildHandle`]; dropping it is the order to stop.
+//! The task ends when the process has been reaped and [`Output::Exited`] has been handed over.
 
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use async_channel::Receiver;
+use async_channel::{Receiver, Sender};
+use async_io::{Async, Timer};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal};
+use smol::future::{or, yield_now, zip};
+use smol::lock::{OnceCell, Semaphore};
 
-use super::{Output, Priority, SendError};
-use crate::budget::Payload;
+use super::lines::{Lines, Step};
+use super::pipe::write_line;
+use super::spawn::{self, Process};
+use super::{Exit, Output, Priority, SendError, watchdog};
+use crate::budget::{Payload, Share};
+use crate::foreign::Foreign;
+use crate::limits::{
+    CHILD_EOF_GRACE, CHILD_KILL_GRACE, CHILD_REST_BYTES_MAX, CHILD_REST_WAIT, FOREIGN_TEXT_BYTES_MAX,
+    GARBAGE_LINES_PER_SEC_MAX, LINE_BUDGET_WAIT, PIPE_READ_BYTES, SPAWNS_MAX, STDERR_LINE_BYTES_MAX,
+    STDERR_LINES_PER_SEC_MAX, STDIN_QUEUE_MAX, STDIN_QUEUE_REQUESTS_MAX, STDOUT_QUEUE_MAX, SWEEP_STEP,
+};
+use crate::metrics::METRICS;
+use crate::runtime;
 
 /// What to run, as the config says it. Shared by all sessions of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,14 +51,26 @@ pub struct Command {
 /// The worker's hold on a child. Dropping it stops the child.
 #[derive(Debug)]
 pub struct ChildHandle {
-    stdin: async_channel::Sender<Payload>,
+    stdin: Sender<Payload>,
     outputs: Receiver<Output>,
+    /// Never sent on: its closing is the order to stop.
+    stop: Sender<()>,
 }
 
 impl ChildHandle {
     /// See [`super::Backend::send`].
-    pub fn send(&self, _message: Payload, _priority: Priority) -> Result<(), SendError> {
-        Err(SendError::Closed)
+    ///
+    /// # Errors
+    /// [`SendError`] when the child does not read fast enough, has ended or was told to stop.
+    pub fn send(&self, message: Payload, priority: Priority) -> Result<(), SendError> {
+        let crowded = priority == Priority::Request && self.stdin.len() >= STDIN_QUEUE_REQUESTS_MAX;
+        if crowded && !self.stdin.is_closed() {
+            return Err(SendError::Full);
+        }
+        self.stdin.try_send(message).map_err(|error| match error {
+            async_channel::TrySendError::Full(_) => SendError::Full,
+            async_channel::TrySendError::Closed(_) => SendError::Closed,
+        })
     }
 
     /// See [`super::Backend::outputs`].
@@ -45,13 +81,482 @@ impl ChildHandle {
     /// See [`super::Backend::stop`].
     pub fn stop(&self) {
         self.stdin.close();
+        self.stop.close();
     }
 }
 
 /// Starts `command` in a task of its own and returns at once. Whether it could be started is told by the outputs.
 /// `label` (the session's short id) names it in the log.
-pub fn start(_command: Arc<Command>, _label: String) -> ChildHandle {
-    let (stdin, _) = async_channel::bounded(1);
-    let (_, outputs) = async_channel::bounded(1);
-    ChildHandle { stdin, outputs }
+pub fn start(command: Arc<Command>, label: String) -> ChildHandle {
+    let (stdin, queue) = async_channel::bounded(STDIN_QUEUE_MAX);
+    let (sender, outputs) = async_channel::bounded(STDOUT_QUEUE_MAX);
+    let (stop, stopped) = async_channel::bounded(1);
+    runtime::spawn(live(command, Desk { label, queue, outputs: sender, stopped })).detach();
+    ChildHandle { stdin, outputs, stop }
+}
+
+/// The task's ends of the worker's queues.
+struct Desk {
+    label: String,
+    queue: Receiver<Payload>,
+    outputs: Sender<Output>,
+    stopped: Receiver<()>,
+}
+
+impl Desk {
+    /// Completes when the worker wants the child stopped, or has dropped its handle.
+    async fn stop_asked(&self) {
+        let _ = self.stopped.recv().await;
+    }
+
+    /// Hands an output to the worker and waits for room: so a child that writes too fast waits in its own `write`.
+    /// Once it is to stop nobody may be reading any more; then what finds no room is dropped.
+    async fn deliver(&self, output: Output) {
+        if self.stopped.is_closed() {
+            let _ = self.outputs.try_send(output);
+            return;
+        }
+        let handed = async {
+            let _ = self.outputs.send(output).await;
+        };
+        or(handed, self.stop_asked()).await;
+    }
+}
+
+/// The whole life of a child.
+async fn live(command: Arc<Command>, desk: Desk) {
+    let exit = match spawn(&command, &desk).await {
+        Ok((process, number)) => attend(&command, process, number, &desk).await,
+        Err(exit) => exit,
+    };
+    desk.queue.close();
+    log::debug!("[{}] {} ended: {exit:?}", desk.label, Foreign(command.program.as_bytes()));
+    // Waits for room, but never longer than the worker keeps its end.
+    let _ = desk.outputs.send(Output::Exited(exit)).await;
+}
+
+/// Room for `SPAWNS_MAX` spawns: a crowd of sessions queues here and not on the blocking pool.
+static SPAWNS: Semaphore = Semaphore::new(SPAWNS_MAX);
+
+/// Lets no process be started any more, and returns when the last spawn under way is done.
+pub(super) async fn stop_spawning() {
+    for _ in 0..SPAWNS_MAX {
+        SPAWNS.acquire().await.forget();
+    }
+}
+
+/// The number of the next child of this run.
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
+
+/// Starts the process, unless the worker changes its mind before its turn comes.
+async fn spawn(command: &Arc<Command>, desk: &Desk) -> Result<(Process, u64), Exit> {
+    let turn = or(async { Some(SPAWNS.acquire().await) }, async {
+        desk.stop_asked().await;
+        None
+    });
+    let Some(permit) = turn.await.filter(|_| !desk.stopped.is_closed()) else { return Err(Exit::Stopped) };
+    let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
+    let owned = Arc::clone(command);
+    let spawned = smol::unblock(move || spawn::spawn(&owned, number)).await;
+    drop(permit);
+    match spawned {
+        Ok(process) => {
+            METRICS.children_started_total.add_one();
+            watchdog::started(process.pid).await;
+            let program = Foreign(command.program.as_bytes());
+            log::info!("[{}] started {program}, process {}", desk.label, process.pid);
+            Ok((process, number))
+        }
+        Err(why) => {
+            METRICS.children_failed_total.add_one();
+            Err(Exit::NotStarted(why))
+        }
+    }
+}
+
+/// Why a child goes down the stop ladder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// The worker said so.
+    Asked,
+    /// Its stdout ended: it can answer nothing any more.
+    StdoutClosed,
+    /// A line without end.
+    EndlessLine,
+}
+
+/// What the parts of a child's task tell each other. Each is set once.
+#[derive(Default)]
+struct Turns {
+    /// Stdout was read to its end, or as far as it ever will be.
+    stdout_end: OnceCell<Cause>,
+    /// The child is on the stop ladder.
+    stopping: OnceCell<Cause>,
+    /// The process has exited; until then its remaining output may be waited for.
+    rest_until: OnceCell<Instant>,
+    /// SIGTERM was sent.
+    terminated: AtomicBool,
+    /// SIGKILL was sent.
+    killed: AtomicBool,
+}
+
+/// Drives the pipes of a running process until it has been reaped and its output is delivered.
+async fn attend(command: &Command, process: Process, number: u64, desk: &Desk) -> Exit {
+    let _alive = METRICS.children.enter();
+    let Process { child, pid, pidfd, stdin, stdout, stderr } = process;
+    let turns = Turns::default();
+    let body = Body { child, pid, pidfd };
+    let life = async {
+        let stuck = or(
+            async {
+                exited(&body.pidfd).await;
+                false
+            },
+            async {
+                ladder(stdin, pid, command.term_grace, desk, &turns).await;
+                true
+            },
+        );
+        let stuck = stuck.await;
+        desk.queue.close();
+        wind_up(pid, command.term_grace, &turns).await;
+        bury(body, number, stuck, desk).await
+    };
+    let reading = async {
+        let end = read_stdout(stdout, desk, &turns).await;
+        let _ = turns.stdout_end.set(end).await;
+    };
+    let (status, _) = zip(life, zip(reading, log_stderr(stderr, &desk.label, &turns))).await;
+    outcome(&turns, status)
+}
+
+/// A process on its way to the grave.
+struct Body {
+    child: std::process::Child,
+    pid: Pid,
+    pidfd: Async<OwnedFd>,
+}
+
+/// Completes when the process has exited. It stays a zombie, and its ids stay its own, until it is reaped.
+async fn exited(pidfd: &Async<OwnedFd>) {
+    // The reactor refuses only when it is broken; then the stop ladder is what ends the wait.
+    if let Err(error) = pidfd.readable().await {
+        log::error!("a child's exit cannot be waited for: {error}");
+        std::future::pending::<()>().await;
+    }
+}
+
+/// After the leader's exit: gives the rest of its group time to finish what it writes, then kills it. The leader is
+/// not reaped yet, so the group's id cannot belong to anybody else.
+async fn wind_up(pid: Pid, term_grace: Duration, turns: &Turns) {
+    let asked_to_end = turns.terminated.load(Ordering::Relaxed) && !turns.killed.load(Ordering::Relaxed);
+    let rest = if asked_to_end { term_grace } else { CHILD_REST_WAIT };
+    let _ = turns.rest_until.set(Instant::now() + rest).await;
+    or(
+        async {
+            turns.stdout_end.wait().await;
+        },
+        pause(rest),
+    )
+    .await;
+    signal_group(pid, Signal::KILL);
+}
+
+/// Reaps the process; `None` when the kernel does not let go of it.
+async fn bury(mut body: Body, number: u64, stuck: bool, desk: &Desk) -> Option<ExitStatus> {
+    if stuck {
+        log::error!("[{}] process {} does not die: the kernel holds it", desk.label, body.pid);
+        runtime::spawn(async move {
+            exited(&body.pidfd).await;
+            reap(&mut body, number).await;
+        })
+        .detach();
+        return None;
+    }
+    reap(&mut body, number).await
+}
+
+async fn reap(body: &mut Body, number: u64) -> Option<ExitStatus> {
+    // It has exited, so this does not block.
+    let status = body.child.wait();
+    watchdog::ended(body.pid, number).await;
+    status.ok()
+}
+
+/// What the worker is told about the end.
+fn outcome(turns: &Turns, status: Option<ExitStatus>) -> Exit {
+    let signalled = turns.terminated.load(Ordering::Relaxed) || turns.killed.load(Ordering::Relaxed);
+    // It may have died of its closed stdout before the ladder was reached, so the reader is asked as well.
+    let cause = turns.stopping.get().or(turns.stdout_end.get());
+    match (cause, status) {
+        (Some(Cause::Asked), _) | (_, None) => Exit::Stopped,
+        (Some(Cause::EndlessLine), _) => Exit::EndlessLine,
+        (Some(Cause::StdoutClosed), _) if signalled => Exit::Stopped,
+        (Some(Cause::StdoutClosed) | None, Some(status)) => match (status.code(), status.signal()) {
+            (Some(code), _) => Exit::Status(code),
+            (None, signal) => Exit::Signal(signal.unwrap_or_default()),
+        },
+    }
+}
+
+/// Feeds stdin until the child is to stop; then closes stdin, sends SIGTERM, sends SIGKILL. Returns only when the
+/// process survived even that: its exit is awaited beside this.
+async fn ladder(stdin: Async<OwnedFd>, pid: Pid, term_grace: Duration, desk: &Desk, turns: &Turns) {
+    let order = async {
+        let cause = or(
+            async {
+                desk.stop_asked().await;
+                Cause::Asked
+            },
+            async { *turns.stdout_end.wait().await },
+        );
+        let cause = *turns.stopping.get_or_init(|| cause).await;
+        desk.queue.close();
+        // What was queued before the order is still written, if the child reads it.
+        if cause == Cause::Asked {
+            pause(CHILD_EOF_GRACE).await;
+        }
+    };
+    or(write_queue(&stdin, &desk.queue), order).await;
+    drop(stdin);
+    // The queue also ends when the handle was dropped, a moment before `order` saw it.
+    let cause = *turns.stopping.get_or_init(|| async { Cause::Asked }).await;
+    if cause != Cause::EndlessLine {
+        pause(CHILD_EOF_GRACE).await;
+        turns.terminated.store(true, Ordering::Relaxed);
+        signal_group(pid, Signal::TERM);
+        pause(term_grace).await;
+    }
+    turns.killed.store(true, Ordering::Relaxed);
+    METRICS.children_killed_total.add_one();
+    signal_group(pid, Signal::KILL);
+    pause(CHILD_KILL_GRACE).await;
+}
+
+/// A signal to everything in the group. Only while its leader is not reaped.
+fn signal_group(pid: Pid, signal: Signal) {
+    match rustix::process::kill_process_group(pid, signal) {
+        Ok(()) | Err(Errno::SRCH) => {}
+        Err(error) => log::warn!("process group {pid} cannot be sent signal {}: {error}", signal.as_raw()),
+    }
+}
+
+async fn pause(duration: Duration) {
+    Timer::after(duration).await;
+}
+
+/// Writes queued messages, one line each, until the queue is closed and empty. When the child has closed its stdin
+/// the messages are dropped: that it ended is told by its exit.
+async fn write_queue(stdin: &Async<OwnedFd>, queue: &Receiver<Payload>) {
+    let mut open = true;
+    while let Ok(message) = queue.recv().await {
+        if open && let Err(error) = write_line(stdin, &message).await {
+            log::debug!("a child's stdin is closed: {error}");
+            open = false;
+        }
+    }
+}
+
+/// Reads a pipe of a child in pieces, to its end, or until nothing more is to be expected after the child's exit.
+struct PipeReader<'a> {
+    pipe: Async<OwnedFd>,
+    turns: &'a Turns,
+    buffer: Vec<u8>,
+    /// The last read took all there was.
+    drained: bool,
+    /// Bytes that may still be read once the process has exited.
+    rest: usize,
+}
+
+impl<'a> PipeReader<'a> {
+    fn new(pipe: Async<OwnedFd>, turns: &'a Turns) -> PipeReader<'a> {
+        PipeReader {
+            pipe,
+            turns,
+            buffer: vec![0; PIPE_READ_BYTES],
+            drained: true,
+            rest: CHILD_REST_BYTES_MAX,
+        }
+    }
+
+    /// The next bytes; `None` at the end.
+    async fn read(&mut self) -> Option<&[u8]> {
+        if !self.drained {
+            // A child that always has something to say must not keep the thread from the others.
+            yield_now().await;
+        } else if !self.readable().await {
+            return None;
+        }
+        loop {
+            match rustix::io::read(self.pipe.get_ref(), &mut self.buffer[..]) {
+                Ok(0) => return None,
+                Ok(bytes) => return self.account(bytes),
+                Err(Errno::AGAIN) if self.readable().await => {}
+                Err(Errno::INTR) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    fn account(&mut self, bytes: usize) -> Option<&[u8]> {
+        self.drained = bytes < self.buffer.len();
+        if self.turns.rest_until.is_initialized() {
+            self.rest = self.rest.checked_sub(bytes)?;
+        }
+        Some(&self.buffer[..bytes])
+    }
+
+    /// Waits for bytes; false when the wait for the rest of a dead child's output is over.
+    async fn readable(&self) -> bool {
+        let ready = async { self.pipe.readable().await.is_ok() };
+        let over = async {
+            let until = *self.turns.rest_until.wait().await;
+            Timer::at(until).await;
+            false
+        };
+        or(ready, over).await
+    }
+}
+
+/// Hands the lines of stdout to the worker. Returns how stdout ended.
+async fn read_stdout(pipe: Async<OwnedFd>, desk: &Desk, turns: &Turns) -> Cause {
+    let mut reader = PipeReader::new(pipe, turns);
+    let mut lines = Lines::default();
+    let mut garbage = Rate::new(GARBAGE_LINES_PER_SEC_MAX);
+    while let Some(mut bytes) = reader.read().await {
+        while !bytes.is_empty() {
+            let (taken, step) = feed(&mut lines, bytes, desk).await;
+            bytes = &bytes[taken..];
+            match step {
+                Step::More => {}
+                Step::Line(line, share) => deliver_line(line, share, desk, &mut garbage).await,
+                Step::TooLong | Step::BudgetSpent => desk.deliver(Output::TooLong).await,
+                Step::Endless => return Cause::EndlessLine,
+            }
+        }
+    }
+    if let Step::Line(line, share) = lines.finish() {
+        deliver_line(line, share, desk, &mut garbage).await;
+    }
+    Cause::StdoutClosed
+}
+
+/// Feeds `lines`, and while the byte budget is spent waits for others to give some back. After `LINE_BUDGET_WAIT`,
+/// or when nobody waits for the line any more, the line is given up and [`Step::BudgetSpent`] says so.
+async fn feed(lines: &mut Lines, bytes: &[u8], desk: &Desk) -> (usize, Step) {
+    let until = Instant::now() + LINE_BUDGET_WAIT;
+    loop {
+        let (taken, step) = lines.feed(bytes);
+        if !matches!(step, Step::BudgetSpent) {
+            return (taken, step);
+        }
+        if desk.stopped.is_closed() || Instant::now() >= until {
+            lines.give_up();
+            return (taken, step);
+        }
+        pause(SWEEP_STEP).await;
+    }
+}
+
+async fn deliver_line(mut line: Vec<u8>, share: Share, desk: &Desk, garbage: &mut Rate) {
+    if line.last() == Some(&b'\r') {
+        line.pop();
+    }
+    match line.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        None => {}
+        Some(b'{' | b'[') => desk.deliver(Output::Message(Payload::new(line, share))).await,
+        Some(_) => {
+            METRICS.garbage_lines_total.add_one();
+            if garbage.allows(Instant::now()) {
+                line.truncate(FOREIGN_TEXT_BYTES_MAX);
+                line.shrink_to_fit();
+                desk.deliver(Output::Garbage(line)).await;
+            }
+        }
+    }
+}
+
+/// Writes stderr to the log, line by line.
+async fn log_stderr(pipe: Async<OwnedFd>, label: &str, turns: &Turns) {
+    let mut reader = PipeReader::new(pipe, turns);
+    let mut log =
+        StderrLog { label, line: Vec::new(), rate: Rate::new(STDERR_LINES_PER_SEC_MAX), dropped: 0 };
+    while let Some(bytes) = reader.read().await {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            log.take(piece);
+        }
+    }
+    log.finish();
+}
+
+/// The log's view of a child's stderr.
+struct StderrLog<'a> {
+    label: &'a str,
+    /// The beginning of the current line.
+    line: Vec<u8>,
+    rate: Rate,
+    /// Lines that were not logged since the last one that was.
+    dropped: u64,
+}
+
+impl StderrLog<'_> {
+    /// Takes a line or a part of one.
+    fn take(&mut self, piece: &[u8]) {
+        let text = piece.strip_suffix(b"\n").unwrap_or(piece);
+        let room = STDERR_LINE_BYTES_MAX.saturating_sub(self.line.len());
+        self.line.extend_from_slice(&text[..text.len().min(room)]);
+        if text.len() < piece.len() {
+            self.write_line();
+        }
+    }
+
+    fn write_line(&mut self) {
+        if self.rate.allows(Instant::now()) {
+            self.write_dropped();
+            let line = self.line.trim_ascii_end();
+            if !line.is_empty() {
+                log::info!(target: "child", "[{}] {}", self.label, Foreign(line));
+            }
+        } else {
+            self.dropped += 1;
+        }
+        self.line.clear();
+    }
+
+    fn write_dropped(&mut self) {
+        let dropped = std::mem::take(&mut self.dropped);
+        if dropped > 0 {
+            log::info!(target: "child", "[{}] ({dropped} lines of stderr left out)", self.label);
+        }
+    }
+
+    /// The end of stderr: the last line may have no line feed.
+    fn finish(&mut self) {
+        if !self.line.is_empty() {
+            self.write_line();
+        }
+        self.write_dropped();
+    }
+}
+
+/// So many per second and no more.
+struct Rate {
+    per_sec: u32,
+    second: Instant,
+    used: u32,
+}
+
+impl Rate {
+    fn new(per_sec: u32) -> Rate {
+        Rate { per_sec, second: Instant::now(), used: 0 }
+    }
+
+    fn allows(&mut self, now: Instant) -> bool {
+        if now.duration_since(self.second) >= Duration::from_secs(1) {
+            self.second = now;
+            self.used = 0;
+        }
+        self.used += 1;
+        self.used <= self.per_sec
+    }
 }

@@ -4,7 +4,12 @@
 
 pub mod child;
 pub mod descriptors;
+mod lines;
+mod pipe;
+mod spawn;
+mod strays;
 pub mod watchdog;
+mod watchdog_process;
 
 use async_channel::Receiver;
 
@@ -85,6 +90,19 @@ impl Backend {
     pub fn stop(&self) {
         match self {
             Backend::Child(child) => child.stop(),
+        }
+    }
+}
+
+impl Exit {
+    /// In words, for a client that still waits and for the log.
+    pub fn describe(&self) -> String {
+        match self {
+            Exit::NotStarted(why) => format!("the server could not be started: {why}"),
+            Exit::Status(status) => format!("the server exited with status {status}"),
+            Exit::Signal(signal) => format!("the server was ended by signal {signal}"),
+            Exit::Stopped => "the server was stopped".into(),
+            Exit::EndlessLine => "the server wrote a line without end and was killed".into(),
         }
     }
 }

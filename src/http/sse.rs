@@ -1,6 +1,9 @@
 //! Server-sent events: the event, its encoding, and the reader a connection pulls events from.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::io::Write as _;
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::budget::Payload;
@@ -15,6 +18,42 @@ pub struct EventId {
     pub place: u32,
 }
 
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.stream, self.place)
+    }
+}
+
+/// A text that is no [`EventId`] of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAnEventId;
+
+impl fmt::Display for NotAnEventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not an event id: two numbers joined by a hyphen")
+    }
+}
+
+impl std::error::Error for NotAnEventId {}
+
+impl FromStr for EventId {
+    type Err = NotAnEventId;
+
+    /// Takes exactly what `Display` writes: digits without sign or leading zero.
+    fn from_str(text: &str) -> Result<EventId, NotAnEventId> {
+        let (stream, place) = text.split_once('-').ok_or(NotAnEventId)?;
+        Ok(EventId { stream: parse_number(stream)?, place: parse_number(place)? })
+    }
+}
+
+fn parse_number(text: &str) -> Result<u32, NotAnEventId> {
+    let canonical = text == "0" || !text.starts_with(['0', '+']);
+    text.parse().ok().filter(|_| canonical).ok_or(NotAnEventId)
+}
+
+/// A comment, which clients skip (WHATWG HTML, section 9.2.6).
+pub const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
+
 /// One event.
 #[derive(Clone, Debug)]
 pub struct Event {
@@ -26,6 +65,41 @@ pub struct Event {
     pub data: Option<Payload>,
     /// Whether this is the response that ends the stream: after it the stream is ended gracefully (L17).
     pub last: bool,
+}
+
+impl Event {
+    /// Appends the event as it goes on the wire. Data is split into one `data:` line per line it has, so that
+    /// nothing in it can end the event or begin a field; a reader joins them with LF. An event with neither id nor
+    /// data has no `data:` line, and a reader takes only its `retry:` from it.
+    pub fn encode_into(&self, out: &mut Vec<u8>) {
+        // Writing to a Vec cannot fail.
+        if let Some(id) = self.id {
+            let _ = writeln!(out, "id: {id}");
+        }
+        if let Some(retry_ms) = self.retry_ms {
+            let _ = writeln!(out, "retry: {retry_ms}");
+        }
+        match &self.data {
+            Some(data) => encode_data(data, out),
+            None if self.id.is_some() => out.extend_from_slice(b"data:\n"),
+            None => {}
+        }
+        out.push(b'\n');
+    }
+}
+
+/// One `data:` line for each line; CR, LF and CRLF are line ends.
+fn encode_data(mut data: &[u8], out: &mut Vec<u8>) {
+    out.reserve(data.len() + b"data: \n\n".len());
+    loop {
+        let end = memchr::memchr2(b'\r', b'\n', data);
+        out.extend_from_slice(b"data: ");
+        out.extend_from_slice(&data[..end.unwrap_or(data.len())]);
+        out.push(b'\n');
+        let Some(end) = end else { return };
+        let line_end = if data[end..].starts_with(b"\r\n") { 2 } else { 1 };
+        data = &data[end + line_end..];
+    }
 }
 
 /// How a reply of events begins.
@@ -63,4 +137,138 @@ pub struct EventReader {
     pub live: async_channel::Receiver<Event>,
     /// Silence after which a comment is written.
     pub keep_alive_comment: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a browser would make of one event (WHATWG HTML, section 9.2.6).
+    fn decode(bytes: &[u8]) -> (Option<EventId>, Option<u32>, Option<Vec<u8>>) {
+        let (mut id, mut retry, mut data) = (None, None, None::<Vec<u8>>);
+        let body = bytes.strip_suffix(b"\n\n").expect("an event ends with a blank line");
+        for line in body.split(|byte| matches!(byte, b'\n' | b'\r')) {
+            assert!(!line.is_empty(), "an event ends before its end");
+            let colon = line.iter().position(|byte| *byte == b':').expect("a field has a colon");
+            let value = line[colon + 1..].strip_prefix(b" ").unwrap_or(&line[colon + 1..]);
+            match &line[..colon] {
+                b"id" => id = Some(std::str::from_utf8(value).unwrap().parse().unwrap()),
+                b"retry" => retry = Some(std::str::from_utf8(value).unwrap().parse().unwrap()),
+                b"data" => match &mut data {
+                    Some(data) => {
+                        data.push(b'\n');
+                        data.extend_from_slice(value);
+                    }
+                    None => data = Some(value.to_vec()),
+                },
+                other => panic!("field {}", String::from_utf8_lossy(other)),
+            }
+        }
+        (id, retry, data)
+    }
+
+    fn encode(id: Option<EventId>, retry_ms: Option<u32>, data: Option<&[u8]>) -> Vec<u8> {
+        let data = data.map(|data| Payload::made_here(data.to_vec()));
+        let mut out = Vec::new();
+        Event { id, retry_ms, data, last: false }.encode_into(&mut out);
+        out
+    }
+
+    const ID: EventId = EventId { stream: 3, place: 41 };
+
+    #[test]
+    fn writes_fields_in_their_lines() {
+        assert_eq!(encode(Some(ID), Some(1000), Some(b"{}")), b"id: 3-41\nretry: 1000\ndata: {}\n\n");
+        assert_eq!(encode(Some(ID), None, None), b"id: 3-41\ndata:\n\n");
+        assert_eq!(encode(None, Some(5), None), b"retry: 5\n\n");
+        assert_eq!(
+            encode(None, None, Some(b"a\r\nb\rc\nid: 9-9")),
+            b"data: a\ndata: b\ndata: c\ndata: id: 9-9\n\n"
+        );
+        assert_eq!(encode(None, None, Some(b"\n")), b"data: \ndata: \n\n");
+    }
+
+    #[test]
+    fn takes_only_ids_of_ours() {
+        assert_eq!("3-41".parse(), Ok(ID));
+        assert_eq!("0-4294967295".parse(), Ok(EventId { stream: 0, place: u32::MAX }));
+        for text in [
+            "",
+            "-",
+            "3-",
+            "-41",
+            "3",
+            "+3-41",
+            "3-+41",
+            "03-41",
+            "3-041",
+            "3-4294967296",
+            "3-41-5",
+            " 3-41",
+            "3_41",
+            "3-4x",
+            "\u{0663}-41",
+        ] {
+            assert_eq!(text.parse::<EventId>(), Err(NotAnEventId), "{text}");
+        }
+    }
+
+    fn some_data() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop::sample::select(vec![
+            "\r",
+            "\n",
+            "\r\n",
+            "\0",
+            " ",
+            ":",
+            "data: x",
+            "{\"a\":1}",
+            "\u{feff}",
+        ]);
+        prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..40),
+            prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat().into_bytes()),
+        ]
+    }
+
+    /// Line ends, whichever, arrive as LF.
+    fn with_lf(data: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (at, byte) in data.iter().enumerate() {
+            match byte {
+                b'\n' if at > 0 && data[at - 1] == b'\r' => {}
+                b'\r' => out.push(b'\n'),
+                other => out.push(*other),
+            }
+        }
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn prop_events_read_back(
+            id in prop::option::of((any::<u32>(), any::<u32>())),
+            retry_ms in prop::option::of(any::<u32>()),
+            data in some_data(),
+        ) {
+            let id = id.map(|(stream, place)| EventId { stream, place });
+            let bytes = encode(id, retry_ms, Some(&data));
+            prop_assert_eq!(decode(&bytes), (id, retry_ms, Some(with_lf(&data))));
+        }
+
+        #[test]
+        fn prop_ids_read_back(stream in any::<u32>(), place in any::<u32>()) {
+            let id = EventId { stream, place };
+            prop_assert_eq!(id.to_string().parse(), Ok(id));
+        }
+
+        #[test]
+        fn prop_id_text_is_canonical(text in "[0-9+-]{0,12}") {
+            if let Ok(id) = text.parse::<EventId>() {
+                prop_assert_eq!(id.to_string(), text);
+            }
+        }
+    }
 }

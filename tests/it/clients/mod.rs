@@ -1,6 +1,5 @@
 //! The real `@modelcontextprotocol/server-everything`, started by `npx` behind burdock, and seven real clients:
 //! a matrix of client by step. The drivers and their pinned versions are in `tests/clients`.
-#![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of a test: a panic is a failed test.
 
 mod driver;
 mod forwarder;

@@ -1,0 +1,110 @@
+//! The second listener: metrics, for the operator only. On loopback or a unix socket, and Host is checked.
+
+use std::io;
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+
+use async_io::{Async, Timer};
+use smol::io::{AsyncRead, AsyncWrite};
+use smol::lock::Semaphore;
+
+use crate::config::{AdminListen, Config};
+use crate::http::connection::Ended;
+use crate::http::{Body, Connection, Method, Reply, RequestHead, Socket, Status};
+use crate::limits::{ACCEPT_BACKOFF, ADMIN_CONNECTIONS_MAX};
+use crate::mcp::access;
+use crate::server::RunError;
+use crate::{budget, metrics, runtime};
+
+/// The admin listener, bound.
+#[derive(Debug)]
+pub enum Listener {
+    /// On a port.
+    Tcp(Async<TcpListener>),
+    /// On a unix socket.
+    Unix(Async<UnixListener>),
+}
+
+/// Binds the admin listener.
+///
+/// # Errors
+/// [`RunError::Listen`]. A socket file that nobody listens on any more is replaced.
+pub fn bind(listen: &AdminListen) -> Result<Listener, RunError> {
+    match listen {
+        AdminListen::Tcp(address) => Async::<TcpListener>::bind(*address)
+            .map(Listener::Tcp)
+            .map_err(|error| RunError::Listen("--admin", address.to_string(), error)),
+        AdminListen::Unix(path) => bind_unix(path)
+            .map(Listener::Unix)
+            .map_err(|error| RunError::Listen("--admin", path.display().to_string(), error)),
+    }
+}
+
+fn bind_unix(path: &std::path::Path) -> io::Result<Async<UnixListener>> {
+    use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
+        std::fs::remove_file(path)?;
+    }
+    let listener = Async::<UnixListener>::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+/// Serves the operator, for ever.
+pub async fn serve(listener: Listener, config: Arc<Config>) {
+    let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
+    loop {
+        let place = places.acquire_arc().await;
+        let config = Arc::clone(&config);
+        let accepted = match &listener {
+            Listener::Tcp(listener) => listener.accept().await.map(|(socket, _)| {
+                runtime::spawn(async move {
+                    (serve_connection(Connection::new(Socket(socket)), Some(&config)).await, place)
+                })
+                .detach();
+            }),
+            // Who may open the socket's file may ask; its Host says nothing.
+            Listener::Unix(listener) => listener.accept().await.map(|(socket, _)| {
+                runtime::spawn(async move {
+                    (serve_connection(Connection::new(Socket(socket)), None).await, place)
+                })
+                .detach();
+            }),
+        };
+        if let Err(error) = accepted {
+            log::warn!("cannot accept an admin connection: {error}");
+            Timer::after(ACCEPT_BACKOFF).await;
+        }
+    }
+}
+
+async fn serve_connection<S>(mut connection: Connection<S>, config: Option<&Config>) -> Result<(), Ended>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    while let Some(head) = connection.read_head().await? {
+        connection.write_reply(&head, answer(&head, config)).await?;
+    }
+    Ok(())
+}
+
+fn answer(head: &RequestHead, config: Option<&Config>) -> Reply {
+    if let Some(Err(refusal)) = config.map(|config| access::check_host(&config.access, head)) {
+        return refusal.into();
+    }
+    match (head.method(), head.path()) {
+        (Method::Get | Method::Head, "/metrics") => Reply {
+            status: Status(200),
+            headers: Vec::new(),
+            body: Body::Full(
+                "text/plain; version=0.0.4; charset=utf-8",
+                budget::Payload::made_here(metrics::text().into_bytes()),
+            ),
+            close: false,
+        },
+        (_, "/metrics") => Reply::text(405, "use GET").header("Allow", "GET, HEAD"),
+        _ => Reply::text(404, "not found: metrics are at /metrics"),
+    }
+}

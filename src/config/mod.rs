@@ -1,0 +1,177 @@
+//! What was asked for, checked: the one [`Config`] that everything else is built from.
+//!
+//! There are two types and one conversion between them: [`Typed`] is what flags and environment said, as text;
+//! [`Config`] has defaults filled in, files read and every relation checked ([`Config::check`]).
+
+pub mod address;
+pub mod args;
+mod check;
+pub mod duration;
+pub mod expand;
+pub mod file;
+pub mod json;
+pub mod nearest;
+mod program;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::address::{AdminListen, IpNet};
+pub use self::args::{Environment, Flag, Typed};
+use crate::backend::child::Command;
+use crate::limits::SERVER_NAME_BYTES_MAX;
+use crate::principal::Tokens;
+
+/// A run of `burdock serve`, as checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where clients connect (`--listen`). Port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// The second listener, for metrics and the session list (`--admin`); none when `None`.
+    pub admin: Option<AdminListen>,
+    /// This process's name in session ids (`--node`): `[a-z][a-z0-9]{0,15}`.
+    pub node: String,
+    /// What can be reached, each at `/mcp/<name>`. At least one; names are unique.
+    pub servers: Vec<Arc<Server>>,
+    /// The index in `servers` of the one that is at `/mcp` as well: the only one, or `--default`.
+    pub default_server: Option<usize>,
+    /// Who may call.
+    pub access: Access,
+    /// How many sessions there may be, and for how long they may idle.
+    pub sessions: SessionLimits,
+    /// The pause between two comments on a silent stream (`--keep-alive-comment`).
+    pub keep_alive_comment: Duration,
+    /// How long calls in flight may take after SIGTERM (`--drain-timeout`). Zero means not at all.
+    pub drain_timeout: Duration,
+    /// Threads of the executor (`--threads`): at least one.
+    pub threads: usize,
+    /// What is logged and how.
+    pub log: LogSettings,
+}
+
+/// One MCP server of the config.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Its name in the path: `[A-Za-z0-9._-]{1,64}`, not `.` or `..`.
+    pub name: String,
+    /// What to run for each of its sessions.
+    pub command: Arc<Command>,
+    /// From spawn to the answer of `initialize` (`startTimeout`).
+    pub start_deadline: Duration,
+    /// Sessions of this server at once (`maxSessions`); only the cap in all when `None`.
+    pub max_sessions: Option<usize>,
+    /// Its own idle timeout (`idleTimeout`); [`SessionLimits::idle_timeout`] when `None`.
+    pub idle_timeout: Option<Duration>,
+}
+
+/// Who may call, and under which names burdock may be called.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// Names allowed in `Host`, on any port, in lower case and without a port (`--allow-host`, and the name in
+    /// `--public-url`). Loopback names on a loopback bind are allowed besides and not in this list.
+    pub allow_hosts: Vec<String>,
+    /// Origins allowed in `Origin`, in lower case: `scheme://name[:port]` (`--allow-origin`).
+    pub allow_origins: Vec<String>,
+    /// Proxies whose forwarded headers count (`--trusted-proxy`).
+    pub trusted_proxies: Vec<IpNet>,
+    /// Who may call with which token (`--token-file`); everyone is one user when `None`.
+    pub tokens: Option<Tokens>,
+    /// The URL under which clients reach burdock (`--public-url`), without a slash at the end.
+    pub public_url: Option<String>,
+    /// Whether `listen` is a loopback address.
+    pub loopback: bool,
+}
+
+/// Bounds of sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// Sessions at once (`--max-sessions`, else derived from the machine's memory). At least one.
+    pub max: usize,
+    /// Sessions of one principal at once; equal to `max` when there are no principals. At least one.
+    pub max_per_principal: usize,
+    /// A session without stream, call and input for this long is closed (`--idle-timeout`).
+    pub idle_timeout: Duration,
+    /// The same for a session that never opened a stream; never longer than `idle_timeout`.
+    pub idle_timeout_no_stream: Duration,
+}
+
+/// What is logged and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// The filter, in env_logger's syntax (`--log`): `info`, `burdock=debug,warn`.
+    pub filter: String,
+    /// The form of a line (`--log-format`).
+    pub format: LogFormat,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people: time, level, target, message.
+    Text,
+    /// For machines: one JSON object per line.
+    Json,
+}
+
+/// What is wrong with what was asked for, and where. Nothing of it is a fault of the machine: exit status 2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The command line as a whole.
+    Usage(String),
+    /// The value of a flag or a variable.
+    Typed {
+        /// The flag with its dashes, or the variable.
+        by: String,
+        /// What is wrong and what is allowed.
+        problem: String,
+    },
+    /// A file as a whole.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A place in a file.
+    Place {
+        /// The file, as it was typed.
+        file: String,
+        /// The line, counted from 1.
+        line: usize,
+        /// The path of keys; empty when it is about the file's form.
+        key: String,
+        /// What is wrong and what is allowed.
+        problem: String,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Usage(problem) => f.write_str(problem),
+            Error::Typed { by, problem } => write!(f, "{by}: {problem}"),
+            Error::File { path, problem } => write!(f, "{} {problem}", path.display()),
+            Error::Place { file, line, key, problem } if key.is_empty() => {
+                write!(f, "{file}:{line}: {problem}")
+            }
+            Error::Place { file, line, key, problem } => write!(f, "{file}:{line}: {key}: {problem}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// What a server's name may be, for messages.
+const SERVER_NAME_ALLOWED: &str = "cannot be a part of a URL's path; allowed: letters, digits, '.', '_', '-', 1 to 64 of them, but not . or ..";
+
+/// Whether a server may have this name: `[A-Za-z0-9._-]{1,64}`, not `.` or `..`.
+pub fn is_server_name(name: &str) -> bool {
+    let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=SERVER_NAME_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(letters)
+        && name != "."
+        && name != ".."
+}

@@ -1,0 +1,368 @@
+//! Writing replies: one write for a full one, one write per event for a stream.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use smol::future::or;
+use smol::io::{AsyncRead, AsyncWrite};
+
+use crate::budget::Payload;
+use crate::http::connection::{Connection, Ended};
+use crate::http::head::{Method, ReplyFraming, ReplyHead, RequestHead};
+use crate::http::sse::{Event, EventReader, KEEP_ALIVE, Opening};
+use crate::http::{Body, Header, Refusal, Reply, Status};
+use crate::limits::{
+    COPIED_BODY_BYTES_MAX, DISCARD_BYTES_MAX, REPLY_HEAD_ROOM_BYTES, REPLY_PATIENCE, WRITE_STEP_BYTES,
+};
+use crate::metrics::METRICS;
+use crate::sweep::Deadline;
+
+/// What a reply's head needs besides its body.
+struct Outline {
+    status: Status,
+    headers: Vec<Header>,
+    /// Whether the connection ends after the reply.
+    close: bool,
+    /// Whether a body would be taken for the next reply (HEAD).
+    body_left_out: bool,
+    /// Whether the client knows chunks.
+    chunks: bool,
+}
+
+/// Headers of every event stream: no cache keeps it, no proxy recodes it or holds it back.
+const STREAM_HEADERS: [(&str, &str); 2] =
+    [("Cache-Control", "no-cache, no-transform"), ("X-Accel-Buffering", "no")];
+
+impl Outline {
+    fn encode_into(&self, out: &mut Vec<u8>, content_type: Option<&str>, framing: ReplyFraming) {
+        with_date(|date| {
+            let head = ReplyHead { status: self.status, date, content_type, framing, close: self.close };
+            head.encode_into(out, &self.headers);
+        });
+    }
+
+    /// Counts the reply by its class.
+    fn count(&self) {
+        match self.status.0 {
+            400..500 => METRICS.requests_client_error_total.add_one(),
+            500.. => METRICS.requests_server_error_total.add_one(),
+            _ => METRICS.requests_ok_total.add_one(),
+        }
+    }
+}
+
+/// Calls `write` with the value of Date, which is made once per second and thread.
+fn with_date<T>(write: impl FnOnce(&str) -> T) -> T {
+    thread_local! {
+        static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+    }
+    let now = SystemTime::now();
+    let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    DATE.with_borrow_mut(|(made, text)| {
+        if *made != second || text.is_empty() {
+            (*made, *text) = (second, httpdate::fmt_http_date(now));
+        }
+        write(text)
+    })
+}
+
+/// How a reply of events turned out.
+enum Turn {
+    /// One JSON body: the first event was the response, or the client takes nothing else.
+    Json(Payload),
+    /// There is no response, and there will be none.
+    Nothing,
+    /// It is a stream; these events come first.
+    Stream {
+        /// Opens the stream, in one write with the head.
+        first: Option<Event>,
+        /// What turned the reply into a stream.
+        then: Option<Event>,
+    },
+}
+
+/// What a writer of events woke up for.
+enum Next {
+    Event(Event),
+    /// Nothing happened for as long as was to be waited.
+    Silence,
+    /// The sending end was dropped.
+    Ended,
+}
+
+async fn next_event(reader: &mut EventReader) -> Next {
+    if let Some(event) = reader.backlog.pop_front() {
+        return Next::Event(event);
+    }
+    reader.live.recv().await.map_or(Next::Ended, Next::Event)
+}
+
+async fn silence(deadline: &Deadline) -> Next {
+    deadline.wait().await;
+    Next::Silence
+}
+
+/// Appends a piece of an event stream: one chunk, or the bare bytes for HTTP/1.0.
+fn append_piece(out: &mut Vec<u8>, chunks: bool, encode: impl FnOnce(&mut Vec<u8>)) {
+    let begin = out.len();
+    encode(out);
+    if chunks {
+        let size = format!("{:x}\r\n", out.len() - begin);
+        out.splice(begin..begin, size.bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Appends what a stream writes next; returns whether it ended.
+fn append_next(out: &mut Vec<u8>, chunks: bool, next: &Next) -> bool {
+    let ended = match next {
+        Next::Event(event) => {
+            append_piece(out, chunks, |out| event.encode_into(out));
+            event.last
+        }
+        Next::Silence => {
+            append_piece(out, chunks, |out| out.extend_from_slice(KEEP_ALIVE));
+            false
+        }
+        Next::Ended => true,
+    };
+    if ended && chunks {
+        out.extend_from_slice(b"0\r\n\r\n");
+    }
+    ended
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Writes the reply to the request whose head was read last. When the connection ends with it (the client or the
+    /// reply wants that, or a body was left that is not worth reading), it is closed gracefully, and the next
+    /// [`Connection::read_head`] returns `None`.
+    ///
+    /// A reply of events takes as long as its stream: the reader is dropped when this returns, also when the client
+    /// goes away.
+    ///
+    /// # Errors
+    /// [`Ended`] when the reply could not be written to its end.
+    pub async fn write_reply(&mut self, head: &RequestHead, reply: Reply) -> Result<(), Ended> {
+        let outline = Outline {
+            status: reply.status,
+            headers: reply.headers,
+            close: reply.close || self.closing || head.wants_close() || !self.can_discard_body(),
+            body_left_out: head.method() == Method::Head,
+            chunks: !head.is_http_1_0(),
+        };
+        let close = outline.close;
+        match reply.body {
+            Body::Empty => self.write_full(&outline, None).await?,
+            Body::Full(media_type, payload) => {
+                self.write_full(&outline, Some((media_type, &payload))).await?
+            }
+            Body::Events(reader) => self.write_events(outline, reader).await?,
+        }
+        if close || self.discard_body().await.is_err() {
+            self.close_gracefully().await;
+        }
+        Ok(())
+    }
+
+    /// Writes the answer to a request that is not served. The caller closes.
+    pub(super) async fn write_refusal(&mut self, refusal: Refusal) -> Result<(), Ended> {
+        let reply = Reply::from(refusal);
+        let outline = Outline {
+            status: reply.status,
+            headers: reply.headers,
+            close: true,
+            body_left_out: false,
+            chunks: true,
+        };
+        match reply.body {
+            Body::Full(media_type, payload) => self.write_full(&outline, Some((media_type, &payload))).await,
+            Body::Empty | Body::Events(_) => self.write_full(&outline, None).await,
+        }
+    }
+
+    /// Whether what is left of the request's body, if anything, is sure to come and small enough to be thrown away.
+    fn can_discard_body(&mut self) -> bool {
+        if !self.continue_owed
+            && let Ok(used) = self.body.decode(self.ahead.unread(), DISCARD_BYTES_MAX, |_| {})
+        {
+            self.ahead.consume(used);
+        }
+        let small = self.body.left().is_some_and(|left| left <= DISCARD_BYTES_MAX as u64);
+        self.body.is_done() || (small && !self.continue_owed)
+    }
+
+    async fn write_full(&mut self, outline: &Outline, body: Option<(&str, &Payload)>) -> Result<(), Ended> {
+        let length = body.map_or(0, |(_, payload)| payload.len());
+        let framing = match outline.status.0 {
+            204 => ReplyFraming::None,
+            _ => ReplyFraming::Length(length),
+        };
+        let content = match body {
+            Some((_, payload)) if !outline.body_left_out => &payload[..],
+            _ => &[],
+        };
+        let (copied, beside) =
+            content.split_at(if length <= COPIED_BODY_BYTES_MAX { content.len() } else { 0 });
+        let mut out = Vec::with_capacity(REPLY_HEAD_ROOM_BYTES + copied.len());
+        outline.encode_into(&mut out, body.map(|(media_type, _)| media_type), framing);
+        out.extend_from_slice(copied);
+        outline.count();
+        self.write_all(&out, beside).await
+    }
+
+    async fn write_events(&mut self, mut outline: Outline, mut reader: EventReader) -> Result<(), Ended> {
+        match self.turn(&mut reader).await? {
+            Turn::Json(payload) => {
+                drop(reader);
+                self.write_full(&outline, Some(("application/json", &payload))).await
+            }
+            Turn::Nothing => {
+                outline.status = Status(202);
+                self.write_full(&outline, None).await
+            }
+            Turn::Stream { first, then } => {
+                self.begin_stream(&mut outline, first).await?;
+                match outline.body_left_out {
+                    true => Ok(()),
+                    false => self.write_stream(outline.chunks, then, &mut reader).await,
+                }
+            }
+        }
+    }
+
+    /// Waits until it is known how a reply of events begins.
+    ///
+    /// While patience lasts, the socket is not looked at: a client that shuts its half after the request still gets
+    /// its answer, and an answer that comes soon costs no read that would find nothing.
+    async fn turn(&mut self, reader: &mut EventReader) -> Result<Turn, Ended> {
+        match std::mem::replace(&mut reader.opening, Opening::Json) {
+            Opening::Stream { first } => Ok(Turn::Stream { first, then: None }),
+            Opening::Either { patience, first } => {
+                self.deadline.arm(patience);
+                Ok(match or(next_event(reader), silence(&self.deadline)).await {
+                    Next::Event(Event { last: true, data: Some(payload), .. }) => Turn::Json(payload),
+                    Next::Event(event) => Turn::Stream { first, then: Some(event) },
+                    Next::Silence | Next::Ended => Turn::Stream { first, then: None },
+                })
+            }
+            Opening::Json => self.last_event(reader).await,
+        }
+    }
+
+    /// Skips events until the last. After a moment of silence a client that is gone is noticed.
+    async fn last_event(&mut self, reader: &mut EventReader) -> Result<Turn, Ended> {
+        self.deadline.arm(REPLY_PATIENCE);
+        let mut next = or(next_event(reader), silence(&self.deadline)).await;
+        loop {
+            match next {
+                Next::Event(Event { last: false, .. }) | Next::Silence => {}
+                Next::Event(Event { data: Some(payload), .. }) => return Ok(Turn::Json(payload)),
+                Next::Event(_) | Next::Ended => return Ok(Turn::Nothing),
+            }
+            next = self.next_or_close(reader, REPLY_PATIENCE).await?;
+        }
+    }
+
+    async fn begin_stream(&mut self, outline: &mut Outline, first: Option<Event>) -> Result<(), Ended> {
+        outline.headers.extend(STREAM_HEADERS.map(|(name, value)| (name, value.to_owned())));
+        let framing = if outline.chunks { ReplyFraming::Chunked } else { ReplyFraming::UntilClose };
+        let mut out = Vec::with_capacity(REPLY_HEAD_ROOM_BYTES);
+        outline.encode_into(&mut out, Some("text/event-stream"), framing);
+        if let Some(first) = first.filter(|_| !outline.body_left_out) {
+            append_piece(&mut out, outline.chunks, |out| first.encode_into(out));
+        }
+        outline.count();
+        self.write_all(&out, &[]).await
+    }
+
+    /// Writes events as they come, each in one write, until the last. Between events it holds no buffer.
+    async fn write_stream(
+        &mut self,
+        chunks: bool,
+        then: Option<Event>,
+        reader: &mut EventReader,
+    ) -> Result<(), Ended> {
+        let _counted = METRICS.streams.enter();
+        let mut then = then.map(Next::Event);
+        loop {
+            let next = match then.take() {
+                Some(next) => next,
+                None => self.next_or_close(reader, reader.keep_alive_comment).await?,
+            };
+            let mut out = Vec::new();
+            let ended = append_next(&mut out, chunks, &next);
+            drop(next);
+            self.write_all(&out, &[]).await?;
+            if ended {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The next event, or silence, or the end; an error when the other end closes meanwhile. What it sends is read
+    /// ahead as far as there is room.
+    async fn next_or_close(&mut self, reader: &mut EventReader, patience: Duration) -> Result<Next, Ended> {
+        let Connection { socket, ahead, deadline, .. } = self;
+        deadline.arm(patience);
+        let next = or(next_event(reader), silence(deadline));
+        // Without room nothing wakes this half; the other does.
+        let closed = poll_fn(|cx| {
+            while !ahead.is_full() {
+                if ready!(ahead.poll_fill(socket, cx))? == 0 {
+                    return Poll::Ready(Err(Ended::Closed));
+                }
+            }
+            Poll::Pending
+        });
+        or(async { Ok(next.await) }, closed).await
+    }
+
+    /// Writes two parts, the second without copying it, under the write deadline.
+    pub(super) async fn write_all(&mut self, first: &[u8], second: &[u8]) -> Result<(), Ended> {
+        let Connection { socket, deadline, deadlines, .. } = self;
+        let write = async {
+            let (mut written, mut step_end) = (0, 0);
+            while written < first.len() + second.len() {
+                if written >= step_end {
+                    deadline.arm(deadlines.write);
+                    step_end = written + WRITE_STEP_BYTES;
+                }
+                let count = poll_fn(|cx| poll_write(socket, cx, first, second, written)).await?;
+                if count == 0 {
+                    return Err(Ended::Closed);
+                }
+                written += count;
+                METRICS.sent_bytes_total.add(count as u64);
+            }
+            Ok(())
+        };
+        let late = async {
+            deadline.wait().await;
+            METRICS.slow_readers_total.add_one();
+            Err(Ended::SlowReader)
+        };
+        let result = or(write, late).await;
+        self.deadline.disarm();
+        result
+    }
+}
+
+/// One write of what is left of two parts when `written` bytes of them are out.
+fn poll_write<S: AsyncWrite + Unpin>(
+    socket: &mut S,
+    cx: &mut Context<'_>,
+    first: &[u8],
+    second: &[u8],
+    written: usize,
+) -> Poll<io::Result<usize>> {
+    let socket = Pin::new(socket);
+    match first.get(written..) {
+        Some(rest) if second.is_empty() => socket.poll_write(cx, rest),
+        Some(rest) => socket.poll_write_vectored(cx, &[IoSlice::new(rest), IoSlice::new(second)]),
+        None => socket.poll_write(cx, &second[written - first.len()..]),
+    }
+}

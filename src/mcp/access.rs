@@ -1,0 +1,231 @@
+//! Who may call: `Host`, `Origin` and the bearer token, and what a browser is told about it (CORS).
+
+use std::net::IpAddr;
+
+use crate::config::Access;
+use crate::foreign::Foreign;
+use crate::http::{Refusal, Reply, RequestHead};
+use crate::metrics::METRICS;
+use crate::principal::Principal;
+
+/// Headers a browser may send beyond the simple ones.
+const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Accept, Mcp-Session-Id, MCP-Protocol-Version, Last-Event-ID, Mcp-Method, Mcp-Name";
+/// Headers a browser's script may read.
+const EXPOSED_HEADERS: &str = "Mcp-Session-Id, WWW-Authenticate, Retry-After";
+
+/// Refuses a `Host` that is not ours: a page whose name was rebound to our address (S12).
+pub fn check_host(access: &Access, head: &RequestHead) -> Result<(), Refusal> {
+    let Some(host) = head.host() else { return Ok(()) };
+    let name = name_of(host).to_ascii_lowercase();
+    if access.allow_hosts.contains(&name) || own_name(access, &name) {
+        return Ok(());
+    }
+    METRICS.forbidden_total.add_one();
+    let shown = Foreign(name.as_bytes());
+    Err(Refusal::with(
+        403,
+        format!(
+            "Host `{shown}` is not allowed here; if it is a name of this server, start burdock with --allow-host {shown}"
+        ),
+    ))
+}
+
+/// A loopback bind answers to loopback names, another to any address (only names can be rebound).
+fn own_name(access: &Access, name: &str) -> bool {
+    let address: Option<IpAddr> = name.trim_matches(['[', ']']).parse().ok();
+    match address {
+        Some(address) => address.is_loopback() || !access.loopback,
+        None => access.loopback && (name == "localhost" || name.ends_with(".localhost")),
+    }
+}
+
+/// `host` without its port.
+fn name_of(host: &str) -> &str {
+    match host.rfind(':') {
+        Some(colon) if !host[colon..].contains(']') => &host[..colon],
+        _ => host,
+    }
+}
+
+/// The `Origin` of a request, when it has one and it is allowed (L2, L3). None is no error: only browsers send it.
+pub fn check_origin<'a>(access: &Access, head: &'a RequestHead) -> Result<Option<&'a str>, Refusal> {
+    let Some(origin) = head.only("origin")? else { return Ok(None) };
+    if origin_allowed(access, &origin.to_ascii_lowercase()) {
+        return Ok(Some(origin));
+    }
+    METRICS.forbidden_total.add_one();
+    let shown = Foreign(origin.as_bytes());
+    Err(Refusal::with(
+        403,
+        format!(
+            "Origin `{shown}` is not allowed here; to let its pages in, start burdock with --allow-origin {shown}"
+        ),
+    ))
+}
+
+fn origin_allowed(access: &Access, origin: &str) -> bool {
+    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let name = name_of(authority);
+    let by_flag = |allowed: &String| match allowed.split_once("://") {
+        // Without a port in the flag any port will do (design 6).
+        Some((allowed_scheme, allowed)) => {
+            allowed_scheme == scheme && (allowed == authority || allowed == name)
+        }
+        None => false,
+    };
+    let of_public_url = |url: &String| {
+        url.to_ascii_lowercase().split_once("://").is_some_and(|(public_scheme, rest)| {
+            public_scheme == scheme && name_of(rest.split('/').next().unwrap_or_default()) == name
+        })
+    };
+    access.allow_origins.iter().any(by_flag)
+        || access.public_url.as_ref().is_some_and(of_public_url)
+        || matches!(scheme, "http" | "https") && access.loopback && own_name(access, name)
+}
+
+/// The other end of a socket.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether it is a `--trusted-proxy`: only then what it says of others counts.
+    pub trusted: bool,
+}
+
+impl Peer {
+    /// The peer at `address`.
+    pub fn new(address: IpAddr, access: &Access) -> Peer {
+        let address = address.to_canonical();
+        Peer { address, trusted: is_trusted(access, address) }
+    }
+
+    /// Where the client is: from a trusted proxy the last address of `X-Forwarded-For` that is no such proxy.
+    pub fn client(self, access: &Access, head: &RequestHead) -> IpAddr {
+        if !self.trusted {
+            return self.address;
+        }
+        let lists: Vec<String> = head
+            .headers("x-forwarded-for")
+            .map(|value| String::from_utf8_lossy(value).into_owned())
+            .collect();
+        let addresses =
+            lists.iter().flat_map(|list| list.split(',')).filter_map(|text| text.trim().parse().ok());
+        let addresses: Vec<IpAddr> = addresses.collect();
+        addresses.into_iter().rev().find(|address| !is_trusted(access, *address)).unwrap_or(self.address)
+    }
+}
+
+fn is_trusted(access: &Access, address: IpAddr) -> bool {
+    access.trusted_proxies.iter().any(|proxies| proxies.contains(address))
+}
+
+/// Who calls. With a token file only a token says it; without one a trusted proxy may, by `X-Forwarded-User`;
+/// `None` when nobody does. The refusal is 401 with a challenge (S1, S7).
+pub fn check_principal(access: &Access, peer: Peer, head: &RequestHead) -> Result<Option<Principal>, Reply> {
+    let Some(tokens) = &access.tokens else {
+        let forwarded = if peer.trusted { head.only("x-forwarded-user")? } else { None };
+        // A name that cannot be one must not pass for nobody.
+        return forwarded
+            .map(Principal::new)
+            .transpose()
+            .map_err(|error| Reply::text(400, format!("X-Forwarded-User: {error}")));
+    };
+    let presented = match head.only("authorization") {
+        Ok(header) => header.and_then(bearer),
+        Err(refusal) => return Err(refusal.into()),
+    };
+    if let Some(principal) = presented.and_then(|token| tokens.principal(token)) {
+        return Ok(Some(principal.clone()));
+    }
+    METRICS.unauthorized_total.add_one();
+    let (challenge, text) = match presented {
+        Some(_) => (
+            r#"Bearer realm="burdock", error="invalid_token""#,
+            "this token is not known here: ask the operator for one (burdock token NAME)",
+        ),
+        None => (
+            r#"Bearer realm="burdock""#,
+            "a token is needed: send `Authorization: Bearer TOKEN`; the operator makes one with `burdock token NAME`",
+        ),
+    };
+    Err(Reply::text(401, text).header("WWW-Authenticate", challenge))
+}
+
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The answer to OPTIONS: what is allowed, in CORS' words when a browser asks.
+pub fn preflight(allow: &'static str) -> Reply {
+    Reply::empty(204)
+        .header("Allow", allow)
+        .header("Access-Control-Allow-Methods", allow)
+        .header("Access-Control-Allow-Headers", ALLOWED_HEADERS)
+        .header("Access-Control-Max-Age", "86400")
+}
+
+/// Lets the pages of an allowed origin read the reply.
+pub fn expose_to(reply: Reply, origin: Option<&str>) -> Reply {
+    let Some(origin) = origin else { return reply };
+    reply
+        .header("Access-Control-Allow-Origin", origin)
+        .header("Access-Control-Expose-Headers", EXPOSED_HEADERS)
+        .header("Vary", "Origin")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access(loopback: bool) -> Access {
+        Access {
+            allow_hosts: vec!["mcp.example.com".into()],
+            allow_origins: vec!["https://app.example.com".into(), "https://one.example.com:8443".into()],
+            trusted_proxies: Vec::new(),
+            tokens: None,
+            public_url: Some("https://mcp.example.com/mcp".into()),
+            loopback,
+        }
+    }
+
+    #[test]
+    fn hosts() {
+        for (name, on_loopback, on_public) in [
+            ("localhost", true, false),
+            ("127.0.0.1", true, true),
+            ("[::1]", true, true),
+            ("10.0.0.7", false, true),
+            ("evil.example.com", false, false),
+            ("localhost.evil.com", false, false),
+        ] {
+            assert_eq!(own_name(&access(true), name), on_loopback, "{name} on loopback");
+            assert_eq!(own_name(&access(false), name), on_public, "{name} on a public bind");
+        }
+        assert_eq!(name_of("[::1]:80"), "[::1]");
+        assert_eq!(name_of("[::1]"), "[::1]");
+        assert_eq!(name_of("a:1"), "a");
+    }
+
+    #[test]
+    fn origins() {
+        for (origin, allowed) in [
+            ("http://localhost:3000", true),
+            ("http://127.0.0.1", true),
+            ("https://app.example.com", true),
+            ("https://app.example.com:9000", true),
+            ("http://app.example.com", false),
+            ("https://one.example.com:8443", true),
+            ("https://one.example.com", false),
+            ("https://mcp.example.com", true),
+            ("https://evil.example.com", false),
+            ("http://localhost.evil.com", false),
+            ("null", false),
+            ("chrome-extension://localhost", false),
+            ("", false),
+        ] {
+            assert_eq!(origin_allowed(&access(true), origin), allowed, "{origin}");
+        }
+        assert!(!origin_allowed(&access(false), "http://localhost:3000"));
+    }
+}

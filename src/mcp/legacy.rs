@@ -1,0 +1,321 @@
+//! The handshake era, 2025-03-26 to 2025-11-25: initialize, the session header, the GET stream, DELETE.
+//!
+//! Every 404 that means "no such session" is decided in [`not_here`] (L32). Inside a living session no limit is an
+//! HTTP error: it is 200 with a JSON-RPC error (design invariant 11).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Accept, Admitted};
+use crate::budget::Payload;
+use crate::http::connection::RequestBody;
+use crate::http::{Event, EventId, EventReader, Opening, Reply};
+use crate::limits::{READER_EVENTS_MAX, REPLY_PATIENCE, RETRY_AFTER_SECS, RETRY_MS};
+use crate::message::{self, ErrorData, Id, Invalid, Kind, Message, Parsed};
+use crate::metrics::METRICS;
+use crate::session::{CreateError, Ended, Input, Lookup, NotTaken, ReturnAddress, SessionHandle, Sessions};
+use crate::version;
+
+/// The session header, in the spelling that every revision's clients know.
+const SESSION_HEADER: &str = "Mcp-Session-Id";
+
+// --- POST -----------------------------------------------------------------------------------------------------------
+
+pub(super) async fn post(sessions: &Arc<Sessions>, request: &Admitted, body: RequestBody) -> Reply {
+    let (messages, batch) = match message::parse(body.bytes, body.share) {
+        Ok(Parsed::One(message)) if asks_for(&message, "initialize") => {
+            return initialize(sessions, request, message).await;
+        }
+        Ok(Parsed::One(message)) => (vec![message], false),
+        Ok(Parsed::Batch(messages)) => (messages, true),
+        Err(invalid) => return not_a_message(&invalid),
+    };
+    let Some(session) = &request.session else { return no_session(&messages) };
+    match sessions.lookup(session, request.server, request.principal.as_ref()).await {
+        Lookup::Here(handle) => match check(&handle, request, &messages, batch) {
+            Ok(()) => deliver(&handle, request, messages).await,
+            Err(reply) => reply,
+        },
+        elsewhere => not_here(&elsewhere, only_id(&messages)),
+    }
+}
+
+fn asks_for(message: &Message, wanted: &str) -> bool {
+    matches!(&message.kind, Kind::Request { method, .. } if &**method == wanted)
+}
+
+/// The id of a single request: an error can carry one id only.
+fn only_id(messages: &[Message]) -> Option<&Id> {
+    match messages {
+        [Message { kind: Kind::Request { id, .. }, .. }] => Some(id),
+        _ => None,
+    }
+}
+
+/// A refusal with the request's id, or plain text: `id: null` hangs rmcp (`clients.md` C6, invariant 10).
+fn refuse(status: u16, id: Option<&Id>, code: i32, text: &str) -> Reply {
+    match id {
+        Some(id) => Reply::json(status, message::error(id, code, text, None)),
+        None => Reply::text(status, text),
+    }
+}
+
+fn not_a_message(invalid: &Invalid) -> Reply {
+    refuse(400, invalid.id.as_ref(), invalid.code, &invalid.text)
+}
+
+/// L31: 400. `server/discover` is how dual-era clients ask whether the stateless era is spoken here; this answer
+/// makes each of them fall back to `initialize` at once (`clients.md` B4, C8), and no child is started for it.
+fn no_session(messages: &[Message]) -> Reply {
+    if messages.iter().any(|message| asks_for(message, "server/discover")) {
+        return refuse(
+            400,
+            only_id(messages),
+            message::METHOD_NOT_FOUND,
+            "server/discover is not served here: begin with initialize",
+        );
+    }
+    refuse(
+        400,
+        only_id(messages),
+        message::INVALID_REQUEST,
+        "no session: begin with initialize, then send its Mcp-Session-Id with every request",
+    )
+}
+
+/// What a living session refuses with 400: a version it does not speak (L37), a batch where there are none (L6).
+fn check(handle: &SessionHandle, request: &Admitted, messages: &[Message], batch: bool) -> Result<(), Reply> {
+    check_version(handle, request, only_id(messages))?;
+    if !batch {
+        return Ok(());
+    }
+    if !handle.activity.version().batches() {
+        return Err(Reply::text(
+            400,
+            "a batch: this session's protocol version has none, send one message per POST",
+        ));
+    }
+    if messages.iter().any(|message| asks_for(message, "initialize")) {
+        return Err(Reply::text(400, "initialize must not be in a batch"));
+    }
+    if !request.accept.events {
+        return Err(Reply::text(406, "a batch is answered as an event stream: accept text/event-stream"));
+    }
+    Ok(())
+}
+
+fn check_version(handle: &SessionHandle, request: &Admitted, id: Option<&Id>) -> Result<(), Reply> {
+    match &request.version {
+        Some(named) if !handle.activity.version().accepts_header(named) => {
+            let text = format!(
+                "MCP-Protocol-Version is not supported here; supported: {}",
+                version::SUPPORTED.join(", ")
+            );
+            Err(refuse(400, id, message::INVALID_REQUEST, &text))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Gives messages to the session's worker: 202 when none wants a response (L8), else the events of the responses.
+async fn deliver(handle: &SessionHandle, request: &Admitted, messages: Vec<Message>) -> Reply {
+    let ids: Vec<Id> = messages
+        .iter()
+        .filter_map(|message| match &message.kind {
+            Kind::Request { id, .. } => Some(id.clone()),
+            Kind::Notification { .. } | Kind::Response { .. } => None,
+        })
+        .collect();
+    if ids.is_empty() {
+        return match handle.tell(Input::Messages(messages, None)).await {
+            Ok(()) => Reply::empty(202),
+            Err(NotTaken::Busy) => {
+                log::warn!(
+                    "[{}] dropped a notification or answer: the session is too far behind",
+                    handle.id.short()
+                );
+                Reply::empty(202)
+            }
+            Err(NotTaken::Ended) => not_here(&Lookup::Closed, None),
+        };
+    }
+    let (events, live) = async_channel::bounded(READER_EVENTS_MAX);
+    let stream = handle.new_stream();
+    let address = ReturnAddress { stream, events, json_only: !request.accept.events };
+    match handle.request(Input::Messages(messages, Some(address))) {
+        Ok(()) => Reply::events(EventReader {
+            opening: opening(handle, request.accept, stream),
+            backlog: VecDeque::new(),
+            live,
+            keep_alive_comment: handle.keep_alive_comment,
+        }),
+        Err(NotTaken::Busy) => {
+            METRICS.calls_refused_total.add_one();
+            busy(request.accept, &ids)
+        }
+        Err(NotTaken::Ended) => not_here(&Lookup::Closed, ids.first()),
+    }
+}
+
+/// JSON when the response comes first and soon, else an event stream (design 3), with a priming event where the
+/// revision has it (L13).
+fn opening(handle: &SessionHandle, accept: Accept, stream: u32) -> Opening {
+    if !accept.events {
+        return Opening::Json;
+    }
+    let first = handle.activity.version().primes().then_some(Event {
+        id: Some(EventId { stream, place: 0 }),
+        retry_ms: Some(RETRY_MS),
+        data: None,
+        last: false,
+    });
+    if accept.json { Opening::Either { patience: REPLY_PATIENCE, first } } else { Opening::Stream { first } }
+}
+
+fn busy(accept: Accept, ids: &[Id]) -> Reply {
+    let text = "the session is too far behind with earlier messages: try again in a moment";
+    let errors = ids.iter().map(|id| message::error(id, message::INTERNAL_ERROR, text, None)).collect();
+    answered(accept, errors)
+}
+
+/// Responses that are all here already.
+fn answered(accept: Accept, responses: Vec<Payload>) -> Reply {
+    match &responses[..] {
+        [response] if accept.json => return Reply::json(200, response.clone()),
+        _ => {}
+    }
+    let count = responses.len();
+    let event =
+        |(place, data)| Event { id: None, retry_ms: None, data: Some(data), last: place + 1 == count };
+    let (_, live) = async_channel::bounded(1);
+    Reply::events(EventReader {
+        opening: Opening::Stream { first: None },
+        backlog: responses.into_iter().enumerate().map(event).collect(),
+        live,
+        keep_alive_comment: crate::limits::KEEP_ALIVE_COMMENT,
+    })
+}
+
+// --- initialize -------------------------------------------------------------------------------------------------------
+
+/// Begins a session (L29, L38). With the id of a living session it is refused; a dead one is ignored (L34).
+async fn initialize(sessions: &Arc<Sessions>, request: &Admitted, message: Message) -> Reply {
+    let begun = Instant::now();
+    let Kind::Request { id, .. } = message.kind.clone() else { return Reply::empty(202) };
+    if let Some(session) = &request.session {
+        let found = sessions.lookup(session, request.server, request.principal.as_ref()).await;
+        if matches!(found, Lookup::Here(_)) {
+            return refuse(
+                400,
+                Some(&id),
+                message::INVALID_REQUEST,
+                "this session is already initialized: leave out Mcp-Session-Id to begin another",
+            );
+        }
+    }
+    let asked = message::initialize(&message).version;
+    let message = match asked {
+        Some(asked) if !version::may_be_asked(&asked) => {
+            message::with_version(&message, version::LATEST).unwrap_or(message)
+        }
+        _ => message,
+    };
+    let created = sessions.create(request.server, request.principal.clone(), message, request.address).await;
+    METRICS.initialize_seconds.observe(begun.elapsed());
+    match created {
+        Ok((handle, answer)) => {
+            answered(request.accept, vec![answer]).header(SESSION_HEADER, handle.id.to_string())
+        }
+        Err(CreateError::Refused(answer)) => answered(request.accept, vec![answer]),
+        Err(CreateError::Failed(status, text)) => refuse(status, Some(&id), message::INTERNAL_ERROR, &text),
+        Err(CreateError::AtCap(cap)) => {
+            refuse(503, Some(&id), message::INTERNAL_ERROR, &format!("{cap}: try again later"))
+                .header("Retry-After", RETRY_AFTER_SECS.to_string())
+        }
+    }
+}
+
+// --- GET and DELETE -----------------------------------------------------------------------------------------------------
+
+/// The standalone stream, or the rest of a stream after `Last-Event-ID` (L21, L27).
+pub(super) async fn get(sessions: &Sessions, request: &Admitted) -> Reply {
+    let Some(session) = &request.session else {
+        // Quickly and without a session: mcp-remote asks this way before it begins (`clients.md` C9).
+        return Reply::text(405, "a stream needs the Mcp-Session-Id that initialize gave: begin with POST")
+            .header("Allow", "POST");
+    };
+    let handle = match sessions.lookup(session, request.server, request.principal.as_ref()).await {
+        Lookup::Here(handle) => handle,
+        elsewhere => return not_here(&elsewhere, None),
+    };
+    if let Err(reply) = check_version(&handle, request, None) {
+        return reply;
+    }
+    let after = match request.last_event_id.as_deref().filter(|id| !id.is_empty()).map(str::parse::<EventId>)
+    {
+        None => None,
+        Some(Ok(id)) => Some(id),
+        Some(Err(_)) => return no_such_stream(),
+    };
+    let (answer, reader) = async_channel::bounded(1);
+    let told = handle.tell(Input::Attach { after, answer }).await;
+    match (told, reader.recv().await) {
+        (Ok(()), Ok(Some(reader))) => Reply::events(reader),
+        (Ok(()), Ok(None)) => no_such_stream(),
+        (Ok(()), Err(_)) | (Err(NotTaken::Ended), _) => not_here(&Lookup::Closed, None),
+        (Err(NotTaken::Busy), _) => Reply::text(503, "the session is too far behind: try again in a moment"),
+    }
+}
+
+fn no_such_stream() -> Reply {
+    Reply::text(
+        400,
+        "Last-Event-ID names no stream of this session, or one that is no longer kept: leave it out",
+    )
+}
+
+/// Ends a session (L33).
+pub(super) async fn delete(sessions: &Sessions, request: &Admitted) -> Reply {
+    let Some(session) = &request.session else {
+        return Reply::text(400, "which session? Send its Mcp-Session-Id");
+    };
+    match sessions.lookup(session, request.server, request.principal.as_ref()).await {
+        Lookup::Here(handle) => {
+            sessions.close(&handle, Ended::Deleted);
+            Reply::empty(204)
+        }
+        elsewhere => not_here(&elsewhere, None),
+    }
+}
+
+// --- 404 ----------------------------------------------------------------------------------------------------------------
+
+/// The useful 404: why the session is not here, for the client and for the operator (L32, design 5).
+fn not_here(found: &Lookup, id: Option<&Id>) -> Reply {
+    let (reason, node) = match found {
+        Lookup::Here(_) | Lookup::Unknown => {
+            METRICS.lookups_unknown_total.add_one();
+            ("unknown", None)
+        }
+        Lookup::Closed => {
+            METRICS.lookups_closed_total.add_one();
+            ("closed", None)
+        }
+        Lookup::Elsewhere { node, .. } => {
+            METRICS.lookups_elsewhere_total.add_one();
+            ("elsewhere", Some(node.as_str()))
+        }
+        Lookup::Lost { node } => ("lost", Some(node.as_str())),
+        Lookup::RegistryDown => ("registry-unreachable", None),
+    };
+    let text = format!("no such session ({reason}): begin again with initialize");
+    log::debug!("404: {text}");
+    match id {
+        Some(id) => Reply::json(
+            404,
+            message::error(id, message::INVALID_REQUEST, &text, Some(ErrorData { reason, node })),
+        ),
+        None => Reply::text(404, text),
+    }
+}

@@ -1,0 +1,225 @@
+//! The endpoint: what may be asked, by whom, of which server; then the era's own file answers.
+//!
+//! [`Endpoint::admit`] decides on the head alone, so that nobody's body is read who may not send one;
+//! [`Endpoint::serve`] answers. 404 for a session is decided in [`legacy`], 404 for a path here. The stateless era
+//! (2026-07-28) gets a file beside `legacy`, chosen in [`Endpoint::serve`].
+
+pub mod access;
+pub mod legacy;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use self::access::Peer;
+use crate::config::Config;
+use crate::foreign::Foreign;
+use crate::http::connection::RequestBody;
+use crate::http::{Method, Refusal, Reply, RequestHead};
+use crate::principal::Principal;
+use crate::session::Sessions;
+
+/// What the endpoint's path takes.
+const METHODS: &str = "GET, POST, DELETE";
+
+/// Everything a request is served with.
+#[derive(Debug)]
+pub struct Endpoint {
+    config: Arc<Config>,
+    sessions: Arc<Sessions>,
+    draining: AtomicBool,
+}
+
+/// What becomes of a request after its head was read.
+#[derive(Debug)]
+pub enum Admission {
+    /// It is answered at once.
+    Answer(Reply),
+    /// Its body is read, then [`Endpoint::serve`] answers.
+    Mcp(Admitted),
+}
+
+/// A request to an MCP server by someone who may.
+#[derive(Debug)]
+pub struct Admitted {
+    verb: Verb,
+    server: usize,
+    principal: Option<Principal>,
+    /// Where the client is, for the log.
+    address: IpAddr,
+    origin: Option<String>,
+    accept: Accept,
+    session: Option<String>,
+    version: Option<String>,
+    last_event_id: Option<String>,
+}
+
+/// The methods of the endpoint.
+#[derive(Clone, Copy, Debug)]
+enum Verb {
+    Post,
+    Get,
+    Delete,
+}
+
+/// Which of the two media types the client reads; order and case don't matter (`clients.md` C16).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Accept {
+    json: bool,
+    events: bool,
+}
+
+impl Endpoint {
+    /// Serves `config` from `sessions`.
+    pub fn new(config: Arc<Config>, sessions: Arc<Sessions>) -> Endpoint {
+        Endpoint { config, sessions, draining: AtomicBool::new(false) }
+    }
+
+    /// From now on not ready, and connections end after their reply.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this node is stopping.
+    pub fn draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Decides on the head: who calls, from where, what.
+    pub fn admit(&self, head: &RequestHead, peer: Peer) -> Admission {
+        if let Some(health) = self.health(head) {
+            return Admission::Answer(health);
+        }
+        let origin = match self.check_names(head) {
+            Ok(origin) => origin,
+            Err(refusal) => return Admission::Answer(refusal.into()),
+        };
+        match self.admit_from(head, peer, origin) {
+            Ok(admitted) => Admission::Mcp(admitted),
+            Err(reply) => Admission::Answer(access::expose_to(reply, origin)),
+        }
+    }
+
+    fn check_names<'a>(&self, head: &'a RequestHead) -> Result<Option<&'a str>, Refusal> {
+        access::check_host(&self.config.access, head)?;
+        access::check_origin(&self.config.access, head)
+    }
+
+    /// `/health/*`: no Host check, for a load balancer asks by address (design 6).
+    fn health(&self, head: &RequestHead) -> Option<Reply> {
+        let reply = match head.path() {
+            "/health/live" => Reply::text(200, "live"),
+            "/health/ready" if self.draining() => Reply::text(503, "stopping: no new sessions here"),
+            "/health/ready" => Reply::text(200, "ready"),
+            _ => return None,
+        };
+        Some(match head.method() {
+            Method::Get | Method::Head => reply,
+            _ => Reply::text(405, "use GET").header("Allow", "GET, HEAD"),
+        })
+    }
+
+    fn admit_from(&self, head: &RequestHead, peer: Peer, origin: Option<&str>) -> Result<Admitted, Reply> {
+        // A preflight carries no token, so it is answered before the principal is asked for.
+        if head.method() == Method::Options {
+            return Err(access::preflight(METHODS));
+        }
+        let principal = access::check_principal(&self.config.access, peer, head)?;
+        let server = self.server(head.path())?;
+        let verb = match head.method() {
+            Method::Post => Verb::Post,
+            Method::Get => Verb::Get,
+            Method::Delete => Verb::Delete,
+            Method::Head | Method::Options | Method::Other => {
+                return Err(
+                    Reply::text(405, format!("an MCP endpoint takes {METHODS}")).header("Allow", METHODS)
+                );
+            }
+        };
+        let admitted = Admitted {
+            verb,
+            server,
+            principal,
+            address: peer.client(&self.config.access, head),
+            origin: origin.map(Into::into),
+            accept: accept(head)?,
+            session: head.only("mcp-session-id")?.map(Into::into),
+            version: head.only("mcp-protocol-version")?.map(Into::into),
+            last_event_id: head.only("last-event-id")?.map(Into::into),
+        };
+        check_media(head, &admitted)?;
+        Ok(admitted)
+    }
+
+    /// The server at a path: `/mcp/<name>`, and `/mcp` for the default one.
+    fn server(&self, path: &str) -> Result<usize, Reply> {
+        let servers = &self.config.servers;
+        match path.strip_suffix('/').unwrap_or(path).strip_prefix("/mcp") {
+            Some("") => self.config.default_server.ok_or_else(|| {
+                let names: Vec<String> =
+                    servers.iter().map(|server| format!("/mcp/{}", server.name)).collect();
+                Reply::text(
+                    404,
+                    format!("several servers are here, and none is the default: {}", names.join(", ")),
+                )
+            }),
+            Some(rest) => rest
+                .strip_prefix('/')
+                .and_then(|name| servers.iter().position(|server| server.name == name))
+                .ok_or_else(|| Reply::text(404, format!("no MCP server at {}", Foreign(path.as_bytes())))),
+            None => Err(Reply::text(404, "not found: the MCP endpoint is at /mcp")),
+        }
+    }
+
+    /// Answers an admitted request whose body was read.
+    pub async fn serve(&self, admitted: Admitted, body: RequestBody) -> Reply {
+        let reply = match admitted.verb {
+            Verb::Post => legacy::post(&self.sessions, &admitted, body).await,
+            Verb::Get => legacy::get(&self.sessions, &admitted).await,
+            Verb::Delete => legacy::delete(&self.sessions, &admitted).await,
+        };
+        access::expose_to(reply, admitted.origin.as_deref())
+    }
+}
+
+fn accept(head: &RequestHead) -> Result<Accept, Refusal> {
+    let mut accept = Accept { json: false, events: false };
+    let mut any = false;
+    for value in head.headers("accept") {
+        any = true;
+        for range in String::from_utf8_lossy(value).split(',') {
+            match range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+                "*/*" => accept = Accept { json: true, events: true },
+                "application/json" | "application/*" => accept.json = true,
+                "text/event-stream" | "text/*" => accept.events = true,
+                _ => {}
+            }
+        }
+    }
+    match any {
+        true => Ok(accept),
+        false => Ok(Accept { json: true, events: true }),
+    }
+}
+
+/// 406 and 415 (L5): the spec names no status, but a wrong type must not be acted upon.
+fn check_media(head: &RequestHead, admitted: &Admitted) -> Result<(), Refusal> {
+    let Accept { json, events } = admitted.accept;
+    match admitted.verb {
+        Verb::Post if !json && !events => {
+            Err(Refusal::new(406, "the answer is application/json or text/event-stream: accept both"))
+        }
+        Verb::Post => match head.only("content-type")? {
+            Some(media) if !is_json(media) => {
+                Err(Refusal::new(415, "the body must be JSON: send Content-Type: application/json"))
+            }
+            _ => Ok(()),
+        },
+        Verb::Get if !events => Err(Refusal::new(406, "the answer is text/event-stream: accept it")),
+        Verb::Get | Verb::Delete => Ok(()),
+    }
+}
+
+fn is_json(media: &str) -> bool {
+    media.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+}

@@ -1,0 +1,210 @@
+//! Accepts sockets, one task each; [`serve_connection`] is a request's whole life.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_io::{Async, Timer};
+use smol::io::{AsyncRead, AsyncWrite};
+use smol::lock::Semaphore;
+
+use crate::config::Config;
+use crate::drain;
+use crate::http::connection::Ended;
+use crate::http::{Connection, Socket};
+use crate::limits::{ACCEPT_BACKOFF, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DESCRIPTORS_SPARE};
+use crate::mcp::access::Peer;
+use crate::mcp::{Admission, Endpoint};
+use crate::metrics::METRICS;
+use crate::registry::Registry;
+use crate::runtime;
+use crate::session::Sessions;
+use crate::{admin, backend, sweep};
+
+/// Why burdock cannot serve: a message for the user.
+#[derive(Debug)]
+pub enum RunError {
+    /// A listener could not be opened; the flag that names it.
+    Listen(&'static str, String, io::Error),
+    /// The system refuses something burdock cannot do without.
+    System(&'static str, io::Error),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunError::Listen(flag, address, error) => {
+                let advice = match error.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        "the port is in use; stop what listens there (`ss -ltnp` shows it), or choose another address"
+                    }
+                    io::ErrorKind::AddrNotAvailable => "this machine does not have that address",
+                    io::ErrorKind::PermissionDenied => {
+                        "permission denied; ports below 1024 need CAP_NET_BIND_SERVICE, or choose another address"
+                    }
+                    _ => return write!(f, "cannot listen on {address} ({flag}): {error}"),
+                };
+                write!(f, "cannot listen on {address} ({flag}): {advice}")
+            }
+            RunError::System(what, error) => write!(f, "cannot {what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+/// Serves `config` until a signal ends it. `announce` is called once, with the address that was bound.
+///
+/// # Errors
+/// [`RunError`] when it cannot begin. Once it serves, nothing but a signal ends it.
+pub fn run(config: Config, announce: impl FnOnce(&Config, SocketAddr)) -> Result<(), RunError> {
+    let descriptors = backend::descriptors::raise_limit();
+    let config = Arc::new(config);
+    let listener = bind(config.listen)?;
+    let bound =
+        listener.get_ref().local_addr().map_err(|error| RunError::System("read the bound address", error))?;
+    let admin = config.admin.as_ref().map(admin::bind).transpose()?;
+    runtime::start(config.threads).map_err(|error| RunError::System("start threads", error))?;
+    async_io::block_on(async {
+        backend::watchdog::start().await.map_err(|error| RunError::System("start the watchdog", error))?;
+        let signals = drain::signals().map_err(|error| RunError::System("listen for signals", error))?;
+        let sessions = Arc::new(Sessions::new(&config, Registry::memory()));
+        let endpoint = Arc::new(Endpoint::new(Arc::clone(&config), Arc::clone(&sessions)));
+        runtime::spawn(sweep::run()).detach();
+        runtime::spawn(Arc::clone(&sessions).reap()).detach();
+        if let Some(admin) = admin {
+            runtime::spawn(admin::serve(admin, Arc::clone(&config))).detach();
+        }
+        let accepting = runtime::spawn(accept(
+            listener,
+            connections_max(descriptors),
+            Arc::clone(&endpoint),
+            Arc::clone(&config),
+        ));
+        announce(&config, bound);
+        drain::until_stopped(signals, &config, &endpoint, &sessions, accepting).await;
+        Ok(())
+    })
+}
+
+fn bind(address: SocketAddr) -> Result<Async<TcpListener>, RunError> {
+    Async::<TcpListener>::bind(address)
+        .map_err(|error| RunError::Listen("--listen", address.to_string(), error))
+}
+
+/// Descriptors decide when they are few: each session's child takes three of them.
+fn connections_max(descriptors: u64) -> usize {
+    let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+    CONNECTIONS_MAX.min(descriptors.saturating_sub(DESCRIPTORS_SPARE) / 2).max(1)
+}
+
+/// Accepts for ever. At the cap it waits: the backlog holds clients better than a 503 would (invariant 11).
+async fn accept(
+    listener: Async<TcpListener>,
+    connections_max: usize,
+    endpoint: Arc<Endpoint>,
+    config: Arc<Config>,
+) {
+    let places = Arc::new(Semaphore::new(connections_max));
+    let crowds = Arc::new(Crowds::default());
+    loop {
+        let place = places.acquire_arc().await;
+        let (socket, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                METRICS.accept_errors_total.add_one();
+                log::warn!("cannot accept a connection: {error}");
+                Timer::after(ACCEPT_BACKOFF).await;
+                continue;
+            }
+        };
+        METRICS.connections_total.add_one();
+        let peer = Peer::new(peer.ip(), &config.access);
+        let Some(member) = crowds.join(peer) else {
+            METRICS.connections_refused_total.add_one();
+            continue;
+        };
+        let endpoint = Arc::clone(&endpoint);
+        runtime::spawn(async move {
+            let _held = (place, member, METRICS.connections.enter());
+            let ended = serve_socket(socket, peer, &endpoint).await;
+            log::trace!("connection of {} over: {ended:?}", peer.address);
+        })
+        .detach();
+    }
+}
+
+async fn serve_socket(socket: Async<TcpStream>, peer: Peer, endpoint: &Endpoint) -> Result<(), Ended> {
+    // A reply is one write: waiting for more to fill the segment would only delay it.
+    let _ = socket.get_ref().set_nodelay(true);
+    serve_connection(Connection::new(Socket(socket)), peer, endpoint).await
+}
+
+/// A connection's whole story: read a request, serve it, write the reply, again.
+///
+/// # Errors
+/// [`Ended`] when the connection ended otherwise than between two requests.
+pub async fn serve_connection<S>(
+    mut connection: Connection<S>,
+    peer: Peer,
+    endpoint: &Endpoint,
+) -> Result<(), Ended>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    while let Some(head) = connection.read_head().await? {
+        let _served = METRICS.requests.enter();
+        let reply = match endpoint.admit(&head, peer) {
+            Admission::Answer(reply) => reply,
+            Admission::Mcp(admitted) => {
+                let body = connection.read_body(&head, crate::limits::BODY_BYTES_MAX).await?;
+                endpoint.serve(admitted, body).await
+            }
+        };
+        if endpoint.draining() {
+            connection.close_after_reply();
+        }
+        connection.write_reply(&head, reply).await?;
+    }
+    Ok(())
+}
+
+/// How many sockets each address has open.
+#[derive(Debug, Default)]
+struct Crowds(Mutex<HashMap<IpAddr, usize>>);
+
+/// One socket of an address, until dropped.
+#[derive(Debug)]
+struct Member(Option<(Arc<Crowds>, IpAddr)>);
+
+impl Crowds {
+    /// `None` when the address has too many. Loopback and trusted proxies stand for many clients and have no cap.
+    fn join(self: &Arc<Self>, peer: Peer) -> Option<Member> {
+        let address = peer.address;
+        if address.is_loopback() || peer.trusted {
+            return Some(Member(None));
+        }
+        let mut crowds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let crowd = crowds.entry(address).or_default();
+        if *crowd >= CONNECTIONS_PER_ADDRESS_MAX {
+            return None;
+        }
+        *crowd += 1;
+        Some(Member(Some((Arc::clone(self), address))))
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let Some((crowds, address)) = &self.0 else { return };
+        let mut crowds = crowds.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(crowd) = crowds.get_mut(address) {
+            *crowd -= 1;
+            if *crowd == 0 {
+                crowds.remove(address);
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What others may see of a session without asking its worker: a few atomics.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use super::Ended;
+use crate::sweep;
+use crate::version::Version;
+
+/// Written by the worker and by whoever hands it inputs; times are seconds of [`sweep::now_secs`].
+#[derive(Debug)]
+pub struct Activity {
+    last_seen: AtomicU32,
+    busy: AtomicBool,
+    had_stream: AtomicBool,
+    next_stream: AtomicU32,
+    version: OnceLock<Version>,
+    ended: OnceLock<Ended>,
+}
+
+impl Activity {
+    /// Of a session that begins now.
+    #[allow(clippy::new_without_default, reason = "begins now: not a plain value")]
+    pub fn new() -> Activity {
+        Activity {
+            last_seen: AtomicU32::new(sweep::now_secs()),
+            // It is being started.
+            busy: AtomicBool::new(true),
+            had_stream: AtomicBool::new(false),
+            next_stream: AtomicU32::new(1),
+            version: OnceLock::new(),
+            ended: OnceLock::new(),
+        }
+    }
+
+    /// Something was heard of the client.
+    pub fn touch(&self) {
+        self.last_seen.store(sweep::now_secs(), Ordering::Relaxed);
+    }
+
+    /// How long ago that was.
+    pub fn idle_secs(&self, now: u32) -> u32 {
+        now.saturating_sub(self.last_seen.load(Ordering::Relaxed))
+    }
+
+    /// A stream was attached.
+    pub fn attached(&self) {
+        self.had_stream.store(true, Ordering::Relaxed);
+        self.busy.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a stream was ever attached.
+    pub fn had_stream(&self) -> bool {
+        self.had_stream.load(Ordering::Relaxed)
+    }
+
+    /// What the worker found when it last looked.
+    pub fn note(&self, reading: bool, calls: usize) {
+        self.busy.store(reading || calls > 0, Ordering::Relaxed);
+    }
+
+    /// Whether it may be evicted: no stream, no call, and untouched for `after`.
+    pub fn abandoned(&self, now: u32, after: Duration) -> bool {
+        !self.busy.load(Ordering::Relaxed) && u64::from(self.idle_secs(now)) >= after.as_secs()
+    }
+
+    /// A number for a new stream. It wraps after 4 billion POSTs of one session.
+    pub fn new_stream(&self) -> u32 {
+        self.next_stream.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The version was negotiated.
+    pub fn set_version(&self, version: Version) {
+        let _ = self.version.set(version);
+    }
+
+    /// The negotiated version.
+    pub fn version(&self) -> Version {
+        self.version.get().cloned().unwrap_or_default()
+    }
+
+    /// The first reason stands.
+    pub fn set_ended(&self, ended: Ended) {
+        let _ = self.ended.set(ended);
+    }
+
+    /// Why the session ended.
+    pub fn ended(&self) -> Ended {
+        self.ended.get().cloned().unwrap_or(Ended::Drained)
+    }
+}

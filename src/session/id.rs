@@ -1,0 +1,135 @@
+//! Session ids: `<node>-<26 characters of Crockford's base32>`, 128 bits from the system's CSPRNG (L30, design 4.9).
+//!
+//! The node's name in front is a routing hint for Traefik, never trusted: what proves a session is the table.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::limits::{NODE_NAME_BYTES_MAX, SESSION_ID_RANDOM_CHARS};
+
+const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/// A session's id. Debug and [`SessionId::short`] show only its beginning: the whole id is a secret.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct SessionId {
+    node: Arc<str>,
+    random: u128,
+}
+
+impl SessionId {
+    /// A new id on `node`.
+    ///
+    /// # Errors
+    /// When the system's CSPRNG cannot be read.
+    pub fn new(node: &Arc<str>) -> Result<SessionId, getrandom::Error> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes)?;
+        Ok(SessionId { node: Arc::clone(node), random: u128::from_be_bytes(bytes) })
+    }
+
+    /// Reads an id; `None` for whatever does not have exactly the form, which no registry need be asked about.
+    pub fn parse(text: &str) -> Option<SessionId> {
+        let (node, random) = text.rsplit_once('-')?;
+        if !is_node_name(node) || random.len() != SESSION_ID_RANDOM_CHARS {
+            return None;
+        }
+        let mut value: u128 = 0;
+        for (place, byte) in random.bytes().enumerate() {
+            let digit = ALPHABET.iter().position(|letter| *letter == byte)? as u128;
+            // 26 characters hold 130 bits: the first must leave the top two empty.
+            if place == 0 && digit > 7 {
+                return None;
+            }
+            value = value << 5 | digit;
+        }
+        Some(SessionId { node: node.into(), random: value })
+    }
+
+    /// The node in the id.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// The table's key: the random part.
+    pub(crate) fn key(&self) -> u128 {
+        self.random
+    }
+
+    /// The id for logs: the node and six characters.
+    pub fn short(&self) -> String {
+        let mut short = self.to_string();
+        short.truncate(self.node.len() + 1 + 6);
+        short
+    }
+}
+
+/// Whether `name` may name a node: `[a-z][a-z0-9]{0,15}`.
+pub fn is_node_name(name: &str) -> bool {
+    name.len() <= NODE_NAME_BYTES_MAX
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+impl fmt::Display for SessionId {
+    /// The whole id: for the wire and the registry only.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut random = [0; SESSION_ID_RANDOM_CHARS];
+        for (place, letter) in random.iter_mut().rev().enumerate() {
+            *letter = ALPHABET[(self.random >> (5 * place) & 31) as usize];
+        }
+        write!(f, "{}-{}", self.node, std::str::from_utf8(&random).unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}…", self.short())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn only_the_exact_form_is_an_id() {
+        let node: Arc<str> = "n1".into();
+        let id = SessionId::new(&node).unwrap();
+        let text = id.to_string();
+        assert_eq!(text.len(), 3 + 26);
+        assert_eq!(SessionId::parse(&text), Some(id.clone()));
+        assert!(format!("{id:?}").len() < 14, "the whole id is in Debug");
+        let random = &text[3..];
+        for wrong in [
+            String::new(),
+            random.to_owned(),
+            format!("-{random}"),
+            format!("N1-{random}"),
+            format!("1n-{random}"),
+            format!("n_1-{random}"),
+            format!("abcdefghijklmnopq-{random}"),
+            format!("n1-{}", &random[1..]),
+            format!("n1-{random}0"),
+            format!("n1-{}", random.to_lowercase()).replace(char::is_numeric, "i"),
+            format!("n1-8{}", &random[1..]),
+            format!("n1-{}U", &random[..25]),
+            format!(" {text}"),
+        ] {
+            assert_eq!(SessionId::parse(&wrong), None, "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn prop_display_and_parse_agree(random in any::<u128>(), node in "[a-z][a-z0-9]{0,15}") {
+            let id = SessionId { node: node.into(), random };
+            prop_assert_eq!(SessionId::parse(&id.to_string()), Some(id));
+        }
+
+        #[test]
+        fn prop_parse_never_panics(text in ".{0,60}") {
+            let _ = SessionId::parse(&text);
+        }
+    }
+}

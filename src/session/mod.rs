@@ -1,0 +1,611 @@
+//! Sessions: one client's handshake-era state, held by a worker; the table of them; their caps and their end.
+//!
+//! [`Sessions`] is the only door. A lookup asks the local table first and the registry only for ids that are not
+//! here; every end of a session goes through one [`Sessions::close`].
+
+mod activity;
+mod id;
+pub mod stream;
+pub mod worker;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_channel::{Sender, TrySendError};
+
+pub use self::activity::Activity;
+pub use self::id::{SessionId, is_node_name};
+pub use self::worker::{Input, Opened, ReturnAddress};
+use crate::backend::{Backend, Exit, child};
+use crate::budget::{self, Payload};
+use crate::config::{Config, Server, SessionLimits};
+use crate::foreign::Foreign;
+use crate::limits::{
+    ABANDONED_AFTER, INBOX_MAX, INBOX_REQUESTS_MAX, INBOX_WAIT, REAP_STEP_MAX, TABLE_SHARDS,
+};
+use crate::message::{self, Message};
+use crate::metrics::{Entered, METRICS};
+use crate::principal::Principal;
+use crate::registry::{Found, Record, Registry};
+use crate::runtime;
+use crate::sweep;
+
+/// Why a session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Its client said DELETE.
+    Deleted,
+    /// Nothing was heard of its client for too long.
+    Idle,
+    /// It made room for another at a cap.
+    Evicted,
+    /// Its backend ended.
+    Exited(Exit),
+    /// Its backend could not be started.
+    NotStarted,
+    /// Its client went away before it had the id.
+    Abandoned,
+    /// This node stops.
+    Drained,
+    /// A bug in burdock.
+    Panicked,
+}
+
+impl Ended {
+    /// In words, for a client that still waits and for the log.
+    pub fn describe(&self) -> String {
+        match self {
+            Ended::Deleted => "the session was deleted by its client".into(),
+            Ended::Idle => "the session was idle for too long".into(),
+            Ended::Evicted => "the session made room for a new one".into(),
+            Ended::Exited(exit) => exit.describe(),
+            Ended::NotStarted => "the server could not be started".into(),
+            Ended::Abandoned => "the client went away during initialize".into(),
+            Ended::Drained => "this node is stopping: initialize again".into(),
+            Ended::Panicked => "an internal error ended the session".into(),
+        }
+    }
+
+    fn count(&self) {
+        match self {
+            Ended::Deleted => METRICS.sessions_deleted_total.add_one(),
+            Ended::Idle | Ended::Abandoned => METRICS.sessions_idle_total.add_one(),
+            Ended::Evicted => METRICS.sessions_evicted_total.add_one(),
+            Ended::Exited(_) => METRICS.sessions_exited_total.add_one(),
+            Ended::NotStarted => METRICS.sessions_not_started_total.add_one(),
+            Ended::Drained => METRICS.sessions_drained_total.add_one(),
+            Ended::Panicked => METRICS.session_panics_total.add_one(),
+        }
+    }
+}
+
+/// The door to one session's worker.
+#[derive(Debug)]
+pub struct SessionHandle {
+    /// Its id.
+    pub id: SessionId,
+    /// The index of its server in the config.
+    pub server: usize,
+    /// Who it belongs to.
+    pub principal: Option<Principal>,
+    /// What the worker lets others see.
+    pub activity: Arc<Activity>,
+    /// For the readers of its streams.
+    pub keep_alive_comment: Duration,
+    inbox: Sender<Input>,
+    _counted: Entered,
+}
+
+/// Why an input was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    /// The worker is behind.
+    Busy,
+    /// The session has ended.
+    Ended,
+}
+
+impl SessionHandle {
+    /// A number for the stream of a new POST.
+    pub fn new_stream(&self) -> u32 {
+        self.activity.new_stream()
+    }
+
+    /// Hands over requests; never waits.
+    ///
+    /// # Errors
+    /// [`NotTaken`]; the slots kept for answers are not used.
+    pub fn request(&self, input: Input) -> Result<(), NotTaken> {
+        self.activity.touch();
+        if self.inbox.len() >= INBOX_REQUESTS_MAX {
+            return Err(NotTaken::Busy);
+        }
+        self.inbox.try_send(input).map_err(|error| match error {
+            TrySendError::Full(_) => NotTaken::Busy,
+            TrySendError::Closed(_) => NotTaken::Ended,
+        })
+    }
+
+    /// Hands over what needs no response; waits a little for room.
+    ///
+    /// # Errors
+    /// [`NotTaken`].
+    pub async fn tell(&self, input: Input) -> Result<(), NotTaken> {
+        self.activity.touch();
+        let sent = smol::future::or(async { Some(self.inbox.send(input).await) }, async {
+            async_io::Timer::after(INBOX_WAIT).await;
+            None
+        });
+        match sent.await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(_)) => Err(NotTaken::Ended),
+            None => Err(NotTaken::Busy),
+        }
+    }
+}
+
+/// What a lookup found (design 5).
+#[derive(Debug)]
+pub enum Lookup {
+    /// Here: `has_session`.
+    Here(Arc<SessionHandle>),
+    /// On another node, which lives or not.
+    Elsewhere {
+        /// Its name.
+        node: String,
+        /// Whether it lives.
+        alive: bool,
+    },
+    /// Its process has ended.
+    Lost {
+        /// Where it was.
+        node: String,
+    },
+    /// It was closed.
+    Closed,
+    /// Nobody knows it.
+    Unknown,
+    /// It is not here, and the registry could not be asked.
+    RegistryDown,
+}
+
+/// Why there is no new session.
+#[derive(Debug)]
+pub enum CreateError {
+    /// At a cap (in words), and nothing to evict.
+    AtCap(&'static str),
+    /// The backend refused `initialize`: its error response.
+    Refused(Payload),
+    /// An HTTP status and the reason.
+    Failed(u16, String),
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    all: usize,
+    by_server: HashMap<usize, usize>,
+    by_principal: HashMap<Principal, usize>,
+}
+
+/// All sessions of this process.
+#[derive(Debug)]
+pub struct Sessions {
+    node: Arc<str>,
+    servers: Vec<Arc<Server>>,
+    limits: SessionLimits,
+    keep_alive_comment: Duration,
+    shards: [Mutex<HashMap<u128, Arc<SessionHandle>>>; TABLE_SHARDS],
+    counts: Mutex<Counts>,
+    registry: Registry,
+}
+
+impl Sessions {
+    /// An empty table.
+    pub fn new(config: &Config, registry: Registry) -> Sessions {
+        Sessions {
+            node: config.node.as_str().into(),
+            servers: config.servers.clone(),
+            limits: config.sessions,
+            keep_alive_comment: config.keep_alive_comment,
+            shards: std::array::from_fn(|_| Mutex::default()),
+            counts: Mutex::default(),
+            registry,
+        }
+    }
+
+    fn shard(&self, id: &SessionId) -> MutexGuard<'_, HashMap<u128, Arc<SessionHandle>>> {
+        lock(&self.shards[(id.key() % TABLE_SHARDS as u128) as usize])
+    }
+
+    /// Where the session of this id is, for this principal and server: what belongs to another is unknown (S3).
+    pub async fn lookup(&self, text: &str, server: usize, principal: Option<&Principal>) -> Lookup {
+        let Some(id) = SessionId::parse(text) else { return Lookup::Unknown };
+        let handle = self.shard(&id).get(&id.key()).cloned();
+        match handle.filter(|handle| handle.id == id) {
+            Some(handle) if handle.principal.as_ref() == principal && handle.server == server => {
+                Lookup::Here(handle)
+            }
+            Some(_) => Lookup::Unknown,
+            None => match self.registry.find(&id).await {
+                Found::Closed => Lookup::Closed,
+                Found::Unknown => Lookup::Unknown,
+            },
+        }
+    }
+
+    /// Begins a session: starts a worker and its backend, gives it `initialize` and waits for the answer.
+    ///
+    /// # Errors
+    /// [`CreateError`]; then nothing of the session is left.
+    pub async fn create(
+        self: &Arc<Self>,
+        server: usize,
+        principal: Option<Principal>,
+        initialize: Message,
+        address: IpAddr,
+    ) -> Result<(Arc<SessionHandle>, Payload), CreateError> {
+        let settings =
+            Arc::clone(self.servers.get(server).ok_or(CreateError::Failed(500, "no such server".into()))?);
+        self.make_room(server, &settings, principal.as_ref()).map_err(|cap| {
+            METRICS.sessions_refused_total.add_one();
+            CreateError::AtCap(cap)
+        })?;
+        let client = message::initialize(&initialize).client;
+        let (handle, opened) = match self.start(server, &settings, principal.clone(), initialize) {
+            Ok(started) => started,
+            Err(error) => {
+                self.give_back(server, principal.as_ref());
+                return Err(CreateError::Failed(500, format!("no random bits for a session id: {error}")));
+            }
+        };
+        match opened.recv().await {
+            Ok(Opened::Ready(answer)) => {
+                log::info!(
+                    "[{}] session of {} at {address} on {}, {}",
+                    handle.id.short(),
+                    Foreign(client.as_bytes()),
+                    settings.name,
+                    handle.activity.version().as_str()
+                );
+                METRICS.sessions_created_total.add_one();
+                self.registry.record(Record {
+                    id: handle.id.clone(),
+                    server: settings.name.clone(),
+                    principal: handle.principal.as_ref().map(ToString::to_string),
+                    client,
+                });
+                Ok((handle, answer))
+            }
+            Ok(Opened::Refused(answer)) => Err(CreateError::Refused(answer)),
+            Ok(Opened::Failed(status, text)) => {
+                log::error!("[{}] no session on {}: {text}", handle.id.short(), settings.name);
+                Err(CreateError::Failed(status, text))
+            }
+            Err(_) => Err(CreateError::Failed(500, "an internal error ended the session".into())),
+        }
+    }
+
+    /// Starts backend and worker, and enters the session in the table.
+    fn start(
+        self: &Arc<Self>,
+        server: usize,
+        settings: &Server,
+        principal: Option<Principal>,
+        initialize: Message,
+    ) -> Result<(Arc<SessionHandle>, async_channel::Receiver<Opened>), getrandom::Error> {
+        let id = SessionId::new(&self.node)?;
+        let (inbox, inputs) = async_channel::bounded(INBOX_MAX);
+        let activity = Arc::new(Activity::new());
+        let handle = Arc::new(SessionHandle {
+            id: id.clone(),
+            server,
+            principal,
+            activity: Arc::clone(&activity),
+            keep_alive_comment: self.keep_alive_comment,
+            inbox,
+            _counted: METRICS.sessions.enter(),
+        });
+        self.shard(&id).insert(id.key(), Arc::clone(&handle));
+        let idle_timeout = settings.idle_timeout.unwrap_or(self.limits.idle_timeout);
+        let worker = worker::Worker::new(worker::Setup {
+            label: id.short(),
+            activity,
+            inbox: inputs,
+            backend: Backend::Child(child::start(Arc::clone(&settings.command), id.short())),
+            start_deadline: settings.start_deadline,
+            idle_timeout,
+            idle_timeout_no_stream: idle_timeout.min(self.limits.idle_timeout_no_stream),
+            keep_alive_comment: self.keep_alive_comment,
+        });
+        let (opened, opening) = async_channel::bounded(1);
+        let (sessions, owned) = (Arc::clone(self), Arc::clone(&handle));
+        runtime::spawn(async move {
+            let ended = worker::live(worker, initialize, opened).await;
+            sessions.close(&owned, ended);
+        })
+        .detach();
+        Ok((handle, opening))
+    }
+
+    /// The one end of every session: out of the table, out of the registry, and the worker told. What is already
+    /// closed is left alone; returns whether it was this call that closed it.
+    pub fn close(&self, handle: &SessionHandle, ended: Ended) -> bool {
+        // First the reason, then the inbox: the worker reads it when the inbox is closed.
+        handle.activity.set_ended(ended.clone());
+        handle.inbox.close();
+        let was_there = self.shard(&handle.id).remove(&handle.id.key()).is_some();
+        if was_there {
+            self.give_back(handle.server, handle.principal.as_ref());
+            self.registry.close(&handle.id);
+            ended.count();
+            let level = if matches!(ended, Ended::Exited(_) | Ended::Panicked) {
+                log::Level::Warn
+            } else {
+                log::Level::Info
+            };
+            log::log!(level, "[{}] session over: {}", handle.id.short(), ended.describe());
+        }
+        was_there
+    }
+
+    /// Takes a place under every cap, evicting an abandoned session when there is one; says which cap is reached.
+    fn make_room(
+        &self,
+        server: usize,
+        settings: &Server,
+        principal: Option<&Principal>,
+    ) -> Result<(), &'static str> {
+        let Err(cap) = self.take_place(server, settings, principal) else { return Ok(()) };
+        let candidate = self.longest_abandoned(|handle| match cap {
+            Cap::All => true,
+            Cap::Server => handle.server == server,
+            Cap::Principal => handle.principal.as_ref() == principal,
+        });
+        if let Some(handle) = candidate {
+            self.close(&handle, Ended::Evicted);
+        }
+        self.take_place(server, settings, principal).map_err(Cap::describe)
+    }
+
+    fn take_place(&self, server: usize, settings: &Server, principal: Option<&Principal>) -> Result<(), Cap> {
+        let mut counts = lock(&self.counts);
+        if counts.all >= self.limits.max {
+            return Err(Cap::All);
+        }
+        let of_server = counts.by_server.get(&server).copied().unwrap_or(0);
+        if settings.max_sessions.is_some_and(|max| of_server >= max) {
+            return Err(Cap::Server);
+        }
+        if let Some(principal) = principal {
+            let of_principal = counts.by_principal.entry(principal.clone()).or_default();
+            if *of_principal >= self.limits.max_per_principal {
+                return Err(Cap::Principal);
+            }
+            *of_principal += 1;
+        }
+        counts.all += 1;
+        *counts.by_server.entry(server).or_default() += 1;
+        Ok(())
+    }
+
+    fn give_back(&self, server: usize, principal: Option<&Principal>) {
+        let mut counts = lock(&self.counts);
+        counts.all = counts.all.saturating_sub(1);
+        if let Some(count) = counts.by_server.get_mut(&server) {
+            *count = count.saturating_sub(1);
+        }
+        if let Some(count) = principal.and_then(|principal| counts.by_principal.get_mut(principal)) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    fn longest_abandoned(&self, may: impl Fn(&SessionHandle) -> bool) -> Option<Arc<SessionHandle>> {
+        let now = sweep::now_secs();
+        self.all()
+            .into_iter()
+            .filter(|handle| may(handle) && handle.activity.abandoned(now, ABANDONED_AFTER))
+            .max_by_key(|handle| handle.activity.idle_secs(now))
+    }
+
+    /// Every session there is at this moment.
+    pub fn all(&self) -> Vec<Arc<SessionHandle>> {
+        self.shards.iter().flat_map(|shard| lock(shard).values().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// How many sessions there are.
+    pub fn count(&self) -> usize {
+        lock(&self.counts).all
+    }
+
+    /// Pokes sessions that nothing was heard of, for ever; each decides itself whether it is over.
+    pub async fn reap(self: Arc<Self>) {
+        let shortest = self
+            .servers
+            .iter()
+            .filter_map(|server| server.idle_timeout)
+            .chain([self.limits.idle_timeout_no_stream])
+            .min();
+        let step = (shortest.unwrap_or(REAP_STEP_MAX) / 4).clamp(crate::limits::SWEEP_STEP, REAP_STEP_MAX);
+        loop {
+            async_io::Timer::after(step).await;
+            let (now, pressure) = (sweep::now_secs(), budget::pressure());
+            for handle in self.all() {
+                if pressure || Duration::from_secs(handle.activity.idle_secs(now).into()) >= step {
+                    // A worker that is behind is not idle.
+                    let _ = handle.inbox.try_send(Input::Tick);
+                }
+            }
+        }
+    }
+}
+
+/// A cap on sessions.
+#[derive(Clone, Copy, Debug)]
+enum Cap {
+    All,
+    Server,
+    Principal,
+}
+
+impl Cap {
+    fn describe(self) -> &'static str {
+        match self {
+            Cap::All => "this node has as many sessions as it may (--max-sessions)",
+            Cap::Server => "this server has as many sessions as it may (maxSessions)",
+            Cap::Principal => "you have as many sessions as one principal may",
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Once;
+
+    use smol::future::FutureExt as _;
+
+    use super::*;
+    use crate::config::{Access, LogFormat, LogSettings};
+    use crate::message::{Parsed, parse};
+
+    /// Answers `initialize` and then says nothing.
+    const SILENT: &str = r#"read x; echo '{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2025-11-25"}}'; cat >/dev/null"#;
+
+    fn sessions(max: usize) -> Arc<Sessions> {
+        static RUNTIME: Once = Once::new();
+        RUNTIME.call_once(|| {
+            runtime::start(2).unwrap();
+            runtime::spawn(sweep::run()).detach();
+        });
+        let second = Duration::from_secs(1);
+        let command = child::Command {
+            program: "sh".into(),
+            args: vec!["-c".into(), SILENT.into()],
+            env: Vec::new(),
+            cwd: None,
+            term_grace: second,
+        };
+        let server = Server {
+            name: "s".into(),
+            command: Arc::new(command),
+            start_deadline: second * 10,
+            max_sessions: None,
+            idle_timeout: None,
+        };
+        let config = Config {
+            listen: ([127, 0, 0, 1], 0).into(),
+            admin: None,
+            node: "n1".into(),
+            servers: vec![Arc::new(server)],
+            default_server: Some(0),
+            access: Access {
+                allow_hosts: Vec::new(),
+                allow_origins: Vec::new(),
+                trusted_proxies: Vec::new(),
+                tokens: None,
+                public_url: None,
+                loopback: true,
+            },
+            sessions: SessionLimits {
+                max,
+                max_per_principal: max,
+                idle_timeout: second * 60,
+                idle_timeout_no_stream: second * 60,
+            },
+            keep_alive_comment: second,
+            drain_timeout: second,
+            threads: 2,
+            log: LogSettings { filter: "off".into(), format: LogFormat::Text },
+        };
+        Arc::new(Sessions::new(&config, Registry::memory()))
+    }
+
+    fn message(text: &str) -> Message {
+        match parse(text.as_bytes().to_vec(), budget::Share::default()).unwrap() {
+            Parsed::One(message) => message,
+            Parsed::Batch(_) => panic!("a batch"),
+        }
+    }
+
+    async fn begin(sessions: &Arc<Sessions>) -> Arc<SessionHandle> {
+        let initialize = message(
+            r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#,
+        );
+        sessions.create(0, None, initialize, [127, 0, 0, 1].into()).await.unwrap().0
+    }
+
+    fn call(handle: &SessionHandle, id: i64) -> async_channel::Receiver<crate::http::Event> {
+        let (events, live) = async_channel::bounded(4);
+        let address = ReturnAddress { stream: handle.new_stream(), events, json_only: false };
+        let request = message(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"m"}}"#));
+        handle.request(Input::Messages(vec![request], Some(address))).unwrap();
+        live
+    }
+
+    async fn soon<T>(future: impl Future<Output = T>) -> T {
+        let late = async {
+            async_io::Timer::after(Duration::from_secs(10)).await;
+            panic!("not within 10 s")
+        };
+        future.or(late).await
+    }
+
+    /// Invariant 8: a panic ends its own session, whose callers are answered, and no other.
+    #[test]
+    fn a_panic_ends_one_session() {
+        let sessions = sessions(10);
+        async_io::block_on(async {
+            let (one, other) = (begin(&sessions).await, begin(&sessions).await);
+            let panics = METRICS.session_panics_total.get();
+            let waiting = call(&one, 5);
+            one.inbox.try_send(Input::Panic).unwrap();
+            let event = soon(waiting.recv()).await.unwrap();
+            let text = String::from_utf8(event.data.unwrap().to_vec()).unwrap();
+            assert!(event.last && text.contains(r#""id":5"#) && text.contains("internal error"), "{text}");
+            while METRICS.session_panics_total.get() == panics {
+                async_io::Timer::after(Duration::from_millis(5)).await;
+            }
+            assert!(matches!(sessions.lookup(&one.id.to_string(), 0, None).await, Lookup::Closed));
+            assert!(matches!(sessions.lookup(&other.id.to_string(), 0, None).await, Lookup::Here(_)));
+            assert_eq!(sessions.count(), 1);
+        });
+    }
+
+    /// Design 5: every end goes through one close, which answers whoever waits.
+    #[test]
+    fn close_answers_every_call_and_gives_the_place_back() {
+        let sessions = sessions(1);
+        async_io::block_on(async {
+            let handle = begin(&sessions).await;
+            let waiting: VecDeque<_> = (1..=3).map(|id| call(&handle, id)).collect();
+            assert!(sessions.close(&handle, Ended::Deleted));
+            assert!(!sessions.close(&handle, Ended::Idle), "closed twice");
+            for live in waiting {
+                let event = soon(live.recv()).await.unwrap();
+                assert!(event.last);
+                assert!(String::from_utf8_lossy(&event.data.unwrap()).contains("deleted by its client"));
+            }
+            assert_eq!(handle.request(Input::Tick), Err(NotTaken::Ended));
+            assert_eq!(sessions.count(), 0);
+            begin(&sessions).await;
+        });
+    }
+
+    /// Invariant 3: a session that is behind refuses new requests, and keeps room for answers.
+    #[test]
+    fn a_session_at_its_cap_refuses_another() {
+        let sessions = sessions(1);
+        async_io::block_on(async {
+            let _one = begin(&sessions).await;
+            let initialize = message(r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}"#);
+            let refused = sessions.create(0, None, initialize, [127, 0, 0, 1].into()).await;
+            assert!(matches!(refused, Err(CreateError::AtCap(_))), "{refused:?}");
+        });
+    }
+}

@@ -1,0 +1,635 @@
+//! The worker of one session: the only owner of its streams, its calls and its backend.
+//!
+//! One task, one loop, one closed set of inputs. It waits for nobody: messages to the backend and events to readers
+//! are handed over without waiting, and what cannot be handed over has a written answer. What it owns dies with it.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_channel::{Receiver, Sender};
+use smol::future::{FutureExt as _, or, race};
+
+use super::stream::{Pushed, Stream};
+use super::{Activity, Ended};
+use crate::backend::{Backend, Exit, Output, Priority, SendError};
+use crate::budget::{self, Payload};
+use crate::foreign::Foreign;
+use crate::http::{Event, EventId, EventReader, Opening};
+use crate::limits::{
+    CALLS_MAX, FINISHED_BYTES_MAX, FINISHED_STREAM_AGE, FINISHED_STREAMS_MAX, HELD_BYTES_CALLS_MAX,
+    IDLE_WITH_CALLS_FACTOR, READER_EVENTS_MAX, REPLAY_BYTES_UNDER_PRESSURE, REPLAY_EVENTS_UNDER_PRESSURE,
+    REPLY_PATIENCE, RETRY_MS,
+};
+use crate::message::{self, Id, Kind, Message, Parsed};
+use crate::metrics::{Entered, METRICS};
+use crate::sweep::{self, Deadline};
+use crate::version::Version;
+
+/// The standalone stream's number.
+const STANDALONE: u32 = 0;
+
+/// What a session's worker is told.
+#[derive(Debug)]
+pub enum Input {
+    /// The messages of one POST (several only in a batch), and where their responses go.
+    Messages(Vec<Message>, Option<ReturnAddress>),
+    /// A GET: attach to the standalone stream, or resume after an event.
+    Attach {
+        /// `Last-Event-ID`.
+        after: Option<EventId>,
+        /// Gets the reader, or nothing when there is no such stream (any more).
+        answer: Sender<Option<EventReader>>,
+    },
+    /// Time has passed: look whether anything is stale.
+    Tick,
+    /// Panic, to show the fence.
+    #[cfg(test)]
+    Panic,
+}
+
+/// Where the responses to a POST go.
+#[derive(Debug)]
+pub struct ReturnAddress {
+    /// The number of the POST's stream.
+    pub stream: u32,
+    /// The reader's other end.
+    pub events: Sender<Event>,
+    /// Whether the client reads nothing but one JSON body.
+    pub json_only: bool,
+}
+
+/// What became of `initialize`.
+#[derive(Debug)]
+pub enum Opened {
+    /// The session lives; the backend's answer.
+    Ready(Payload),
+    /// The backend refused; its error.
+    Refused(Payload),
+    /// There is no backend: an HTTP status and the reason.
+    Failed(u16, String),
+}
+
+/// What a worker is told at its start and keeps.
+#[derive(Debug)]
+pub struct Setup {
+    /// The session's short id, for the log.
+    pub label: String,
+    /// What others see of the session.
+    pub activity: Arc<Activity>,
+    /// Where inputs come from.
+    pub inbox: Receiver<Input>,
+    /// What answers.
+    pub backend: Backend,
+    /// From the start to the answer of `initialize`.
+    pub start_deadline: Duration,
+    /// Idle time after which the session ends.
+    pub idle_timeout: Duration,
+    /// The same when no stream was ever opened.
+    pub idle_timeout_no_stream: Duration,
+    /// For the readers of its streams.
+    pub keep_alive_comment: Duration,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Worker {
+    setup: Setup,
+    version: Version,
+    standalone: Stream,
+    posts: HashMap<u32, Post>,
+    /// POST streams that have ended and wait for a reader to resume, oldest first.
+    finished: VecDeque<(u32, Instant)>,
+    /// Requests of the client that the backend has not answered.
+    calls: HashMap<Id, Call>,
+    /// Requests of the backend that the client has not answered, and the stream each went out on.
+    asks: HashMap<Id, u32>,
+    garbage_logged: Option<Instant>,
+}
+
+/// The stream of a POST.
+#[derive(Debug)]
+struct Post {
+    stream: Stream,
+    /// Requests of this POST that have no response yet.
+    open: usize,
+    json_only: bool,
+    since: Instant,
+}
+
+/// A client's request in flight.
+#[derive(Debug)]
+struct Call {
+    stream: u32,
+    progress_token: Option<Id>,
+    since: Instant,
+    _counted: Entered,
+}
+
+enum Next {
+    Input(Input),
+    InboxClosed,
+    Output(Output),
+    OutputsClosed,
+}
+
+impl Worker {
+    /// A worker before its `initialize`.
+    pub fn new(setup: Setup) -> Worker {
+        Worker {
+            setup,
+            version: Version::default(),
+            standalone: Stream::new(STANDALONE),
+            posts: HashMap::new(),
+            finished: VecDeque::new(),
+            calls: HashMap::new(),
+            asks: HashMap::new(),
+            garbage_logged: None,
+        }
+    }
+
+    /// Gives the backend its `initialize` and waits for the answer. On [`Opened::Ready`] the session's version is
+    /// known to [`Activity`], and [`Worker::run`] is next.
+    pub async fn open(&mut self, initialize: &Message) -> Opened {
+        let Kind::Request { id, .. } = &initialize.kind else {
+            return Opened::Failed(500, "initialize is not a request".into());
+        };
+        if self.setup.backend.send(initialize.payload.clone(), Priority::Request).is_err() {
+            return Opened::Failed(502, "the server has ended before it was asked".into());
+        }
+        let deadline = Deadline::new();
+        deadline.arm(self.setup.start_deadline);
+        let mut garbage = None;
+        loop {
+            let next = or(async { Some(self.next().await) }, async {
+                deadline.wait().await;
+                None
+            });
+            let Some(next) = next.await else {
+                let seconds = self.setup.start_deadline.as_secs();
+                return Opened::Failed(
+                    504,
+                    format!("the server did not answer initialize within {seconds} s{}", wrote(garbage)),
+                );
+            };
+            match next {
+                Next::Output(Output::Message(payload)) => match message::parse_line(payload) {
+                    Ok(Parsed::One(message)) if is_response_to(&message, id) => return self.opened(message),
+                    Ok(parsed) => self.take_backend_messages(parsed),
+                    Err(invalid) => self.log_garbage(invalid.text.as_bytes()),
+                },
+                Next::Output(Output::Garbage(line)) => {
+                    self.log_garbage(&line);
+                    garbage.get_or_insert(line);
+                }
+                Next::Output(Output::TooLong) => {
+                    return Opened::Failed(502, "the server's answer to initialize is too large".into());
+                }
+                Next::Output(Output::Exited(exit)) => {
+                    return Opened::Failed(
+                        502,
+                        format!("{} before it answered initialize{}", exit.describe(), wrote(garbage)),
+                    );
+                }
+                Next::OutputsClosed => {
+                    return Opened::Failed(502, "the server ended before it answered initialize".into());
+                }
+                Next::InboxClosed => return Opened::Failed(503, "this node is stopping".into()),
+                Next::Input(_) => {}
+            }
+        }
+    }
+
+    fn opened(&mut self, answer: Message) -> Opened {
+        match message::negotiated_version(&answer) {
+            Some(version) => {
+                self.version = Version::new(&version);
+                self.setup.activity.set_version(self.version.clone());
+                Opened::Ready(answer.payload)
+            }
+            None => Opened::Refused(answer.payload),
+        }
+    }
+
+    /// Serves the session until it ends.
+    pub async fn run(&mut self) -> Ended {
+        loop {
+            let ended = match self.next().await {
+                Next::Input(input) => self.take_input(input),
+                Next::InboxClosed => return self.setup.activity.ended(),
+                Next::Output(output) => self.take_output(output),
+                Next::OutputsClosed => Some(Ended::Exited(Exit::Stopped)),
+            };
+            if let Some(ended) = ended {
+                return ended;
+            }
+        }
+    }
+
+    /// Fair between the client and the backend: neither can starve the other.
+    async fn next(&self) -> Next {
+        race(async { self.setup.inbox.recv().await.map_or(Next::InboxClosed, Next::Input) }, async {
+            self.setup.backend.outputs().recv().await.map_or(Next::OutputsClosed, Next::Output)
+        })
+        .await
+    }
+
+    fn take_input(&mut self, input: Input) -> Option<Ended> {
+        match input {
+            Input::Messages(messages, reply) => self.take_client_messages(messages, reply),
+            Input::Attach { after, answer } => {
+                let _ = answer.try_send(self.attach(after));
+            }
+            Input::Tick => return self.tick(Instant::now()),
+            #[cfg(test)]
+            Input::Panic => panic!("asked to"),
+        }
+        None
+    }
+
+    fn take_output(&mut self, output: Output) -> Option<Ended> {
+        match output {
+            Output::Message(payload) => match message::parse_line(payload) {
+                Ok(parsed) => self.take_backend_messages(parsed),
+                Err(invalid) => self.unreadable(invalid),
+            },
+            Output::Garbage(line) => self.log_garbage(&line),
+            Output::TooLong => self.too_long(),
+            Output::Exited(exit) => return Some(Ended::Exited(exit)),
+        }
+        None
+    }
+
+    // --- From the client ------------------------------------------------------------------------------------------
+
+    fn take_client_messages(&mut self, messages: Vec<Message>, reply: Option<ReturnAddress>) {
+        let stream = reply.as_ref().map_or(STANDALONE, |reply| reply.stream);
+        if let Some(reply) = reply {
+            let open = messages.iter().filter(|message| matches!(message.kind, Kind::Request { .. })).count();
+            let stream = Stream::with_reader(reply.stream, reply.events);
+            let post = Post { stream, open, json_only: reply.json_only, since: Instant::now() };
+            self.posts.insert(reply.stream, post);
+        }
+        for message in messages {
+            self.take_client_message(message, stream);
+        }
+    }
+
+    fn take_client_message(&mut self, message: Message, stream: u32) {
+        match &message.kind {
+            Kind::Request { id, .. } => {
+                let id = id.clone();
+                if let Err(text) = self.call(&id, &message, stream) {
+                    METRICS.calls_refused_total.add_one();
+                    self.respond(stream, message::error(&id, message::INTERNAL_ERROR, text, None));
+                }
+            }
+            Kind::Notification { method } => {
+                let cancelled =
+                    if &**method == "notifications/cancelled" { message.concerns.clone() } else { None };
+                self.give_backend(message);
+                if let Some(id) = cancelled {
+                    self.cancelled(&id);
+                }
+            }
+            // An answer goes only to the request it answers (L50).
+            Kind::Response { id, .. } => match id {
+                Some(id) if self.asks.remove(id).is_some() => self.give_backend(message),
+                _ => log::debug!("[{}] dropped an answer to no request", self.setup.label),
+            },
+        }
+    }
+
+    /// Begins a call; the error is the text of the JSON-RPC error that answers it (invariant 11: never HTTP).
+    fn call(&mut self, id: &Id, message: &Message, stream: u32) -> Result<(), &'static str> {
+        if self.calls.len() >= CALLS_MAX {
+            return Err("too many requests of this session are in flight: wait for some of them");
+        }
+        if budget::held_bytes() > HELD_BYTES_CALLS_MAX {
+            return Err("burdock holds as many bytes of messages as it may: try again in a moment");
+        }
+        let Entry::Vacant(vacant) = self.calls.entry(id.clone()) else {
+            return Err("a request with this id is already in flight");
+        };
+        self.setup.backend.send(message.payload.clone(), Priority::Request).map_err(|error| match error {
+            SendError::Full => "the server does not read its input: too many requests wait for it",
+            SendError::Closed => "the server is ending",
+        })?;
+        METRICS.calls_total.add_one();
+        METRICS.messages_to_backend_total.add_one();
+        vacant.insert(Call {
+            stream,
+            progress_token: message.concerns.clone(),
+            since: Instant::now(),
+            _counted: METRICS.calls.enter(),
+        });
+        Ok(())
+    }
+
+    fn give_backend(&mut self, message: Message) {
+        METRICS.messages_to_backend_total.add_one();
+        if let Err(error) = self.setup.backend.send(message.payload, Priority::Other) {
+            log::warn!(
+                "[{}] dropped an answer or notification of the client: the server does not read ({error:?})",
+                self.setup.label
+            );
+        }
+    }
+
+    /// The client no longer wants a response (L44): none is sent. Its stream ends; to a reader that resumes it all
+    /// the same an error says why, for it would ask for ever otherwise (`clients.md` B3).
+    fn cancelled(&mut self, id: &Id) {
+        let Some(call) = self.calls.remove(id) else { return };
+        let Some(post) = self.posts.get_mut(&call.stream) else { return };
+        post.open -= 1;
+        if post.open > 0 {
+            return;
+        }
+        post.stream.detach();
+        let answer =
+            message::error(id, message::INTERNAL_ERROR, "the request was cancelled by the client", None);
+        post.stream.push(answer, true, true);
+        self.finish_stream(call.stream);
+    }
+
+    fn attach(&mut self, after: Option<EventId>) -> Option<EventReader> {
+        let number = after.map_or(STANDALONE, |id| id.stream);
+        let primed = self.version.primes();
+        let stream = match number {
+            STANDALONE => &mut self.standalone,
+            number => &mut self.posts.get_mut(&number)?.stream,
+        };
+        if after.is_some() {
+            METRICS.streams_resumed_total.add_one();
+        }
+        let (events, live) = async_channel::bounded(READER_EVENTS_MAX);
+        let (backlog, start) = stream.attach(events, after.map(|id| id.place));
+        self.setup.activity.attached();
+        let first =
+            primed.then_some(Event { id: Some(start), retry_ms: Some(RETRY_MS), data: None, last: false });
+        Some(EventReader {
+            opening: Opening::Stream { first },
+            backlog,
+            live,
+            keep_alive_comment: self.setup.keep_alive_comment,
+        })
+    }
+
+    // --- From the backend -----------------------------------------------------------------------------------------
+
+    fn take_backend_messages(&mut self, parsed: Parsed) {
+        match parsed {
+            Parsed::One(message) => self.take_backend_message(message),
+            Parsed::Batch(messages) => {
+                messages.into_iter().for_each(|message| self.take_backend_message(message))
+            }
+        }
+    }
+
+    fn take_backend_message(&mut self, message: Message) {
+        METRICS.messages_from_backend_total.add_one();
+        let stream = self.route(&message);
+        match message.kind {
+            Kind::Response { id: Some(id), .. } => match self.calls.remove(&id) {
+                Some(call) => {
+                    METRICS.call_seconds.observe(call.since.elapsed());
+                    self.respond(call.stream, message.payload);
+                }
+                None => log::debug!("[{}] dropped a response to no request", self.setup.label),
+            },
+            Kind::Response { id: None, .. } => {
+                log::warn!(
+                    "[{}] the server could not read a message: {}",
+                    self.setup.label,
+                    Foreign(&message.payload)
+                );
+            }
+            Kind::Request { id, method } => self.ask(id, &method, message.payload, stream),
+            Kind::Notification { .. } => self.deliver(stream, message.payload),
+        }
+    }
+
+    /// A request of the backend to the client (L47).
+    fn ask(&mut self, id: Id, method: &str, payload: Payload, stream: u32) {
+        // Without a reader nobody would answer a ping in time, and the server would take its client for dead (L43).
+        if method == "ping" && !self.has_reader(stream) {
+            let _ = self.setup.backend.send(message::empty_result(&id), Priority::Other);
+            return;
+        }
+        if self.asks.len() >= CALLS_MAX {
+            let text = "too many requests to this client are in flight";
+            let _ = self
+                .setup
+                .backend
+                .send(message::error(&id, message::INTERNAL_ERROR, text, None), Priority::Other);
+            return;
+        }
+        self.asks.insert(id, stream);
+        self.deliver(stream, payload);
+    }
+
+    /// The stream of a message that is no response: that of the request it belongs to, else the standalone one.
+    /// Exactly one (L25).
+    fn route(&self, message: &Message) -> u32 {
+        let (Kind::Request { method, .. } | Kind::Notification { method }) = &message.kind else {
+            return STANDALONE;
+        };
+        let related = match &**method {
+            "notifications/progress" => self
+                .calls
+                .values()
+                .find(|call| call.progress_token.is_some() && call.progress_token == message.concerns)
+                .map(|call| call.stream),
+            "notifications/cancelled" => message.concerns.as_ref().and_then(|id| self.asks.get(id)).copied(),
+            // By their nature about no request: with the others only when nobody reads the standalone stream.
+            "notifications/tools/list_changed"
+            | "notifications/prompts/list_changed"
+            | "notifications/resources/list_changed"
+            | "notifications/resources/updated"
+                if self.standalone.has_reader() =>
+            {
+                Some(STANDALONE)
+            }
+            _ => None,
+        };
+        related
+            .or_else(|| self.only_post())
+            .filter(|stream| self.posts.get(stream).is_some_and(|post| !post.json_only))
+            .unwrap_or(STANDALONE)
+    }
+
+    /// The stream of the only POST with a request in flight.
+    fn only_post(&self) -> Option<u32> {
+        let mut streams = self.calls.values().map(|call| call.stream);
+        let first = streams.next()?;
+        streams.all(|stream| stream == first).then_some(first)
+    }
+
+    fn has_reader(&self, stream: u32) -> bool {
+        match stream {
+            STANDALONE => self.standalone.has_reader(),
+            number => self.posts.get(&number).is_some_and(|post| post.stream.has_reader()),
+        }
+    }
+
+    fn deliver(&mut self, stream: u32, payload: Payload) {
+        let stream = match self.posts.get_mut(&stream) {
+            Some(post) => &mut post.stream,
+            None => &mut self.standalone,
+        };
+        if stream.push(payload, false, false) == Pushed::ReaderLetGo {
+            METRICS.slow_readers_total.add_one();
+        }
+        METRICS.events_shed_total.add(stream.shed() as u64);
+    }
+
+    /// Puts a response on its POST's stream; the last one ends the stream (L17).
+    fn respond(&mut self, number: u32, response: Payload) {
+        let Some(post) = self.posts.get_mut(&number) else { return };
+        post.open = post.open.saturating_sub(1);
+        let last = post.open == 0;
+        // Then the reply is one JSON body: its client has no event id to resume after, so nothing need be kept.
+        let whole = last && post.stream.untouched() && post.since.elapsed() < REPLY_PATIENCE;
+        let pushed = post.stream.push(response, true, last);
+        METRICS.events_shed_total.add(post.stream.shed() as u64);
+        match (last, whole && pushed == Pushed::Delivered || post.json_only) {
+            (true, true) => drop(self.posts.remove(&number)),
+            (true, false) => self.finish_stream(number),
+            (false, _) => {}
+        }
+    }
+
+    /// Keeps an ended stream for a reader that lost its connection, within bounds.
+    fn finish_stream(&mut self, number: u32) {
+        self.finished.push_back((number, Instant::now()));
+        while self.finished.len() > FINISHED_STREAMS_MAX || self.finished_bytes() > FINISHED_BYTES_MAX {
+            self.forget_oldest_finished();
+        }
+    }
+
+    fn finished_bytes(&self) -> usize {
+        let finished = self.finished.iter().filter_map(|(number, _)| self.posts.get(number));
+        finished.map(|post| post.stream.log_bytes()).sum()
+    }
+
+    fn forget_oldest_finished(&mut self) {
+        if let Some((oldest, _)) = self.finished.pop_front() {
+            self.posts.remove(&oldest);
+        }
+    }
+
+    fn unreadable(&mut self, invalid: message::Invalid) {
+        self.log_garbage(invalid.text.as_bytes());
+        let Some(id) = invalid.id else { return };
+        if let Some(call) = self.calls.remove(&id) {
+            self.respond(
+                call.stream,
+                message::error(
+                    &id,
+                    message::INTERNAL_ERROR,
+                    "the server's answer is not valid JSON-RPC",
+                    None,
+                ),
+            );
+        }
+    }
+
+    /// Nobody knows whose response it was: every call hears of it rather than one waiting for ever.
+    fn too_long(&mut self) {
+        log::warn!("[{}] dropped a message of the server that is too large", self.setup.label);
+        self.fail_calls("a message of the server was too large for burdock and was dropped; it may have been the answer to this request");
+    }
+
+    fn log_garbage(&mut self, line: &[u8]) {
+        if self.garbage_logged.is_none_or(|at| at.elapsed() >= REPLY_PATIENCE) {
+            log::warn!(
+                "[{}] the server's stdout has a line that is not JSON-RPC: {}",
+                self.setup.label,
+                Foreign(line)
+            );
+            self.garbage_logged = Some(Instant::now());
+        }
+    }
+
+    // --- Time and the end -----------------------------------------------------------------------------------------
+
+    fn tick(&mut self, now: Instant) -> Option<Ended> {
+        while self.finished.front().is_some_and(|(_, at)| now.duration_since(*at) >= FINISHED_STREAM_AGE) {
+            self.forget_oldest_finished();
+        }
+        if budget::pressure() {
+            self.shed_under_pressure();
+        }
+        let reading =
+            self.standalone.has_reader() || self.posts.values().any(|post| post.stream.has_reader());
+        let activity = &self.setup.activity;
+        activity.note(reading, self.calls.len());
+        if reading {
+            activity.touch();
+            return None;
+        }
+        let timeout =
+            if activity.had_stream() { self.setup.idle_timeout } else { self.setup.idle_timeout_no_stream };
+        // A call nobody waits for cannot keep a session for ever.
+        let timeout = if self.calls.is_empty() { timeout } else { timeout * IDLE_WITH_CALLS_FACTOR };
+        (Duration::from_secs(activity.idle_secs(sweep::now_secs()).into()) >= timeout).then_some(Ended::Idle)
+    }
+
+    /// The process holds too much: first notifications go, then responses whose readers may never come back.
+    fn shed_under_pressure(&mut self) {
+        let streams = self.posts.values_mut().map(|post| &mut post.stream).chain([&mut self.standalone]);
+        let shed: usize = streams
+            .map(|stream| stream.shed_to(REPLAY_EVENTS_UNDER_PRESSURE, REPLAY_BYTES_UNDER_PRESSURE))
+            .sum();
+        METRICS.events_shed_total.add(shed as u64);
+        while budget::pressure() && !self.finished.is_empty() {
+            self.forget_oldest_finished();
+        }
+    }
+
+    fn fail_calls(&mut self, text: &str) {
+        let calls: Vec<(Id, Call)> = self.calls.drain().collect();
+        for (id, call) in calls {
+            self.respond(call.stream, message::error(&id, message::INTERNAL_ERROR, text, None));
+        }
+    }
+
+    /// Answers whoever still waits, ends every stream gracefully and stops the backend (`clients.md` C12).
+    pub fn finish(&mut self, ended: &Ended) {
+        self.fail_calls(&ended.describe());
+        self.standalone.detach();
+        self.posts.clear();
+        self.setup.backend.stop();
+    }
+}
+
+fn is_response_to(message: &Message, id: &Id) -> bool {
+    matches!(&message.kind, Kind::Response { id: Some(answered), .. } if answered == id)
+}
+
+fn wrote(garbage: Option<Vec<u8>>) -> String {
+    garbage.map(|line| format!("; its stdout began with: {}", Foreign(&line))).unwrap_or_default()
+}
+
+/// Runs a worker's life behind the panic fence (invariant 8): whatever happens, waiting clients are answered.
+pub async fn live(mut worker: Worker, initialize: Message, opened: Sender<Opened>) -> Ended {
+    let life = std::panic::AssertUnwindSafe(async {
+        match worker.open(&initialize).await {
+            Opened::Ready(answer) => {
+                // Nobody waits any more: the client has gone, and without the id nobody can find the session.
+                if opened.try_send(Opened::Ready(answer)).is_err() {
+                    return Ended::Abandoned;
+                }
+                worker.run().await
+            }
+            failed => {
+                let _ = opened.try_send(failed);
+                Ended::NotStarted
+            }
+        }
+    });
+    let ended = life.catch_unwind().await.unwrap_or(Ended::Panicked);
+    let finishing = std::panic::AssertUnwindSafe(async { worker.finish(&ended) });
+    if finishing.catch_unwind().await.is_err() { Ended::Panicked } else { ended }
+}

@@ -1,0 +1,55 @@
+//! Protocol revisions of the handshake era, and what differs between them for us.
+
+/// The revisions a client may name in `MCP-Protocol-Version`, newest first.
+pub const SUPPORTED: [&str; 3] = ["2025-11-25", "2025-06-18", "2025-03-26"];
+
+/// The newest one: the answer to whatever is not supported (L39).
+pub const LATEST: &str = SUPPORTED[0];
+
+/// The revision before Streamable HTTP, which a child of an old SDK may still answer; served like 2025-03-26.
+const BEFORE_HTTP: &str = "2024-11-05";
+
+/// The revision a session has negotiated, in the words of its backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version(Box<str>);
+
+impl Default for Version {
+    /// What a client that names none is taken to speak (L36).
+    fn default() -> Version {
+        Version("2025-03-26".into())
+    }
+}
+
+impl Version {
+    /// The revision of this name; any name a backend answers stands.
+    pub fn new(name: &str) -> Version {
+        Version(name.into())
+    }
+
+    /// Its name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a POST may hold an array (L6, L7).
+    pub fn batches(&self) -> bool {
+        matches!(&*self.0, "2025-03-26" | BEFORE_HTTP)
+    }
+
+    /// Whether streams begin with a priming event (L13): older clients try to read its empty data as JSON.
+    pub fn primes(&self) -> bool {
+        &*self.0 >= LATEST
+    }
+
+    /// Whether a request of this session may name `header` in `MCP-Protocol-Version`: its own version, or another
+    /// supported one (then the session's wins, L37).
+    pub fn accepts_header(&self, header: &str) -> bool {
+        header == &*self.0 || SUPPORTED.contains(&header)
+    }
+}
+
+/// Whether an `initialize` for `version` can be given to a backend as it is; others ask for [`LATEST`] instead
+/// (a 2026-07-28 must never be echoed, L39 and `clients.md` C7).
+pub fn may_be_asked(version: &str) -> bool {
+    version == BEFORE_HTTP || SUPPORTED.contains(&version)
+}
