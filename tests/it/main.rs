@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "`pub` is for the other modules of this binary")]
 
 mod bad_input; // What is typed or configured wrongly: a message that helps, and the exit status.
+mod baseline; // What async-h1 does with bytes that burdock serves.
 mod bytes; // Params and results arrive as the bytes they were.
 mod child; // Children and the watchdog, at the level of the library.
 mod clients; // Seven real clients against a real server behind burdock: a matrix of client by step.
@@ -13,4 +14,6 @@ mod listener; // At the caps of connections and descriptors.
 mod memory; // Bounded, whatever clients and children do.
 mod orphans; // Nothing of what children start is left, whatever ends.
 mod sessions; // Principals, caps, idle expiry, health, metrics, stop.
+mod static_binary; // The release as it is handed out.
 mod support; // What the tests share.
+mod tidy; // The house rules.
