@@ -11,7 +11,7 @@ use smol::lock::Semaphore;
 
 use crate::config::{AdminListen, Config};
 use crate::http::connection::Ended;
-use crate::http::{Body, Connection, Method, Reply, RequestHead, Status};
+use crate::http::{Body, Connection, Method, Reply, RequestHead, Socket, Status};
 use crate::limits::{ACCEPT_BACKOFF, ADMIN_CONNECTIONS_MAX};
 use crate::mcp::access;
 use crate::server::RunError;
@@ -61,14 +61,16 @@ pub async fn serve(listener: Listener, config: Arc<Config>) {
         let accepted = match &listener {
             Listener::Tcp(listener) => listener.accept().await.map(|(socket, _)| {
                 runtime::spawn(async move {
-                    (serve_connection(Connection::new(socket), Some(&config)).await, place)
+                    (serve_connection(Connection::new(Socket(socket)), Some(&config)).await, place)
                 })
                 .detach();
             }),
             // Who may open the socket's file may ask; its Host says nothing.
             Listener::Unix(listener) => listener.accept().await.map(|(socket, _)| {
-                runtime::spawn(async move { (serve_connection(Connection::new(socket), None).await, place) })
-                    .detach();
+                runtime::spawn(async move {
+                    (serve_connection(Connection::new(Socket(socket)), None).await, place)
+                })
+                .detach();
             }),
         };
         if let Err(error) = accepted {

@@ -12,7 +12,7 @@ use smol::stream::StreamExt as _;
 
 use crate::backend;
 use crate::config::Config;
-use crate::limits::{DRAIN_POLL, STOP_DEADLINE};
+use crate::limits::{DRAIN_POLL, FLUSH_DEADLINE, STOP_DEADLINE};
 use crate::mcp::Endpoint;
 use crate::metrics::METRICS;
 use crate::session::{Ended, Sessions};
@@ -36,20 +36,19 @@ pub async fn until_stopped(
     signals.next().await;
     log::info!("stopping: {} sessions, {} calls in flight", sessions.count(), METRICS.calls.get());
     endpoint.drain();
-    let waited = or(async { Some(none_left(|| METRICS.calls.get(), config.drain_timeout).await) }, async {
+    or(none_left(|| METRICS.calls.get(), config.drain_timeout), async {
         signals.next().await;
-        None
-    });
-    if waited.await.is_none() {
         log::warn!("a second signal: not waiting for {} calls", METRICS.calls.get());
-    }
+    })
+    .await;
     for handle in sessions.all() {
         sessions.close(&handle, Ended::Drained);
     }
-    // Replies on their way and streams' ends still go out while the children stop.
-    none_left(|| METRICS.children.get(), STOP_DEADLINE).await;
+    // No new connections; replies on their way and the ends of streams still go out.
     accepting.cancel().await;
-    // watchdog
+    none_left(|| METRICS.requests.get(), FLUSH_DEADLINE).await;
+    none_left(|| METRICS.children.get(), STOP_DEADLINE).await;
+    backend::watchdog::stop().await;
     log::info!("stopped");
 }
 

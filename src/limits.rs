@@ -79,6 +79,8 @@ pub const REPLAY_EVENTS_UNDER_PRESSURE: usize = 8;
 pub const REPLAY_BYTES_UNDER_PRESSURE: usize = 64 * 1024;
 /// POST streams of a session whose log is kept after the response, for a reader that lost its socket.
 pub const FINISHED_STREAMS_MAX: usize = 16;
+/// Bytes of such logs in one session; the oldest goes first.
+pub const FINISHED_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How long such a log is kept.
 pub const FINISHED_STREAM_AGE: Duration = Duration::from_secs(300);
 /// What we tell a reader to wait before it reconnects, in milliseconds.
@@ -138,6 +140,25 @@ pub const SESSIONS_DERIVED_MAX: usize = 4096;
 pub const SESSION_ID_RANDOM_CHARS: usize = 26;
 /// A node's name.
 pub const NODE_NAME_BYTES_MAX: usize = 16;
+/// A server's name: it is a part of the path, of log lines and of a client's config.
+pub const SERVER_NAME_BYTES_MAX: usize = 64;
+/// A principal's name.
+pub const PRINCIPAL_NAME_BYTES_MAX: usize = 64;
+/// The random part of a token: 256 bits, so that its plain SHA-256 can be kept.
+pub const TOKEN_RANDOM_BYTES: usize = 32;
+
+// --- What may be configured -----------------------------------------------------------------------------------
+
+/// `--max-sessions` at most: more processes than any one machine runs.
+pub const SESSIONS_MAX: usize = 100_000;
+/// Any configured wait at most (720 h): longer is a slip of units.
+pub const CONFIGURED_WAIT_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// `--keep-alive-comment` at least: comments must not become the load.
+pub const KEEP_ALIVE_COMMENT_MIN: Duration = Duration::from_millis(100);
+/// `--keep-alive-comment` at most: clients give up a stream that is silent for 300 s (`clients.md` C13).
+pub const KEEP_ALIVE_COMMENT_MAX: Duration = Duration::from_secs(240);
+/// `stopTimeout` at most. When burdock itself stops, `STOP_DEADLINE` comes first.
+pub const CHILD_TERM_GRACE_MAX: Duration = Duration::from_secs(60);
 
 // --- Children -------------------------------------------------------------------------------------------------
 
@@ -179,6 +200,8 @@ pub const GARBAGE_LINES_PER_SEC_MAX: u32 = 10;
 pub const WATCHDOG_SWEEP: Duration = Duration::from_millis(1500);
 /// Between two looks through `/proc` while children end: one look serves all that ended meanwhile.
 pub const WATCHDOG_SCAN_STEP: Duration = Duration::from_millis(200);
+/// The same while it still finds some: a program that forks as fast as it is killed.
+pub const WATCHDOG_SWEEP_MAX: Duration = Duration::from_secs(10);
 /// Between two looks through `/proc` after burdock has gone.
 pub const WATCHDOG_SWEEP_STEP: Duration = Duration::from_millis(20);
 /// Looks in a row that find nothing before a child's number counts as gone: a fork can slip past one.
@@ -204,6 +227,8 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 pub const STOP_DEADLINE: Duration = Duration::from_secs(8);
 /// Between two looks whether a stopping node has calls or children left.
 pub const DRAIN_POLL: Duration = Duration::from_millis(20);
+/// For replies on their way and the ends of streams, after the sessions of a stopping node are closed.
+pub const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
 /// Threads of the executor at most.
 pub const THREADS_MAX: usize = 64;
 /// A config or token file.
@@ -216,6 +241,7 @@ const _: () = assert!(BODY_BYTES_MAX <= MESSAGE_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX * 8 <= HELD_BYTES_MAX);
 const _: () = assert!(HELD_BYTES_PRESSURE < HELD_BYTES_CALLS_MAX);
 const _: () = assert!(HELD_BYTES_CALLS_MAX + MESSAGE_BYTES_MAX < HELD_BYTES_MAX);
+const _: () = assert!(FINISHED_BYTES_MAX >= MESSAGE_BYTES_MAX);
 const _: () = assert!(INBOX_REQUESTS_MAX < INBOX_MAX);
 const _: () = assert!(STDIN_QUEUE_REQUESTS_MAX < STDIN_QUEUE_MAX);
 const _: () = assert!(KEEP_ALIVE_COMMENT.as_secs() * 2 < IDLE_CONNECTION_DEADLINE.as_secs());
@@ -224,4 +250,8 @@ const _: () = assert!(IDLE_TIMEOUT_NO_STREAM.as_secs() <= IDLE_TIMEOUT.as_secs()
 const _: () = assert!(CHILD_EOF_GRACE.as_secs() + CHILD_TERM_GRACE.as_secs() < STOP_DEADLINE.as_secs());
 const _: () = assert!(CHILD_REST_WAIT.as_millis() < CHILD_EOF_GRACE.as_millis());
 const _: () = assert!(WATCHDOG_SWEEP.as_millis() < 2000);
+const _: () = assert!(SESSIONS_DERIVED_MAX <= SESSIONS_MAX);
+const _: () = assert!(IDLE_TIMEOUT.as_secs() <= CONFIGURED_WAIT_MAX.as_secs());
+const _: () = assert!(KEEP_ALIVE_COMMENT.as_secs() <= KEEP_ALIVE_COMMENT_MAX.as_secs());
+const _: () = assert!(CHILD_TERM_GRACE.as_secs() <= CHILD_TERM_GRACE_MAX.as_secs());
 const _: () = assert!(SWEEP_STEP.as_millis() * 4 <= REPLY_PATIENCE.as_millis());

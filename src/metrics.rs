@@ -127,6 +127,7 @@ metrics! {
     Counter requests_server_error_total: "HTTP requests answered 5xx.",
     Counter unauthorized_total: "Requests without a valid token.",
     Counter forbidden_total: "Requests refused for their Host or Origin.",
+    Gauge requests: "HTTP requests being served, event streams included.",
     Gauge sessions: "Sessions alive.",
     Counter sessions_created_total: "Sessions begun.",
     Counter sessions_refused_total: "initialize refused at a cap.",

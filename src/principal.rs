@@ -4,7 +4,27 @@
 //! be replaced while the other still works.
 
 use std::fmt;
+use std::fs::{Metadata, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use crate::foreign::Foreign;
+use crate::limits::{PRINCIPAL_NAME_BYTES_MAX, TOKEN_RANDOM_BYTES};
+use crate::small_file;
+
+/// What stands before a hash.
+const ALGORITHM: &str = "sha256:";
+
+/// What a token begins with, so that scanners for leaked secrets (and people) can tell what it is.
+const TOKEN_PREFIX: &str = "bd_";
+
+/// What a token file may be read by: its owner.
+const OWNER_ONLY: u32 = 0o600;
+
+/// The permissions that a token file must not have.
+const OTHERS: u32 = 0o077;
 
 /// A name from the token file. Sessions belong to one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,6 +51,40 @@ type Hash = [u8; 32];
 pub struct Tokens(Vec<(Hash, Principal)>);
 
 impl Tokens {
+    /// Reads a token file.
+    ///
+    /// # Errors
+    /// [`Error`]: it cannot be read, others may read it, or a line of it is wrong.
+    pub fn load(path: &Path) -> Result<Tokens, Error> {
+        let (text, metadata) =
+            small_file::read(path).map_err(|problem| Error::File { path: path.to_owned(), problem })?;
+        check_private(path, &metadata)?;
+        Tokens::parse(&text).map_err(|(line, problem)| Error::Line { path: path.to_owned(), line, problem })
+    }
+
+    /// Reads the text of a token file; an error has its line, counted from 1.
+    fn parse(text: &str) -> Result<Tokens, (usize, String)> {
+        let mut tokens: Vec<(Hash, Principal)> = Vec::new();
+        for (line, content) in (1..).zip(text.lines()) {
+            let content = content.trim();
+            if content.is_empty() || content.starts_with('#') {
+                continue;
+            }
+            let (hash, principal) = entry(content).map_err(|problem| (line, problem))?;
+            if tokens.iter().any(|(known, _)| *known == hash) {
+                return Err((line, "the same token is there twice".to_owned()));
+            }
+            tokens.push((hash, principal));
+        }
+        if tokens.is_empty() {
+            return Err((
+                1,
+                "there is no token in it, so nobody could call; burdock token NAME makes one".to_owned(),
+            ));
+        }
+        Ok(Tokens(tokens))
+    }
+
     /// Whose token this is. Takes the same time whichever of the tokens it is, if any.
     pub fn principal(&self, token: &str) -> Option<&Principal> {
         let hash = hmac_sha256::Hash::hash(token.as_bytes());
@@ -54,4 +108,246 @@ impl fmt::Debug for Tokens {
 /// Compares without leaving early.
 fn same(left: &Hash, right: &Hash) -> bool {
     left.iter().zip(right).fold(0, |differing, (left, right)| differing | (left ^ right)) == 0
+}
+
+/// One line: `NAME sha256:HEX`. The line itself is never shown: it may be a token that was pasted by mistake.
+fn entry(line: &str) -> Result<(Hash, Principal), String> {
+    const FORM: &str = "a line is NAME sha256:HEX, as burdock token NAME prints it";
+    if line.starts_with(TOKEN_PREFIX) && !line.contains(char::is_whitespace) {
+        return Err(format!("this is a token itself and not its hash; {FORM}"));
+    }
+    let (name, hash) = line.split_once(char::is_whitespace).ok_or(FORM)?;
+    let hex = hash.trim().strip_prefix(ALGORITHM).ok_or(FORM)?;
+    let hash = from_hex(hex).ok_or("the hash must be sha256: and 64 hexadecimal digits")?;
+    Ok((hash, Principal::new(name)?))
+}
+
+impl Principal {
+    /// A principal of this name.
+    ///
+    /// # Errors
+    /// What a name may be, in words for the user.
+    pub fn new(name: &str) -> Result<Principal, String> {
+        let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'@' | b'-');
+        if (1..=PRINCIPAL_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(letters) {
+            return Ok(Principal(name.into()));
+        }
+        let shown = Foreign(name.as_bytes());
+        Err(format!(
+            "{shown} cannot be a name; allowed: letters, digits, '.', '_', '@', '-', 1 to {PRINCIPAL_NAME_BYTES_MAX}"
+        ))
+    }
+}
+
+/// Why a token file is of no use.
+#[derive(Debug)]
+pub enum Error {
+    /// It cannot be read or written.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Group or others have permissions on it.
+    Public {
+        /// Its path.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A line of it is wrong.
+    Line {
+        /// Its path.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The system gave no random bytes.
+    Random(String),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::File { path, problem } => write!(f, "the token file {} {problem}", path.display()),
+            Error::Public { path, mode } => {
+                let path = path.display();
+                write!(f, "the token file {path} is open to others (mode {mode:04o}); run: chmod 600 {path}")
+            }
+            Error::Line { path, line, problem } => write!(f, "{}:{line}: {problem}", path.display()),
+            Error::Random(problem) => write!(f, "the system gives no random bytes: {problem}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A new token and its line for the token file. The token is known here and to whoever it is given to.
+pub struct NewToken {
+    /// The token, for the client.
+    pub token: String,
+    /// `NAME sha256:HEX`, for the token file.
+    pub line: String,
+}
+
+impl NewToken {
+    /// Makes one of the system's random bytes.
+    ///
+    /// # Errors
+    /// [`Error::Random`].
+    pub fn make(principal: &Principal) -> Result<NewToken, Error> {
+        let mut random = [0; TOKEN_RANDOM_BYTES];
+        getrandom::fill(&mut random).map_err(|error| Error::Random(error.to_string()))?;
+        let token = format!("{TOKEN_PREFIX}{}", to_hex(&random));
+        let line = format!("{principal} {ALGORITHM}{}", to_hex(&hmac_sha256::Hash::hash(token.as_bytes())));
+        Ok(NewToken { token, line })
+    }
+
+    /// Adds the line to the token file, which is created for its owner only when there is none.
+    ///
+    /// # Errors
+    /// [`Error::File`] or [`Error::Public`]; then nothing was added.
+    pub fn append(&self, path: &Path) -> Result<(), Error> {
+        let failed =
+            |error: io::Error| Error::File { path: path.to_owned(), problem: small_file::why(&error) };
+        // What is no regular file is refused by `read` in words; opening a FIFO would wait.
+        if path.exists() {
+            small_file::read(path).map_err(|problem| Error::File { path: path.to_owned(), problem })?;
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true).mode(OWNER_ONLY);
+        let mut file = options.open(path).map_err(failed)?;
+        check_private(path, &file.metadata().map_err(failed)?)?;
+        let start = if ends_within_line(&mut file).map_err(failed)? { "\n" } else { "" };
+        file.write_all(format!("{start}{}\n", self.line).as_bytes()).map_err(failed)?;
+        file.sync_all().map_err(failed)
+    }
+}
+
+impl fmt::Debug for NewToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NewToken(...)")
+    }
+}
+
+/// Whether the file's last line has no line feed.
+fn ends_within_line(file: &mut std::fs::File) -> io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(false);
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
+}
+
+fn check_private(path: &Path, metadata: &Metadata) -> Result<(), Error> {
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & OTHERS == 0 { Ok(()) } else { Err(Error::Public { path: path.to_owned(), mode }) }
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn from_hex(text: &str) -> Option<Hash> {
+    let mut hash = Hash::default();
+    if text.len() != 2 * hash.len() || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (index, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
+    }
+    Some(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn made(name: &str) -> NewToken {
+        NewToken::make(&Principal::new(name).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_token_names_its_principal() {
+        let (alice, bob, later) = (made("alice"), made("bob@example.com"), made("alice"));
+        let text = format!("# users\n\n{}\n  {}  \r\n{}", alice.line, bob.line, later.line);
+        let tokens = Tokens::parse(&text).unwrap();
+        let name = |token: &str| tokens.principal(token).map(ToString::to_string);
+        assert_eq!(name(&alice.token).as_deref(), Some("alice"));
+        assert_eq!(name(&later.token).as_deref(), Some("alice"));
+        assert_eq!(name(&bob.token).as_deref(), Some("bob@example.com"));
+        assert_eq!(name(&made("alice").token), None);
+        assert_eq!(name(""), None);
+        assert_eq!(name(&alice.token[1..]), None);
+    }
+
+    #[test]
+    fn a_known_hash() {
+        let line = "a sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert!(Tokens::parse(line).unwrap().principal("abc").is_some());
+        assert!(
+            Tokens::parse(&line.to_uppercase().replace("SHA256", "sha256"))
+                .unwrap()
+                .principal("abc")
+                .is_some()
+        );
+    }
+
+    #[test]
+    fn tokens_are_strong_and_hidden() {
+        let token = made("alice");
+        assert_eq!(token.token.len(), TOKEN_PREFIX.len() + 2 * TOKEN_RANDOM_BYTES);
+        assert_ne!(token.token, made("alice").token);
+        let tokens = Tokens::parse(&token.line).unwrap();
+        assert_eq!(format!("{tokens:?} {token:?}"), "[\"alice\"] NewToken(...)");
+    }
+
+    #[test]
+    fn wrong_lines_are_told_without_showing_them() {
+        let hash = "0".repeat(64);
+        for (text, line, part) in [
+            (String::new(), 1, "no token in it"),
+            ("# only\n".to_owned(), 1, "no token in it"),
+            ("alice".to_owned(), 1, "NAME sha256:HEX"),
+            (format!("\nalice {hash}"), 2, "NAME sha256:HEX"),
+            (format!("alice sha256:{}", &hash[1..]), 1, "64 hexadecimal digits"),
+            (format!("alice sha256:{}+f", &hash[2..]), 1, "64 hexadecimal digits"),
+            (format!("al/ice sha256:{hash}"), 1, "al/ice cannot be a name"),
+            (format!("a sha256:{hash}\nb sha256:{hash}"), 2, "twice"),
+            ("bd_secret".to_owned(), 1, "token itself"),
+        ] {
+            let (at, problem) = Tokens::parse(&text).unwrap_err();
+            assert_eq!(at, line, "{text}");
+            assert!(problem.contains(part) && !problem.contains("secret"), "{text}: {problem}");
+        }
+    }
+
+    #[test]
+    fn names() {
+        for name in ["a", "A.b_c@d-9", &"x".repeat(64)] {
+            assert!(Principal::new(name).is_ok(), "{name}");
+        }
+        for name in ["", "a b", "a/b", "\u{e4}", &"x".repeat(65)] {
+            assert!(Principal::new(name).is_err(), "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "\\PC*", lines in "(a|sha256:|[0-9a-f]{60,66}|\n| |#)*") {
+            let _ = (Tokens::parse(&text), Tokens::parse(&lines));
+        }
+
+        #[test]
+        fn hex_round_trip(hash: [u8; 32]) {
+            prop_assert_eq!(from_hex(&to_hex(&hash)), Some(hash));
+        }
+    }
 }

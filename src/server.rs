@@ -10,11 +10,12 @@ use async_io::{Async, Timer};
 use smol::io::{AsyncRead, AsyncWrite};
 use smol::lock::Semaphore;
 
-use crate::config::{Access, Config};
+use crate::config::Config;
 use crate::drain;
-use crate::http::Connection;
 use crate::http::connection::Ended;
+use crate::http::{Connection, Socket};
 use crate::limits::{ACCEPT_BACKOFF, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DESCRIPTORS_SPARE};
+use crate::mcp::access::Peer;
 use crate::mcp::{Admission, Endpoint};
 use crate::metrics::METRICS;
 use crate::registry::Registry;
@@ -34,14 +35,18 @@ pub enum RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RunError::Listen(flag, address, error) if error.kind() == io::ErrorKind::AddrInUse => {
-                write!(
-                    f,
-                    "cannot listen on {address}: another process has it; choose another address with {flag}, or see who it is with `ss -ltnp`"
-                )
-            }
             RunError::Listen(flag, address, error) => {
-                write!(f, "cannot listen on {address} ({flag}): {error}")
+                let advice = match error.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        "the port is in use; stop what listens there (`ss -ltnp` shows it), or choose another address"
+                    }
+                    io::ErrorKind::AddrNotAvailable => "this machine does not have that address",
+                    io::ErrorKind::PermissionDenied => {
+                        "permission denied; ports below 1024 need CAP_NET_BIND_SERVICE, or choose another address"
+                    }
+                    _ => return write!(f, "cannot listen on {address} ({flag}): {error}"),
+                };
+                write!(f, "cannot listen on {address} ({flag}): {advice}")
             }
             RunError::System(what, error) => write!(f, "cannot {what}: {error}"),
         }
@@ -63,7 +68,7 @@ pub fn run(config: Config, announce: impl FnOnce(&Config, SocketAddr)) -> Result
     let admin = config.admin.as_ref().map(admin::bind).transpose()?;
     runtime::start(config.threads).map_err(|error| RunError::System("start threads", error))?;
     async_io::block_on(async {
-        // watchdog
+        backend::watchdog::start().await.map_err(|error| RunError::System("start the watchdog", error))?;
         let signals = drain::signals().map_err(|error| RunError::System("listen for signals", error))?;
         let sessions = Arc::new(Sessions::new(&config, Registry::memory()));
         let endpoint = Arc::new(Endpoint::new(Arc::clone(&config), Arc::clone(&sessions)));
@@ -116,36 +121,42 @@ async fn accept(
             }
         };
         METRICS.connections_total.add_one();
-        let Some(member) = crowds.join(peer.ip(), &config.access) else {
+        let peer = Peer::new(peer.ip(), &config.access);
+        let Some(member) = crowds.join(peer) else {
             METRICS.connections_refused_total.add_one();
             continue;
         };
         let endpoint = Arc::clone(&endpoint);
         runtime::spawn(async move {
             let _held = (place, member, METRICS.connections.enter());
-            let ended = serve_socket(socket, &endpoint).await;
-            log::trace!("connection of {peer} over: {ended:?}");
+            let ended = serve_socket(socket, peer, &endpoint).await;
+            log::trace!("connection of {} over: {ended:?}", peer.address);
         })
         .detach();
     }
 }
 
-async fn serve_socket(socket: Async<TcpStream>, endpoint: &Endpoint) -> Result<(), Ended> {
+async fn serve_socket(socket: Async<TcpStream>, peer: Peer, endpoint: &Endpoint) -> Result<(), Ended> {
     // A reply is one write: waiting for more to fill the segment would only delay it.
     let _ = socket.get_ref().set_nodelay(true);
-    serve_connection(Connection::new(socket), endpoint).await
+    serve_connection(Connection::new(Socket(socket)), peer, endpoint).await
 }
 
 /// A connection's whole story: read a request, serve it, write the reply, again.
 ///
 /// # Errors
 /// [`Ended`] when the connection ended otherwise than between two requests.
-pub async fn serve_connection<S>(mut connection: Connection<S>, endpoint: &Endpoint) -> Result<(), Ended>
+pub async fn serve_connection<S>(
+    mut connection: Connection<S>,
+    peer: Peer,
+    endpoint: &Endpoint,
+) -> Result<(), Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     while let Some(head) = connection.read_head().await? {
-        let reply = match endpoint.admit(&head) {
+        let _served = METRICS.requests.enter();
+        let reply = match endpoint.admit(&head, peer) {
             Admission::Answer(reply) => reply,
             Admission::Mcp(admitted) => {
                 let body = connection.read_body(&head, crate::limits::BODY_BYTES_MAX).await?;
@@ -170,9 +181,9 @@ struct Member(Option<(Arc<Crowds>, IpAddr)>);
 
 impl Crowds {
     /// `None` when the address has too many. Loopback and trusted proxies stand for many clients and have no cap.
-    fn join(self: &Arc<Self>, address: IpAddr, access: &Access) -> Option<Member> {
-        let address = address.to_canonical();
-        if address.is_loopback() || access.trusted_proxies.iter().any(|proxies| proxies.contains(address)) {
+    fn join(self: &Arc<Self>, peer: Peer) -> Option<Member> {
+        let address = peer.address;
+        if address.is_loopback() || peer.trusted {
             return Some(Member(None));
         }
         let mut crowds = self.0.lock().unwrap_or_else(PoisonError::into_inner);

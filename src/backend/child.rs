@@ -4,7 +4,6 @@
 //! SIGKILL, each to the whole process group). The worker holds a [`ChildHandle`]; dropping it is the order to stop.
 //! The task ends when the process has been reaped and [`Output::Exited`] has been handed over.
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -21,6 +20,7 @@ use smol::future::{or, yield_now, zip};
 use smol::lock::{OnceCell, Semaphore};
 
 use super::lines::{Lines, Step};
+use super::pipe::write_line;
 use super::spawn::{self, Process};
 use super::{Exit, Output, Priority, SendError, watchdog};
 use crate::budget::{Payload, Share};
@@ -138,6 +138,13 @@ async fn live(command: Arc<Command>, desk: Desk) {
 /// Room for `SPAWNS_MAX` spawns: a crowd of sessions queues here and not on the blocking pool.
 static SPAWNS: Semaphore = Semaphore::new(SPAWNS_MAX);
 
+/// Lets no process be started any more, and returns when the last spawn under way is done.
+pub(super) async fn stop_spawning() {
+    for _ in 0..SPAWNS_MAX {
+        SPAWNS.acquire().await.forget();
+    }
+}
+
 /// The number of the next child of this run.
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
 
@@ -155,7 +162,7 @@ async fn spawn(command: &Arc<Command>, desk: &Desk) -> Result<(Process, u64), Ex
     match spawned {
         Ok(process) => {
             METRICS.children_started_total.add_one();
-            watchdog::started(process.pid, number).await;
+            watchdog::started(process.pid).await;
             let program = Foreign(command.program.as_bytes());
             log::info!("[{}] started {program}, process {}", desk.label, process.pid);
             Ok((process, number))
@@ -279,11 +286,13 @@ async fn reap(body: &mut Body, number: u64) -> Option<ExitStatus> {
 /// What the worker is told about the end.
 fn outcome(turns: &Turns, status: Option<ExitStatus>) -> Exit {
     let signalled = turns.terminated.load(Ordering::Relaxed) || turns.killed.load(Ordering::Relaxed);
-    match (turns.stopping.get(), status) {
+    // It may have died of its closed stdout before the ladder was reached, so the reader is asked as well.
+    let cause = turns.stopping.get().or(turns.stdout_end.get());
+    match (cause, status) {
         (Some(Cause::Asked), _) | (_, None) => Exit::Stopped,
         (Some(Cause::EndlessLine), _) => Exit::EndlessLine,
         (Some(Cause::StdoutClosed), _) if signalled => Exit::Stopped,
-        (_, Some(status)) => match (status.code(), status.signal()) {
+        (Some(Cause::StdoutClosed) | None, Some(status)) => match (status.code(), status.signal()) {
             (Some(code), _) => Exit::Status(code),
             (None, signal) => Exit::Signal(signal.unwrap_or_default()),
         },
@@ -346,22 +355,6 @@ async fn write_queue(stdin: &Async<OwnedFd>, queue: &Receiver<Payload>) {
             open = false;
         }
     }
-}
-
-/// Writes `message` and a line feed, in one system call when the pipe has room.
-async fn write_line(pipe: &Async<OwnedFd>, message: &[u8]) -> io::Result<()> {
-    let mut written = 0;
-    while written <= message.len() {
-        let pieces = [io::IoSlice::new(&message[written..]), io::IoSlice::new(b"\n")];
-        match rustix::io::writev(pipe.get_ref(), &pieces) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(bytes) => written += bytes,
-            Err(Errno::AGAIN) => pipe.writable().await?,
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }
 
 /// Reads a pipe of a child in pieces, to its end, or until nothing more is to be expected after the child's exit.

@@ -5,8 +5,11 @@
 pub mod child;
 pub mod descriptors;
 mod lines;
+mod pipe;
 mod spawn;
+mod strays;
 pub mod watchdog;
+mod watchdog_process;
 
 use async_channel::Receiver;
 

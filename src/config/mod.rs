@@ -1,16 +1,28 @@
 //! What was asked for, checked: the one [`Config`] that everything else is built from.
 //!
-//! There are two types and one conversion between them: `args::Typed` is what flags and environment said, with
-//! nothing filled in; [`Config`] has defaults applied, files read and every relation checked.
+//! There are two types and one conversion between them: [`Typed`] is what flags and environment said, as text;
+//! [`Config`] has defaults filled in, files read and every relation checked ([`Config::check`]).
 
 pub mod address;
+pub mod args;
+mod check;
+pub mod duration;
+pub mod expand;
+pub mod file;
+pub mod json;
+pub mod nearest;
+mod program;
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::address::{AdminListen, IpNet};
+pub use self::args::{Environment, Flag, Typed};
 use crate::backend::child::Command;
+use crate::limits::SERVER_NAME_BYTES_MAX;
 use crate::principal::Tokens;
 
 /// A run of `burdock serve`, as checked.
@@ -102,4 +114,64 @@ pub enum LogFormat {
     Text,
     /// For machines: one JSON object per line.
     Json,
+}
+
+/// What is wrong with what was asked for, and where. Nothing of it is a fault of the machine: exit status 2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The command line as a whole.
+    Usage(String),
+    /// The value of a flag or a variable.
+    Typed {
+        /// The flag with its dashes, or the variable.
+        by: String,
+        /// What is wrong and what is allowed.
+        problem: String,
+    },
+    /// A file as a whole.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A place in a file.
+    Place {
+        /// The file, as it was typed.
+        file: String,
+        /// The line, counted from 1.
+        line: usize,
+        /// The path of keys; empty when it is about the file's form.
+        key: String,
+        /// What is wrong and what is allowed.
+        problem: String,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Usage(problem) => f.write_str(problem),
+            Error::Typed { by, problem } => write!(f, "{by}: {problem}"),
+            Error::File { path, problem } => write!(f, "{} {problem}", path.display()),
+            Error::Place { file, line, key, problem } if key.is_empty() => {
+                write!(f, "{file}:{line}: {problem}")
+            }
+            Error::Place { file, line, key, problem } => write!(f, "{file}:{line}: {key}: {problem}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// What a server's name may be, for messages.
+const SERVER_NAME_ALLOWED: &str = "cannot be a part of a URL's path; allowed: letters, digits, '.', '_', '-', 1 to 64 of them, but not . or ..";
+
+/// Whether a server may have this name: `[A-Za-z0-9._-]{1,64}`, not `.` or `..`.
+pub fn is_server_name(name: &str) -> bool {
+    let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=SERVER_NAME_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(letters)
+        && name != "."
+        && name != ".."
 }

@@ -254,3 +254,138 @@ fn longer_size(size: u64, byte: u8) -> Result<u64, Refusal> {
 fn is_text(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Decodes `input` cut at `ends`; the content, the bytes used and whether it ended.
+    fn decode(input: &[u8], ends: &[usize], bytes_max: usize) -> Result<(Vec<u8>, usize, bool), u16> {
+        let mut decoder = BodyDecoder::new(Framing::Chunked);
+        let (mut content, mut used) = (Vec::new(), 0);
+        for end in ends.iter().copied().chain([input.len()]) {
+            let piece = &input[used.min(end)..end];
+            used += decoder
+                .decode(piece, bytes_max, |data| content.extend_from_slice(data))
+                .map_err(|refusal| refusal.status.0)?;
+        }
+        Ok((content, used, decoder.is_done()))
+    }
+
+    fn whole(input: &str) -> Result<(String, bool), u16> {
+        decode(input.as_bytes(), &[], 100)
+            .map(|(content, _, done)| (String::from_utf8(content).unwrap(), done))
+    }
+
+    #[test]
+    fn reads_chunks_extensions_and_trailers() {
+        for input in [
+            "5\r\nhello\r\n0\r\n\r\n",
+            "2\r\nhe\r\n003\r\nllo\r\n0\r\n\r\n",
+            "5;a=\"b;c\";d\r\nhello\r\n0;x\r\n\r\n",
+            "5 \t;a\r\nhello\r\n0\r\nTrailer: caf\u{e9}\r\nB: c\r\n\r\n",
+        ] {
+            assert_eq!(whole(input), Ok(("hello".to_owned(), true)), "{input:?}");
+        }
+        assert_eq!(whole("A\r\n0123456789\r\n0\r\n"), Ok(("0123456789".to_owned(), false)));
+    }
+
+    #[test]
+    fn refuses_malformed_chunks() {
+        for input in [
+            "\r\n",
+            "x\r\n",
+            "-1\r\n",
+            "+5\r\n",
+            " 5\r\n",
+            "0x5\r\n",
+            "5 \r\nhello",
+            "5\nhello",
+            "5\r\rhello",
+            "5\r\nhello\n",
+            "5\r\nhellox",
+            "5\r\nhello\r\r",
+            "5;a\nhello",
+            "5;\0\r\n",
+            "5 x\r\n",
+            "0\r\n\n",
+            "0\r\nA: b\n",
+            "0\r\n folded\r\n\r\n",
+            "0\r\nA: \0\r\n\r\n",
+            "0\r\n\r\r",
+        ] {
+            assert_eq!(whole(input), Err(400), "{input:?}");
+        }
+    }
+
+    #[test]
+    fn bounds_content_lines_and_extensions() {
+        assert_eq!(whole("65\r\n"), Err(413));
+        assert_eq!(
+            whole("32\r\n0123456789012345678901234567890123456789012345678901234567890123456789"),
+            Err(400)
+        );
+        assert_eq!(whole("ffffffffffffffffff\r\n"), Err(413));
+        assert_eq!(whole("ffffffffffffffff\r\n"), Err(413));
+        assert_eq!(whole(&format!("5;{}", "a".repeat(CHUNK_LINE_BYTES_MAX))), Err(400));
+        assert_eq!(whole(&format!("0\r\n{}", "A: b\r\n".repeat(CHUNK_LINE_BYTES_MAX / 6 + 1))), Err(400));
+        let chunk = format!("1;{}\r\na\r\n", "e".repeat(1000));
+        assert_eq!(whole(&chunk.repeat(CHUNK_EXTENSIONS_BYTES_MAX / 1000 + 1)), Err(400));
+        let zeros = format!("{}5\r\nhello\r\n0\r\n\r\n", "0".repeat(100));
+        assert_eq!(whole(&zeros), Ok(("hello".to_owned(), true)));
+    }
+
+    #[test]
+    fn reads_a_body_by_length_and_leaves_the_rest() {
+        let mut decoder = BodyDecoder::new(Framing::Length(5));
+        let mut content = Vec::new();
+        assert_eq!(decoder.decode(b"hel", 5, |data| content.extend_from_slice(data)), Ok(3));
+        assert_eq!(decoder.left(), Some(2));
+        assert_eq!(decoder.decode(b"loGET", 5, |data| content.extend_from_slice(data)), Ok(2));
+        assert!(decoder.is_done());
+        assert_eq!(content, b"hello");
+        assert_eq!(BodyDecoder::new(Framing::Length(u64::MAX)).decode(b"a", 5, |_| {}), Err(BODY_TOO_LARGE));
+    }
+
+    fn chunked(pieces: &[Vec<u8>], extension: &str, trailers: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
+            out.extend_from_slice(format!("{:X}{extension}\r\n", piece.len()).as_bytes());
+            out.extend_from_slice(piece);
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(format!("0{extension}\r\n{trailers}\r\n").as_bytes());
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn prop_chunks_come_out_under_any_split(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..6),
+            extension in prop::sample::select(vec!["", ";a", " ; a=\"b\""]),
+            trailers in prop::sample::select(vec!["", "A: b\r\n", "A: b\r\nC:\r\n"]),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+        ) {
+            let mut input = chunked(&pieces, extension, trailers);
+            let body_length = input.len();
+            input.extend_from_slice(b"GET / HTTP/1.1\r\n");
+            let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(input.len())).collect();
+            ends.sort_unstable();
+            prop_assert_eq!(decode(&input, &ends, 1000), Ok((pieces.concat(), body_length, true)));
+        }
+
+        #[test]
+        fn prop_any_split_of_garbage_gives_the_same(
+            pieces in prop::collection::vec(
+                prop::sample::select(vec!["0", "5", "f", "\r", "\n", "\r\n", ";", " ", "hello", "A: b", "\0", "x"]), 0..16),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+        ) {
+            let input = pieces.concat().into_bytes();
+            let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(input.len() + 1)).collect();
+            ends.sort_unstable();
+            prop_assert_eq!(decode(&input, &ends, 20), decode(&input, &[], 20));
+        }
+    }
+}

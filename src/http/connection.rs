@@ -5,7 +5,10 @@
 //! what comes. A close with unread bytes would be a reset, and a reset can overtake the answer.
 //!
 //! Writing replies is in `writer.rs`, the read buffer in `read_ahead.rs`. The socket must not buffer what is
-//! written: nothing is ever flushed.
+//! written, for nothing is ever flushed, and its `close` must shut its writing half (as [`Socket`] does, and
+//! `Async<TcpStream>` does not).
+//!
+//! [`Socket`]: crate::http::Socket
 
 use std::fmt;
 use std::future::poll_fn;

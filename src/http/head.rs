@@ -321,7 +321,8 @@ fn grammar_refusal(error: httparse::Error, bytes: &[u8]) -> Refusal {
 /// Whether the request line ends with a version that is well formed (`HTTP/d.d`, RFC 9112, section 2.3).
 fn names_other_version(bytes: &[u8]) -> bool {
     let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    let version = line.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    let mut parts = line.split(|byte| *byte == b' ').skip(2);
+    let (Some(version), None) = (parts.next(), parts.next()) else { return false };
     match version.strip_prefix(b"HTTP/") {
         Some([major, b'.', minor]) => major.is_ascii_digit() && minor.is_ascii_digit(),
         _ => false,
@@ -543,8 +544,9 @@ pub struct ReplyHead<'a> {
 }
 
 impl ReplyHead<'_> {
-    /// Appends the status line, the headers and the blank line. An extra header whose value has a CR, LF or NUL is
-    /// left out: it would end the head, or be read differently by the next hop.
+    /// Appends the status line, the headers and the blank line. An extra header whose value has a
+    /// control character (CR, LF, NUL, ...) is left out: it would end the head, or be read differently by the next
+    /// hop.
     pub fn encode_into(&self, out: &mut Vec<u8>, extra: &[Header]) {
         let mut text = HeadText(out);
         // Writing to a Vec cannot fail.
@@ -562,7 +564,7 @@ impl ReplyHead<'_> {
             let _ = text.write_str("Connection: close\r\n");
         }
         for (name, value) in extra {
-            if !value.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+            if !value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
                 let _ = write!(text, "{name}: {value}\r\n");
             }
         }
@@ -577,5 +579,291 @@ impl std::fmt::Write for HeadText<'_> {
     fn write_str(&mut self, text: &str) -> std::fmt::Result {
         self.0.extend_from_slice(text.as_bytes());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
+
+    use super::*;
+
+    /// What a head comes to: comparable, and without what may differ between two ways of feeding it.
+    fn outcome(result: Result<Parsed, Refusal>) -> Result<Option<(RequestHead, usize)>, Status> {
+        match result {
+            Ok(Parsed::Partial { .. }) => Ok(None),
+            Ok(Parsed::Complete(head, used)) => Ok(Some((head, used))),
+            Err(refusal) => Err(refusal.status),
+        }
+    }
+
+    fn head(bytes: &[u8]) -> RequestHead {
+        match parse(bytes, 0) {
+            Ok(Parsed::Complete(head, used)) if used == bytes.len() => head,
+            other => panic!("{}: {other:?}", String::from_utf8_lossy(bytes)),
+        }
+    }
+
+    fn with_host(line_and_fields: &str) -> RequestHead {
+        head(format!("{line_and_fields}Host: n1\r\n\r\n").as_bytes())
+    }
+
+    fn status(bytes: &[u8]) -> u16 {
+        match parse(bytes, 0) {
+            Err(refusal) => refusal.status.0,
+            other => panic!("{}: {other:?}", String::from_utf8_lossy(bytes)),
+        }
+    }
+
+    #[test]
+    fn reads_a_plain_head() {
+        let head = head(
+            b"POST /mcp/a?x=1?y HTTP/1.1\r\nHost: n1:8080\r\nA: 1\r\na:  2 \r\nContent-Length: 7\r\n\r\n",
+        );
+        assert_eq!(head.method(), Method::Post);
+        assert_eq!((head.path(), head.query(), head.host()), ("/mcp/a", Some("x=1?y"), Some("n1:8080")));
+        assert_eq!(head.header("CONTENT-length"), Some(&b"7"[..]));
+        assert_eq!(head.headers("A").collect::<Vec<_>>(), [b"1", b"2"]);
+        assert_eq!(head.framing(), Framing::Length(7));
+        assert!(!head.wants_close() && !head.expects_continue() && !head.is_http_1_0());
+        assert!(head.only("a").is_err());
+        assert_eq!(head.only("host"), Ok(Some("n1:8080")));
+        assert_eq!(head.only("b"), Ok(None));
+    }
+
+    #[test]
+    fn only_takes_visible_text() {
+        let head = head(b"GET / HTTP/1.1\r\nHost: n1\r\nA: caf\xc3\xa9\r\nB: a\tb\r\nC: a b\r\n\r\n");
+        assert_eq!(head.only("a").unwrap_err().status, Status(400));
+        assert_eq!(head.only("b").unwrap_err().status, Status(400));
+        assert_eq!(head.only("c"), Ok(Some("a b")));
+        assert_eq!(head.header("a"), Some("caf\u{e9}".as_bytes()));
+    }
+
+    #[test]
+    fn takes_the_target_apart() {
+        let absolute = with_host("GET HTTP://other:1/a/../b%2f?q HTTP/1.1\r\n");
+        assert_eq!(
+            (absolute.path(), absolute.query(), absolute.host()),
+            ("/a/../b%2f", Some("q"), Some("other:1"))
+        );
+        let bare = with_host("GET http://other HTTP/1.1\r\n");
+        assert_eq!((bare.path(), bare.query(), bare.host()), ("/", None, Some("other")));
+        let query = with_host("GET http://other?q HTTP/1.1\r\n");
+        assert_eq!((query.path(), query.query()), ("/", Some("q")));
+        assert_eq!(with_host("OPTIONS * HTTP/1.1\r\n").path(), "*");
+        assert_eq!(with_host("GET //a HTTP/1.1\r\n").path(), "//a");
+    }
+
+    #[test]
+    fn knows_methods_by_case() {
+        assert_eq!(with_host("get / HTTP/1.1\r\n").method(), Method::Other);
+        assert_eq!(with_host("PATCH / HTTP/1.1\r\n").method(), Method::Other);
+        assert_eq!(with_host("DELETE / HTTP/1.1\r\n").method(), Method::Delete);
+    }
+
+    #[test]
+    fn reads_connection_and_expect() {
+        assert!(with_host("GET / HTTP/1.1\r\nConnection: foo , CLOSE\r\n").wants_close());
+        assert!(with_host("GET / HTTP/1.1\r\nConnection: foo\r\nConnection: close\r\n").wants_close());
+        assert!(!with_host("GET / HTTP/1.1\r\nConnection: closed, x-close\r\n").wants_close());
+        assert!(with_host("POST / HTTP/1.1\r\nExpect: 100-Continue\r\n").expects_continue());
+        assert!(head(b"GET / HTTP/1.0\r\n\r\n").wants_close());
+    }
+
+    #[test]
+    fn takes_valid_hosts_only() {
+        for host in ["n1", "n1.example.org:80", "127.0.0.1:8080", "[::1]", "[::1]:65535", "a_b~c"] {
+            assert!(is_host(host), "{host}");
+        }
+        for host in [
+            "",
+            ":80",
+            "a/b",
+            "a?b",
+            "a#b",
+            "u@h",
+            "a b",
+            "a,b",
+            "n1:",
+            "n1:x",
+            "n1:65536",
+            "n1:+1",
+            "::1",
+            "[::1",
+            "[x]",
+            "[::1]x",
+            "[::1]:",
+            "a:1:2",
+            "caf\u{e9}",
+        ] {
+            assert!(!is_host(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn counts_sizes_as_they_arrive() {
+        let fits = format!("GET / HTTP/1.1\r\nHost: n1\r\nA: {}\r\n\r\n", "a".repeat(HEAD_BYTES_MAX - 33));
+        assert_eq!(fits.len(), HEAD_BYTES_MAX);
+        head(fits.as_bytes());
+        let blank = format!("\r\n\r\n{fits}");
+        head(blank.as_bytes());
+        assert_eq!(status(fits.replace("A: ", "A: a").as_bytes()), 431);
+        assert_eq!(status(&[b'a'; HEAD_BYTES_MAX]), 414);
+        assert_eq!(
+            status(format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(TARGET_BYTES_MAX)).as_bytes()),
+            414
+        );
+        let many = |count| format!("GET / HTTP/1.1\r\nHost: n1\r\n{}\r\n", "A: b\r\n".repeat(count));
+        head(many(HEADERS_MAX - 1).as_bytes());
+        assert_eq!(status(many(HEADERS_MAX).as_bytes()), 431);
+    }
+
+    #[test]
+    fn refuses_at_the_first_wrong_byte() {
+        assert_eq!(status(b"\x16\x03\x01"), 400);
+        assert_eq!(status(b"GET / HTTP/1.1\n"), 400);
+        assert_eq!(status(b"GET / HTTP/1.1\rX"), 400);
+        assert_eq!(status(b"\n"), 400);
+        assert_eq!(status(&b"\r\n".repeat(BLANK_LINES_MAX + 1)), 400);
+        assert!(matches!(parse(&b"\r\n".repeat(BLANK_LINES_MAX), 0), Ok(Parsed::Partial { .. })));
+    }
+
+    #[test]
+    fn leaves_headers_out_that_would_end_the_head() {
+        let mut out = Vec::new();
+        let reply = ReplyHead {
+            status: Status(200),
+            date: "now",
+            content_type: None,
+            framing: ReplyFraming::Length(0),
+            close: true,
+        };
+        let headers =
+            [("A", "a\r\nSet-Cookie: b".to_owned()), ("B", "b\0".to_owned()), ("C", "c".to_owned())];
+        reply.encode_into(&mut out, &headers);
+        let expected =
+            "HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 0\r\nConnection: close\r\nC: c\r\n\r\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    /// Pieces that heads, good and bad, are made of.
+    const PIECES: &[&str] = &[
+        "GET",
+        "POST",
+        "OPTIONS",
+        "CONNECT",
+        " ",
+        "/",
+        "*",
+        "http://a",
+        "?",
+        "#",
+        "HTTP/1.1",
+        "HTTP/1.0",
+        "HTTP/2.0",
+        "\r\n",
+        "\n",
+        "\r",
+        "\r\n\r\n",
+        "Host: n1",
+        "Host: a/b",
+        "Content-Length: 5",
+        "Content-Length: +5",
+        ":",
+        "Transfer-Encoding: chunked",
+        "Transfer-Encoding: gzip",
+        "Connection: close",
+        "Expect: 100-continue",
+        "\0",
+        "Expect: x",
+        "\t",
+        "A: caf\u{e9}",
+        "A : b",
+        "\u{1}",
+        "\r\nA: b",
+    ];
+
+    fn some_head() -> impl Strategy<Value = Vec<u8>> {
+        let good = Just("GET / HTTP/1.1\r\nHost: n1\r\nAccept: */*\r\n\r\n".to_owned());
+        let mixed = prop::collection::vec(select(PIECES), 0..24).prop_map(|pieces| pieces.concat());
+        let fields = prop::collection::vec(select(PIECES), 0..4)
+            .prop_map(|pieces| format!("POST /a HTTP/1.1\r\nHost: n1\r\n{}\r\n\r\n", pieces.join("\r\n")));
+        let long = (8150usize..8250)
+            .prop_map(|n| format!("GET / HTTP/1.1\r\nHost: n1\r\nA: {}\r\n\r\n", "a".repeat(n)));
+        let base = prop_oneof![4 => good, 4 => mixed, 4 => fields, 1 => long];
+        (base, prop::option::of((any_index(), any::<u8>()))).prop_map(|(text, mutation)| {
+            let mut bytes = text.into_bytes();
+            if let Some((index, byte)) = mutation.filter(|_| !bytes.is_empty()) {
+                let at = index.index(bytes.len());
+                bytes[at] = byte;
+            }
+            bytes
+        })
+    }
+
+    fn any_index() -> impl Strategy<Value = Index> {
+        any::<Index>()
+    }
+
+    proptest! {
+        #[test]
+        fn prop_any_split_gives_the_same(bytes in some_head(), cuts in prop::collection::vec(any_index(), 0..6)) {
+            let whole = outcome(parse(&bytes, 0));
+            let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            ends.push(bytes.len());
+            ends.sort_unstable();
+            let mut scanned = 0;
+            let mut in_pieces = Ok(None);
+            for end in ends {
+                let result = parse(&bytes[..end], scanned);
+                if let Ok(Parsed::Partial { scanned: so_far }) = &result {
+                    prop_assert!(scanned <= *so_far && *so_far <= end);
+                    scanned = *so_far;
+                    continue;
+                }
+                in_pieces = outcome(result);
+                break;
+            }
+            prop_assert_eq!(in_pieces, whole);
+        }
+
+        #[test]
+        fn prop_accepts_only_what_httparse_accepts(bytes in some_head()) {
+            if let Ok(Parsed::Complete(head, used)) = parse(&bytes, 0) {
+                let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
+                let mut request = httparse::Request::new(&mut fields);
+                prop_assert_eq!(request.parse(&bytes), Ok(httparse::Status::Complete(used)));
+                prop_assert_eq!(request.headers.len(), head.headers.len());
+                for field in request.headers.iter() {
+                    prop_assert!(head.headers(field.name).any(|value| value == field.value));
+                }
+            }
+        }
+
+        #[test]
+        fn prop_encoded_heads_read_back(
+            code in 200u16..600,
+            values in prop::collection::vec(any::<String>(), 0..5),
+            length in any::<u16>(),
+        ) {
+            let headers: Vec<Header> = values.iter().map(|value| ("X-Value", value.clone())).collect();
+            let framing = ReplyFraming::Length(length as usize);
+            let reply = ReplyHead { status: Status(code), date: "d", content_type: Some("a/b"), framing, close: false };
+            let (mut out, mut again) = (Vec::new(), Vec::new());
+            reply.encode_into(&mut out, &headers);
+            reply.encode_into(&mut again, &headers);
+            prop_assert_eq!(&out, &again);
+            let mut fields = [httparse::EMPTY_HEADER; 16];
+            let mut response = httparse::Response::new(&mut fields);
+            prop_assert_eq!(response.parse(&out), Ok(httparse::Status::Complete(out.len())));
+            prop_assert_eq!(response.code, Some(code));
+            let kept: Vec<&[u8]> = response.headers.iter().filter(|field| field.name == "X-Value").map(|field| field.value).collect();
+            let sent: Vec<&[u8]> = values.iter()
+                .filter(|value| !value.bytes().any(|byte| byte < b' ' && byte != b'\t' || byte == 0x7f))
+                .map(|value| value.trim_matches([' ', '\t']).as_bytes()).collect();
+            prop_assert_eq!(kept, sent);
+        }
     }
 }

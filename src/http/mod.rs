@@ -7,11 +7,13 @@ pub mod body;
 pub mod connection;
 pub mod head;
 mod read_ahead;
+pub mod socket;
 pub mod sse;
 mod writer;
 
 pub use connection::{Connection, Deadlines, Ended, Phase, RequestBody};
 pub use head::{Method, RequestHead};
+pub use socket::Socket;
 pub use sse::{Event, EventId, EventReader, Opening};
 
 use crate::budget::Payload;
@@ -84,7 +86,7 @@ pub struct Reply {
     /// The status. For [`Body::Events`] 200.
     pub status: Status,
     /// Headers besides Date, Content-Type, Content-Length, Transfer-Encoding and Connection, which the
-    /// connection writes itself. A value with CR, LF or NUL is dropped, name and all.
+    /// connection writes itself. A value with a control character (CR, LF, NUL, ...) is dropped, name and all.
     pub headers: Vec<Header>,
     /// The body.
     pub body: Body,

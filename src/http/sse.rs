@@ -138,3 +138,137 @@ pub struct EventReader {
     /// Silence after which a comment is written.
     pub keep_alive_comment: Duration,
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a browser would make of one event (WHATWG HTML, section 9.2.6).
+    fn decode(bytes: &[u8]) -> (Option<EventId>, Option<u32>, Option<Vec<u8>>) {
+        let (mut id, mut retry, mut data) = (None, None, None::<Vec<u8>>);
+        let body = bytes.strip_suffix(b"\n\n").expect("an event ends with a blank line");
+        for line in body.split(|byte| matches!(byte, b'\n' | b'\r')) {
+            assert!(!line.is_empty(), "an event ends before its end");
+            let colon = line.iter().position(|byte| *byte == b':').expect("a field has a colon");
+            let value = line[colon + 1..].strip_prefix(b" ").unwrap_or(&line[colon + 1..]);
+            match &line[..colon] {
+                b"id" => id = Some(std::str::from_utf8(value).unwrap().parse().unwrap()),
+                b"retry" => retry = Some(std::str::from_utf8(value).unwrap().parse().unwrap()),
+                b"data" => match &mut data {
+                    Some(data) => {
+                        data.push(b'\n');
+                        data.extend_from_slice(value);
+                    }
+                    None => data = Some(value.to_vec()),
+                },
+                other => panic!("field {}", String::from_utf8_lossy(other)),
+            }
+        }
+        (id, retry, data)
+    }
+
+    fn encode(id: Option<EventId>, retry_ms: Option<u32>, data: Option<&[u8]>) -> Vec<u8> {
+        let data = data.map(|data| Payload::made_here(data.to_vec()));
+        let mut out = Vec::new();
+        Event { id, retry_ms, data, last: false }.encode_into(&mut out);
+        out
+    }
+
+    const ID: EventId = EventId { stream: 3, place: 41 };
+
+    #[test]
+    fn writes_fields_in_their_lines() {
+        assert_eq!(encode(Some(ID), Some(1000), Some(b"{}")), b"id: 3-41\nretry: 1000\ndata: {}\n\n");
+        assert_eq!(encode(Some(ID), None, None), b"id: 3-41\ndata:\n\n");
+        assert_eq!(encode(None, Some(5), None), b"retry: 5\n\n");
+        assert_eq!(
+            encode(None, None, Some(b"a\r\nb\rc\nid: 9-9")),
+            b"data: a\ndata: b\ndata: c\ndata: id: 9-9\n\n"
+        );
+        assert_eq!(encode(None, None, Some(b"\n")), b"data: \ndata: \n\n");
+    }
+
+    #[test]
+    fn takes_only_ids_of_ours() {
+        assert_eq!("3-41".parse(), Ok(ID));
+        assert_eq!("0-4294967295".parse(), Ok(EventId { stream: 0, place: u32::MAX }));
+        for text in [
+            "",
+            "-",
+            "3-",
+            "-41",
+            "3",
+            "+3-41",
+            "3-+41",
+            "03-41",
+            "3-041",
+            "3-4294967296",
+            "3-41-5",
+            " 3-41",
+            "3_41",
+            "3-4x",
+            "\u{0663}-41",
+        ] {
+            assert_eq!(text.parse::<EventId>(), Err(NotAnEventId), "{text}");
+        }
+    }
+
+    fn some_data() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop::sample::select(vec![
+            "\r",
+            "\n",
+            "\r\n",
+            "\0",
+            " ",
+            ":",
+            "data: x",
+            "{\"a\":1}",
+            "\u{feff}",
+        ]);
+        prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..40),
+            prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat().into_bytes()),
+        ]
+    }
+
+    /// Line ends, whichever, arrive as LF.
+    fn with_lf(data: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (at, byte) in data.iter().enumerate() {
+            match byte {
+                b'\n' if at > 0 && data[at - 1] == b'\r' => {}
+                b'\r' => out.push(b'\n'),
+                other => out.push(*other),
+            }
+        }
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn prop_events_read_back(
+            id in prop::option::of((any::<u32>(), any::<u32>())),
+            retry_ms in prop::option::of(any::<u32>()),
+            data in some_data(),
+        ) {
+            let id = id.map(|(stream, place)| EventId { stream, place });
+            let bytes = encode(id, retry_ms, Some(&data));
+            prop_assert_eq!(decode(&bytes), (id, retry_ms, Some(with_lf(&data))));
+        }
+
+        #[test]
+        fn prop_ids_read_back(stream in any::<u32>(), place in any::<u32>()) {
+            let id = EventId { stream, place };
+            prop_assert_eq!(id.to_string().parse(), Ok(id));
+        }
+
+        #[test]
+        fn prop_id_text_is_canonical(text in "[0-9+-]{0,12}") {
+            if let Ok(id) = text.parse::<EventId>() {
+                prop_assert_eq!(id.to_string(), text);
+            }
+        }
+    }
+}

@@ -286,6 +286,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         then: Option<Event>,
         reader: &mut EventReader,
     ) -> Result<(), Ended> {
+        let _counted = METRICS.streams.enter();
         let mut then = then.map(Next::Event);
         loop {
             let next = match then.take() {

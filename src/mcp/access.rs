@@ -83,9 +83,53 @@ fn origin_allowed(access: &Access, origin: &str) -> bool {
         || matches!(scheme, "http" | "https") && access.loopback && own_name(access, name)
 }
 
-/// Who calls. `None` when there are no principals; the refusal is 401 with a challenge (S1, S7).
-pub fn check_principal(access: &Access, head: &RequestHead) -> Result<Option<Principal>, Reply> {
-    let Some(tokens) = &access.tokens else { return Ok(None) };
+/// The other end of a socket.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether it is a `--trusted-proxy`: only then what it says of others counts.
+    pub trusted: bool,
+}
+
+impl Peer {
+    /// The peer at `address`.
+    pub fn new(address: IpAddr, access: &Access) -> Peer {
+        let address = address.to_canonical();
+        Peer { address, trusted: is_trusted(access, address) }
+    }
+
+    /// Where the client is: from a trusted proxy the last address of `X-Forwarded-For` that is no such proxy.
+    pub fn client(self, access: &Access, head: &RequestHead) -> IpAddr {
+        if !self.trusted {
+            return self.address;
+        }
+        let lists: Vec<String> = head
+            .headers("x-forwarded-for")
+            .map(|value| String::from_utf8_lossy(value).into_owned())
+            .collect();
+        let addresses =
+            lists.iter().flat_map(|list| list.split(',')).filter_map(|text| text.trim().parse().ok());
+        let addresses: Vec<IpAddr> = addresses.collect();
+        addresses.into_iter().rev().find(|address| !is_trusted(access, *address)).unwrap_or(self.address)
+    }
+}
+
+fn is_trusted(access: &Access, address: IpAddr) -> bool {
+    access.trusted_proxies.iter().any(|proxies| proxies.contains(address))
+}
+
+/// Who calls. With a token file only a token says it; without one a trusted proxy may, by `X-Forwarded-User`;
+/// `None` when nobody does. The refusal is 401 with a challenge (S1, S7).
+pub fn check_principal(access: &Access, peer: Peer, head: &RequestHead) -> Result<Option<Principal>, Reply> {
+    let Some(tokens) = &access.tokens else {
+        let forwarded = if peer.trusted { head.only("x-forwarded-user")? } else { None };
+        // A name that cannot be one must not pass for nobody.
+        return forwarded
+            .map(Principal::new)
+            .transpose()
+            .map_err(|error| Reply::text(400, format!("X-Forwarded-User: {error}")));
+    };
     let presented = match head.only("authorization") {
         Ok(header) => header.and_then(bearer),
         Err(refusal) => return Err(refusal.into()),

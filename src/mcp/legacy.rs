@@ -221,7 +221,7 @@ async fn initialize(sessions: &Arc<Sessions>, request: &Admitted, message: Messa
         }
         _ => message,
     };
-    let created = sessions.create(request.server, request.principal.clone(), message).await;
+    let created = sessions.create(request.server, request.principal.clone(), message, request.address).await;
     METRICS.initialize_seconds.observe(begun.elapsed());
     match created {
         Ok((handle, answer)) => {

@@ -7,9 +7,11 @@
 pub mod access;
 pub mod legacy;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use self::access::Peer;
 use crate::config::Config;
 use crate::foreign::Foreign;
 use crate::http::connection::RequestBody;
@@ -43,6 +45,8 @@ pub struct Admitted {
     verb: Verb,
     server: usize,
     principal: Option<Principal>,
+    /// Where the client is, for the log.
+    address: IpAddr,
     origin: Option<String>,
     accept: Accept,
     session: Option<String>,
@@ -82,7 +86,7 @@ impl Endpoint {
     }
 
     /// Decides on the head: who calls, from where, what.
-    pub fn admit(&self, head: &RequestHead) -> Admission {
+    pub fn admit(&self, head: &RequestHead, peer: Peer) -> Admission {
         if let Some(health) = self.health(head) {
             return Admission::Answer(health);
         }
@@ -90,7 +94,7 @@ impl Endpoint {
             Ok(origin) => origin,
             Err(refusal) => return Admission::Answer(refusal.into()),
         };
-        match self.admit_from(head, origin) {
+        match self.admit_from(head, peer, origin) {
             Ok(admitted) => Admission::Mcp(admitted),
             Err(reply) => Admission::Answer(access::expose_to(reply, origin)),
         }
@@ -115,12 +119,12 @@ impl Endpoint {
         })
     }
 
-    fn admit_from(&self, head: &RequestHead, origin: Option<&str>) -> Result<Admitted, Reply> {
+    fn admit_from(&self, head: &RequestHead, peer: Peer, origin: Option<&str>) -> Result<Admitted, Reply> {
         // A preflight carries no token, so it is answered before the principal is asked for.
         if head.method() == Method::Options {
             return Err(access::preflight(METHODS));
         }
-        let principal = access::check_principal(&self.config.access, head)?;
+        let principal = access::check_principal(&self.config.access, peer, head)?;
         let server = self.server(head.path())?;
         let verb = match head.method() {
             Method::Post => Verb::Post,
@@ -136,6 +140,7 @@ impl Endpoint {
             verb,
             server,
             principal,
+            address: peer.client(&self.config.access, head),
             origin: origin.map(Into::into),
             accept: accept(head)?,
             session: head.only("mcp-session-id")?.map(Into::into),

@@ -6,9 +6,11 @@
 mod activity;
 mod id;
 pub mod stream;
+pub mod streams;
 pub mod worker;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +18,8 @@ use async_channel::{Sender, TrySendError};
 
 pub use self::activity::Activity;
 pub use self::id::{SessionId, is_node_name};
-pub use self::worker::{Input, Opened, ReturnAddress};
+pub use self::streams::ReturnAddress;
+pub use self::worker::{Input, Opened};
 use crate::backend::{Backend, Exit, child};
 use crate::budget::{self, Payload};
 use crate::config::{Config, Server, SessionLimits};
@@ -243,6 +246,7 @@ impl Sessions {
         server: usize,
         principal: Option<Principal>,
         initialize: Message,
+        address: IpAddr,
     ) -> Result<(Arc<SessionHandle>, Payload), CreateError> {
         let settings =
             Arc::clone(self.servers.get(server).ok_or(CreateError::Failed(500, "no such server".into()))?);
@@ -261,7 +265,7 @@ impl Sessions {
         match opened.recv().await {
             Ok(Opened::Ready(answer)) => {
                 log::info!(
-                    "[{}] session of {} on {}, {}",
+                    "[{}] session of {} at {address} on {}, {}",
                     handle.id.short(),
                     Foreign(client.as_bytes()),
                     settings.name,
@@ -459,4 +463,151 @@ impl Cap {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Once;
+
+    use smol::future::FutureExt as _;
+
+    use super::*;
+    use crate::config::{Access, LogFormat, LogSettings};
+    use crate::message::{Parsed, parse};
+
+    /// Answers `initialize` and then says nothing.
+    const SILENT: &str = r#"read x; echo '{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2025-11-25"}}'; cat >/dev/null"#;
+
+    fn sessions(max: usize) -> Arc<Sessions> {
+        static RUNTIME: Once = Once::new();
+        RUNTIME.call_once(|| {
+            runtime::start(2).unwrap();
+            runtime::spawn(sweep::run()).detach();
+        });
+        let second = Duration::from_secs(1);
+        let command = child::Command {
+            program: "sh".into(),
+            args: vec!["-c".into(), SILENT.into()],
+            env: Vec::new(),
+            cwd: None,
+            term_grace: second,
+        };
+        let server = Server {
+            name: "s".into(),
+            command: Arc::new(command),
+            start_deadline: second * 10,
+            max_sessions: None,
+            idle_timeout: None,
+        };
+        let config = Config {
+            listen: ([127, 0, 0, 1], 0).into(),
+            admin: None,
+            node: "n1".into(),
+            servers: vec![Arc::new(server)],
+            default_server: Some(0),
+            access: Access {
+                allow_hosts: Vec::new(),
+                allow_origins: Vec::new(),
+                trusted_proxies: Vec::new(),
+                tokens: None,
+                public_url: None,
+                loopback: true,
+            },
+            sessions: SessionLimits {
+                max,
+                max_per_principal: max,
+                idle_timeout: second * 60,
+                idle_timeout_no_stream: second * 60,
+            },
+            keep_alive_comment: second,
+            drain_timeout: second,
+            threads: 2,
+            log: LogSettings { filter: "off".into(), format: LogFormat::Text },
+        };
+        Arc::new(Sessions::new(&config, Registry::memory()))
+    }
+
+    fn message(text: &str) -> Message {
+        match parse(text.as_bytes().to_vec(), budget::Share::default()).unwrap() {
+            Parsed::One(message) => message,
+            Parsed::Batch(_) => panic!("a batch"),
+        }
+    }
+
+    async fn begin(sessions: &Arc<Sessions>) -> Arc<SessionHandle> {
+        let initialize = message(
+            r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#,
+        );
+        sessions.create(0, None, initialize, [127, 0, 0, 1].into()).await.unwrap().0
+    }
+
+    fn call(handle: &SessionHandle, id: i64) -> async_channel::Receiver<crate::http::Event> {
+        let (events, live) = async_channel::bounded(4);
+        let address = ReturnAddress { stream: handle.new_stream(), events, json_only: false };
+        let request = message(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"m"}}"#));
+        handle.request(Input::Messages(vec![request], Some(address))).unwrap();
+        live
+    }
+
+    async fn soon<T>(future: impl Future<Output = T>) -> T {
+        let late = async {
+            async_io::Timer::after(Duration::from_secs(10)).await;
+            panic!("not within 10 s")
+        };
+        future.or(late).await
+    }
+
+    /// Invariant 8: a panic ends its own session, whose callers are answered, and no other.
+    #[test]
+    fn a_panic_ends_one_session() {
+        let sessions = sessions(10);
+        async_io::block_on(async {
+            let (one, other) = (begin(&sessions).await, begin(&sessions).await);
+            let panics = METRICS.session_panics_total.get();
+            let waiting = call(&one, 5);
+            one.inbox.try_send(Input::Panic).unwrap();
+            let event = soon(waiting.recv()).await.unwrap();
+            let text = String::from_utf8(event.data.unwrap().to_vec()).unwrap();
+            assert!(event.last && text.contains(r#""id":5"#) && text.contains("internal error"), "{text}");
+            while METRICS.session_panics_total.get() == panics {
+                async_io::Timer::after(Duration::from_millis(5)).await;
+            }
+            assert!(matches!(sessions.lookup(&one.id.to_string(), 0, None).await, Lookup::Closed));
+            assert!(matches!(sessions.lookup(&other.id.to_string(), 0, None).await, Lookup::Here(_)));
+            assert_eq!(sessions.count(), 1);
+        });
+    }
+
+    /// Design 5: every end goes through one close, which answers whoever waits.
+    #[test]
+    fn close_answers_every_call_and_gives_the_place_back() {
+        let sessions = sessions(1);
+        async_io::block_on(async {
+            let handle = begin(&sessions).await;
+            let waiting: VecDeque<_> = (1..=3).map(|id| call(&handle, id)).collect();
+            assert!(sessions.close(&handle, Ended::Deleted));
+            assert!(!sessions.close(&handle, Ended::Idle), "closed twice");
+            for live in waiting {
+                let event = soon(live.recv()).await.unwrap();
+                assert!(event.last);
+                assert!(String::from_utf8_lossy(&event.data.unwrap()).contains("deleted by its client"));
+            }
+            assert_eq!(handle.request(Input::Tick), Err(NotTaken::Ended));
+            assert_eq!(sessions.count(), 0);
+            begin(&sessions).await;
+        });
+    }
+
+    /// Invariant 3: a session that is behind refuses new requests, and keeps room for answers.
+    #[test]
+    fn a_session_at_its_cap_refuses_another() {
+        let sessions = sessions(1);
+        async_io::block_on(async {
+            let _one = begin(&sessions).await;
+            let initialize = message(r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}"#);
+            let refused = sessions.create(0, None, initialize, [127, 0, 0, 1].into()).await;
+            assert!(matches!(refused, Err(CreateError::AtCap(_))), "{refused:?}");
+        });
+    }
 }

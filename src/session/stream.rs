@@ -70,6 +70,11 @@ impl Stream {
         self.reader.as_ref().is_some_and(|reader| !reader.is_closed())
     }
 
+    /// Bytes in its log.
+    pub fn log_bytes(&self) -> usize {
+        self.log_bytes
+    }
+
     /// Whether nothing was pushed yet.
     pub fn untouched(&self) -> bool {
         self.next_place == 1

@@ -3,31 +3,27 @@
 //! One task, one loop, one closed set of inputs. It waits for nobody: messages to the backend and events to readers
 //! are handed over without waiting, and what cannot be handed over has a written answer. What it owns dies with it.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
 use smol::future::{FutureExt as _, or, race};
 
-use super::stream::{Pushed, Stream};
+use super::streams::{ReturnAddress, STANDALONE, Streams};
 use super::{Activity, Ended};
 use crate::backend::{Backend, Exit, Output, Priority, SendError};
 use crate::budget::{self, Payload};
 use crate::foreign::Foreign;
 use crate::http::{Event, EventId, EventReader, Opening};
 use crate::limits::{
-    CALLS_MAX, FINISHED_STREAM_AGE, FINISHED_STREAMS_MAX, HELD_BYTES_CALLS_MAX, IDLE_WITH_CALLS_FACTOR,
-    READER_EVENTS_MAX, REPLAY_BYTES_UNDER_PRESSURE, REPLAY_EVENTS_UNDER_PRESSURE, REPLY_PATIENCE, RETRY_MS,
+    CALLS_MAX, HELD_BYTES_CALLS_MAX, IDLE_WITH_CALLS_FACTOR, READER_EVENTS_MAX, REPLY_PATIENCE, RETRY_MS,
 };
 use crate::message::{self, Id, Kind, Message, Parsed};
 use crate::metrics::{Entered, METRICS};
 use crate::sweep::{self, Deadline};
 use crate::version::Version;
-
-/// The standalone stream's number.
-const STANDALONE: u32 = 0;
 
 /// What a session's worker is told.
 #[derive(Debug)]
@@ -46,17 +42,6 @@ pub enum Input {
     /// Panic, to show the fence.
     #[cfg(test)]
     Panic,
-}
-
-/// Where the responses to a POST go.
-#[derive(Debug)]
-pub struct ReturnAddress {
-    /// The number of the POST's stream.
-    pub stream: u32,
-    /// The reader's other end.
-    pub events: Sender<Event>,
-    /// Whether the client reads nothing but one JSON body.
-    pub json_only: bool,
 }
 
 /// What became of `initialize`.
@@ -96,25 +81,12 @@ pub struct Setup {
 pub struct Worker {
     setup: Setup,
     version: Version,
-    standalone: Stream,
-    posts: HashMap<u32, Post>,
-    /// POST streams that have ended and wait for a reader to resume, oldest first.
-    finished: VecDeque<(u32, Instant)>,
+    streams: Streams,
     /// Requests of the client that the backend has not answered.
     calls: HashMap<Id, Call>,
     /// Requests of the backend that the client has not answered, and the stream each went out on.
     asks: HashMap<Id, u32>,
     garbage_logged: Option<Instant>,
-}
-
-/// The stream of a POST.
-#[derive(Debug)]
-struct Post {
-    stream: Stream,
-    /// Requests of this POST that have no response yet.
-    open: usize,
-    json_only: bool,
-    since: Instant,
 }
 
 /// A client's request in flight.
@@ -139,9 +111,7 @@ impl Worker {
         Worker {
             setup,
             version: Version::default(),
-            standalone: Stream::new(STANDALONE),
-            posts: HashMap::new(),
-            finished: VecDeque::new(),
+            streams: Streams::new(),
             calls: HashMap::new(),
             asks: HashMap::new(),
             garbage_logged: None,
@@ -175,7 +145,7 @@ impl Worker {
             match next {
                 Next::Output(Output::Message(payload)) => match message::parse_line(payload) {
                     Ok(Parsed::One(message)) if is_response_to(&message, id) => return self.opened(message),
-                    Ok(parsed) => self.from_backend_all(parsed),
+                    Ok(parsed) => self.take_backend_messages(parsed),
                     Err(invalid) => self.log_garbage(invalid.text.as_bytes()),
                 },
                 Next::Output(Output::Garbage(line)) => {
@@ -236,7 +206,7 @@ impl Worker {
 
     fn take_input(&mut self, input: Input) -> Option<Ended> {
         match input {
-            Input::Messages(messages, reply) => self.from_client_all(messages, reply),
+            Input::Messages(messages, reply) => self.take_client_messages(messages, reply),
             Input::Attach { after, answer } => {
                 let _ = answer.try_send(self.attach(after));
             }
@@ -250,7 +220,7 @@ impl Worker {
     fn take_output(&mut self, output: Output) -> Option<Ended> {
         match output {
             Output::Message(payload) => match message::parse_line(payload) {
-                Ok(parsed) => self.from_backend_all(parsed),
+                Ok(parsed) => self.take_backend_messages(parsed),
                 Err(invalid) => self.unreadable(invalid),
             },
             Output::Garbage(line) => self.log_garbage(&line),
@@ -262,20 +232,18 @@ impl Worker {
 
     // --- From the client ------------------------------------------------------------------------------------------
 
-    fn from_client_all(&mut self, messages: Vec<Message>, reply: Option<ReturnAddress>) {
+    fn take_client_messages(&mut self, messages: Vec<Message>, reply: Option<ReturnAddress>) {
         let stream = reply.as_ref().map_or(STANDALONE, |reply| reply.stream);
         if let Some(reply) = reply {
             let open = messages.iter().filter(|message| matches!(message.kind, Kind::Request { .. })).count();
-            let stream = Stream::with_reader(reply.stream, reply.events);
-            let post = Post { stream, open, json_only: reply.json_only, since: Instant::now() };
-            self.posts.insert(reply.stream, post);
+            self.streams.open(reply, open, Instant::now());
         }
         for message in messages {
-            self.from_client(message, stream);
+            self.take_client_message(message, stream);
         }
     }
 
-    fn from_client(&mut self, message: Message, stream: u32) {
+    fn take_client_message(&mut self, message: Message, stream: u32) {
         match &message.kind {
             Kind::Request { id, .. } => {
                 let id = id.clone();
@@ -287,14 +255,14 @@ impl Worker {
             Kind::Notification { method } => {
                 let cancelled =
                     if &**method == "notifications/cancelled" { message.concerns.clone() } else { None };
-                self.to_backend(message);
+                self.give_backend(message);
                 if let Some(id) = cancelled {
                     self.cancelled(&id);
                 }
             }
             // An answer goes only to the request it answers (L50).
             Kind::Response { id, .. } => match id {
-                Some(id) if self.asks.remove(id).is_some() => self.to_backend(message),
+                Some(id) if self.asks.remove(id).is_some() => self.give_backend(message),
                 _ => log::debug!("[{}] dropped an answer to no request", self.setup.label),
             },
         }
@@ -326,7 +294,7 @@ impl Worker {
         Ok(())
     }
 
-    fn to_backend(&mut self, message: Message) {
+    fn give_backend(&mut self, message: Message) {
         METRICS.messages_to_backend_total.add_one();
         if let Err(error) = self.setup.backend.send(message.payload, Priority::Other) {
             log::warn!(
@@ -336,39 +304,25 @@ impl Worker {
         }
     }
 
-    /// The client no longer wants a response (L44): none is sent. Its stream ends; to a reader that resumes it all
-    /// the same an error says why, for it would ask for ever otherwise (`clients.md` B3).
+    /// The client no longer wants a response (L44): none is sent.
     fn cancelled(&mut self, id: &Id) {
         let Some(call) = self.calls.remove(id) else { return };
-        let Some(post) = self.posts.get_mut(&call.stream) else { return };
-        post.open -= 1;
-        if post.open > 0 {
-            return;
-        }
-        post.stream.detach();
-        let answer =
+        let instead =
             message::error(id, message::INTERNAL_ERROR, "the request was cancelled by the client", None);
-        post.stream.push(answer, true, true);
-        self.finish_stream(call.stream);
+        self.streams.leave_unanswered(call.stream, instead, Instant::now());
     }
 
     fn attach(&mut self, after: Option<EventId>) -> Option<EventReader> {
         let number = after.map_or(STANDALONE, |id| id.stream);
-        let primed = self.version.primes();
-        let stream = match number {
-            STANDALONE => &mut self.standalone,
-            number => &mut self.posts.get_mut(&number)?.stream,
-        };
+        let (events, live) = async_channel::bounded(READER_EVENTS_MAX);
+        let (backlog, start) = self.streams.attach(number, events, after.map(|id| id.place))?;
         if after.is_some() {
             METRICS.streams_resumed_total.add_one();
         }
-        let (events, live) = async_channel::bounded(READER_EVENTS_MAX);
-        let (backlog, start) = stream.attach(events, after.map(|id| id.place));
         self.setup.activity.attached();
-        let first =
-            primed.then_some(Event { id: Some(start), retry_ms: Some(RETRY_MS), data: None, last: false });
+        let priming = Event { id: Some(start), retry_ms: Some(RETRY_MS), data: None, last: false };
         Some(EventReader {
-            opening: Opening::Stream { first },
+            opening: Opening::Stream { first: self.version.primes().then_some(priming) },
             backlog,
             live,
             keep_alive_comment: self.setup.keep_alive_comment,
@@ -377,14 +331,16 @@ impl Worker {
 
     // --- From the backend -----------------------------------------------------------------------------------------
 
-    fn from_backend_all(&mut self, parsed: Parsed) {
+    fn take_backend_messages(&mut self, parsed: Parsed) {
         match parsed {
-            Parsed::One(message) => self.from_backend(message),
-            Parsed::Batch(messages) => messages.into_iter().for_each(|message| self.from_backend(message)),
+            Parsed::One(message) => self.take_backend_message(message),
+            Parsed::Batch(messages) => {
+                messages.into_iter().for_each(|message| self.take_backend_message(message))
+            }
         }
     }
 
-    fn from_backend(&mut self, message: Message) {
+    fn take_backend_message(&mut self, message: Message) {
         METRICS.messages_from_backend_total.add_one();
         let stream = self.route(&message);
         match message.kind {
@@ -403,14 +359,20 @@ impl Worker {
                 );
             }
             Kind::Request { id, method } => self.ask(id, &method, message.payload, stream),
-            Kind::Notification { .. } => self.deliver(stream, message.payload),
+            Kind::Notification { method } => {
+                // The server no longer waits for this answer (L44).
+                if let Some(id) = message.concerns.filter(|_| &*method == "notifications/cancelled") {
+                    self.asks.remove(&id);
+                }
+                self.streams.deliver(stream, message.payload);
+            }
         }
     }
 
     /// A request of the backend to the client (L47).
     fn ask(&mut self, id: Id, method: &str, payload: Payload, stream: u32) {
         // Without a reader nobody would answer a ping in time, and the server would take its client for dead (L43).
-        if method == "ping" && !self.has_reader(stream) {
+        if method == "ping" && !self.streams.has_reader(stream) {
             let _ = self.setup.backend.send(message::empty_result(&id), Priority::Other);
             return;
         }
@@ -423,7 +385,7 @@ impl Worker {
             return;
         }
         self.asks.insert(id, stream);
-        self.deliver(stream, payload);
+        self.streams.deliver(stream, payload);
     }
 
     /// The stream of a message that is no response: that of the request it belongs to, else the standalone one.
@@ -444,7 +406,7 @@ impl Worker {
             | "notifications/prompts/list_changed"
             | "notifications/resources/list_changed"
             | "notifications/resources/updated"
-                if self.standalone.has_reader() =>
+                if self.streams.has_reader(STANDALONE) =>
             {
                 Some(STANDALONE)
             }
@@ -452,7 +414,7 @@ impl Worker {
         };
         related
             .or_else(|| self.only_post())
-            .filter(|stream| self.posts.get(stream).is_some_and(|post| !post.json_only))
+            .filter(|stream| self.streams.takes_messages(*stream))
             .unwrap_or(STANDALONE)
     }
 
@@ -463,48 +425,8 @@ impl Worker {
         streams.all(|stream| stream == first).then_some(first)
     }
 
-    fn has_reader(&self, stream: u32) -> bool {
-        match stream {
-            STANDALONE => self.standalone.has_reader(),
-            number => self.posts.get(&number).is_some_and(|post| post.stream.has_reader()),
-        }
-    }
-
-    fn deliver(&mut self, stream: u32, payload: Payload) {
-        let stream = match self.posts.get_mut(&stream) {
-            Some(post) => &mut post.stream,
-            None => &mut self.standalone,
-        };
-        if stream.push(payload, false, false) == Pushed::ReaderLetGo {
-            METRICS.slow_readers_total.add_one();
-        }
-        METRICS.events_shed_total.add(stream.shed() as u64);
-    }
-
-    /// Puts a response on its POST's stream; the last one ends the stream (L17).
-    fn respond(&mut self, number: u32, response: Payload) {
-        let Some(post) = self.posts.get_mut(&number) else { return };
-        post.open = post.open.saturating_sub(1);
-        let last = post.open == 0;
-        // Then the reply is one JSON body: its client has no event id to resume after, so nothing need be kept.
-        let whole = last && post.stream.untouched() && post.since.elapsed() < REPLY_PATIENCE;
-        let pushed = post.stream.push(response, true, last);
-        METRICS.events_shed_total.add(post.stream.shed() as u64);
-        match (last, whole && pushed == Pushed::Delivered || post.json_only) {
-            (true, true) => drop(self.posts.remove(&number)),
-            (true, false) => self.finish_stream(number),
-            (false, _) => {}
-        }
-    }
-
-    /// Keeps an ended stream for a reader that lost its connection, within bounds.
-    fn finish_stream(&mut self, number: u32) {
-        self.finished.push_back((number, Instant::now()));
-        while self.finished.len() > FINISHED_STREAMS_MAX {
-            if let Some((oldest, _)) = self.finished.pop_front() {
-                self.posts.remove(&oldest);
-            }
-        }
+    fn respond(&mut self, stream: u32, response: Payload) {
+        self.streams.respond(stream, response, Instant::now());
     }
 
     fn unreadable(&mut self, invalid: message::Invalid) {
@@ -543,16 +465,11 @@ impl Worker {
     // --- Time and the end -----------------------------------------------------------------------------------------
 
     fn tick(&mut self, now: Instant) -> Option<Ended> {
-        while self.finished.front().is_some_and(|(_, at)| now.duration_since(*at) >= FINISHED_STREAM_AGE) {
-            if let Some((oldest, _)) = self.finished.pop_front() {
-                self.posts.remove(&oldest);
-            }
-        }
+        self.streams.forget_old(now);
         if budget::pressure() {
-            self.shed_under_pressure();
+            self.streams.shed_under_pressure();
         }
-        let reading =
-            self.standalone.has_reader() || self.posts.values().any(|post| post.stream.has_reader());
+        let reading = self.streams.any_reader();
         let activity = &self.setup.activity;
         activity.note(reading, self.calls.len());
         if reading {
@@ -564,14 +481,6 @@ impl Worker {
         // A call nobody waits for cannot keep a session for ever.
         let timeout = if self.calls.is_empty() { timeout } else { timeout * IDLE_WITH_CALLS_FACTOR };
         (Duration::from_secs(activity.idle_secs(sweep::now_secs()).into()) >= timeout).then_some(Ended::Idle)
-    }
-
-    fn shed_under_pressure(&mut self) {
-        let streams = self.posts.values_mut().map(|post| &mut post.stream).chain([&mut self.standalone]);
-        let shed: usize = streams
-            .map(|stream| stream.shed_to(REPLAY_EVENTS_UNDER_PRESSURE, REPLAY_BYTES_UNDER_PRESSURE))
-            .sum();
-        METRICS.events_shed_total.add(shed as u64);
     }
 
     fn fail_calls(&mut self, text: &str) {
@@ -586,8 +495,7 @@ impl Worker {
         self.setup.backend.stop();
         self.empty_inbox();
         self.fail_calls(&ended.describe());
-        self.standalone.detach();
-        self.posts.clear();
+        self.streams.end();
     }
 
     /// Takes what still waits: a queue keeps its inputs when its receiver is dropped, and with them the return
@@ -596,7 +504,7 @@ impl Worker {
         self.setup.inbox.close();
         while let Ok(input) = self.setup.inbox.try_recv() {
             if let Input::Messages(messages, reply @ Some(_)) = input {
-                self.from_client_all(messages, reply);
+                self.take_client_messages(messages, reply);
             }
         }
     }

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 /// Name, description.
-const TOOLS: [(&str, &str); 15] = [
+const TOOLS: [(&str, &str); 18] = [
     ("echo", "gives back {text}"),
     ("slow", "takes {seconds}, with a progress notification every 100 ms when there is a token"),
     ("ask", "asks the client by elicitation/create and gives back the answer"),
@@ -26,6 +26,9 @@ const TOOLS: [(&str, &str); 15] = [
     ("hang", "never answers"),
     ("raw", "writes {line} to stdout as it is, then answers"),
     ("big", "answers with {bytes} bytes of text"),
+    ("wait", "takes {seconds} in silence"),
+    ("endless", "writes a line without end"),
+    ("stop_reading", "reads at most one more line, and ignores SIGTERM"),
     ("pid", "gives back the process id"),
     ("cancelled_ids", "gives back the request ids of all notifications/cancelled so far"),
     ("sent", "gives back the methods of all notifications so far"),
@@ -68,7 +71,11 @@ fn main() {
             serve(Mode::Echo);
         }
         "--stderr-flood" => {
-            std::thread::spawn(|| (0u64..).for_each(|line| eprintln!("line {line} of a flood")));
+            std::thread::spawn(|| {
+                loop {
+                    eprintln!("a line of a flood");
+                }
+            });
             serve(Mode::Echo);
         }
         unknown => {
@@ -92,9 +99,8 @@ fn deaf_and_for_ever() {
 
 /// Ignores SIGTERM. Without unsafe code the handler has to be somebody else's.
 fn be_deaf() {
-    let signals = async_signal::Signals::new([async_signal::Signal::Term]).expect("signal handlers");
-    // Kept for ever: dropping it would bring the default action back.
-    std::mem::forget(signals);
+    // Kept for ever: dropping it would end its effect.
+    std::mem::forget(async_signal::Signals::new([async_signal::Signal::Term]));
 }
 
 fn wait_for_ever() {
@@ -124,6 +130,8 @@ struct Shared {
     next_id: u64,
     cancelled: Vec<Value>,
     notified: Vec<String>,
+    /// Read nothing more, and ignore SIGTERM.
+    deaf: bool,
 }
 
 static SHARED: Mutex<Option<Shared>> = Mutex::new(None);
@@ -157,6 +165,9 @@ struct Incoming {
 fn serve(mode: Mode) {
     for line in io::stdin().lock().lines() {
         let Ok(line) = line else { return };
+        if with_shared(|shared| shared.deaf) {
+            deaf_and_for_ever();
+        }
         // A line may be a batch (2025-03-26).
         let messages: Vec<Box<RawValue>> = match serde_json::from_str(&line) {
             Ok(batch) => batch,
@@ -271,6 +282,14 @@ fn call(params: &Value) -> Option<Value> {
         "wait" => {
             pause(Duration::from_secs_f64(arguments["seconds"].as_f64().unwrap_or(1.0)));
             text("waited")
+        }
+        "endless" => {
+            endless();
+            None
+        }
+        "stop_reading" => {
+            with_shared(|shared| shared.deaf = true);
+            text("deaf from now on")
         }
         "ask" => text(
             ask(

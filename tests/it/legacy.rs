@@ -150,7 +150,9 @@ fn notifications_are_202_and_quick_responses_are_json() {
     let burdock = burdock();
     for version in ALL {
         let session = burdock.session(version);
-        for message in [r#"{"jsonrpc":"2.0","method":"notifications/x"}"#, r#"{"jsonrpc":"2.0","id":99,"result":{}}"#] {
+        for message in
+            [r#"{"jsonrpc":"2.0","method":"notifications/x"}"#, r#"{"jsonrpc":"2.0","id":99,"result":{}}"#]
+        {
             let reply = session.post(message);
             assert_eq!((reply.status, reply.body.len()), (202, 0));
         }
@@ -176,7 +178,10 @@ fn no_message_is_400_and_never_id_null() {
         let reply = session.post(body);
         assert_eq!(reply.status, 400, "{body}");
         match id {
-            Some(id) => assert_eq!((reply.json()["id"].clone(), reply.json()["error"]["code"].clone()), (id, json!(-32600))),
+            Some(id) => assert_eq!(
+                (reply.json()["id"].clone(), reply.json()["error"]["code"].clone()),
+                (id, json!(-32600))
+            ),
             None => assert_eq!(reply.header("content-type"), Some("text/plain; charset=utf-8"), "{body}"),
         }
     }
@@ -239,7 +244,11 @@ fn progress_goes_to_its_own_request() {
     for (id, client) in (1..=2).zip(&mut calls) {
         let reply = client.response();
         let events = reply.events();
-        let progress: Vec<Value> = events.iter().filter(|event| event.data.contains("notifications/progress")).map(SseEvent::json).collect();
+        let progress: Vec<Value> = events
+            .iter()
+            .filter(|event| event.data.contains("notifications/progress"))
+            .map(SseEvent::json)
+            .collect();
         assert!(progress.len() >= 3, "{events:?}");
         assert!(progress.iter().all(|event| event["params"]["progressToken"] == format!("token-{id}")));
         assert_eq!(events.last().unwrap().json()["id"], id);
@@ -254,7 +263,12 @@ fn elicitation_sampling_and_roots() {
     for (version, tool, method, result) in [
         ("2025-06-18", "ask", "elicitation/create", json!({"action": "accept", "content": {"answer": "42"}})),
         (LATEST, "ask", "elicitation/create", json!({"action": "decline"})),
-        (LATEST, "sample", "sampling/createMessage", json!({"role": "assistant", "content": {"type": "text", "text": "42"}, "model": "m"})),
+        (
+            LATEST,
+            "sample",
+            "sampling/createMessage",
+            json!({"role": "assistant", "content": {"type": "text", "text": "42"}, "model": "m"}),
+        ),
         ("2025-03-26", "roots", "roots/list", json!({"roots": []})),
     ] {
         let session = burdock.session(version);
@@ -332,7 +346,10 @@ fn a_post_stream_is_resumed() {
             events.push(event);
         }
         assert_eq!(events.last().unwrap().json()["id"], 1, "{events:?}");
-        assert!(events.iter().filter(|event| !event.data.is_empty()).all(|event| event.data != seen.data), "twice");
+        assert!(
+            events.iter().filter(|event| !event.data.is_empty()).all(|event| event.data != seen.data),
+            "twice"
+        );
         // Also after the response came while nobody was connected, and more than once.
         let again = session.get(seen.id.as_deref()).response();
         assert_eq!(again.json()["id"], 1);
@@ -461,8 +478,16 @@ fn without_a_session() {
     let mut client = burdock.client();
     client.request("POST", "/mcp", &[BOTH, JSON], r#"{"jsonrpc":"2.0","id":3,"method":"tools/list"}"#);
     let reply = client.response();
-    assert_eq!((reply.status, reply.json()["id"].clone(), reply.json()["error"]["code"].clone()), (400, json!(3), json!(-32600)));
-    client.request("POST", "/mcp", &[BOTH, JSON], r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+    assert_eq!(
+        (reply.status, reply.json()["id"].clone(), reply.json()["error"]["code"].clone()),
+        (400, json!(3), json!(-32600))
+    );
+    client.request(
+        "POST",
+        "/mcp",
+        &[BOTH, JSON],
+        r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+    );
     assert_eq!(client.response().status, 400);
     client.request("GET", "/mcp", &[("Accept", "text/event-stream")], "");
     let reply = client.response();
@@ -481,7 +506,12 @@ fn discover_makes_clients_fall_back() {
     let burdock = burdock();
     let mut client = burdock.client();
     let probe = r#"{"jsonrpc":"2.0","id":"server-discover-probe-1","method":"server/discover","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
-    client.request("POST", "/mcp", &[BOTH, JSON, ("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", "server/discover")], probe);
+    client.request(
+        "POST",
+        "/mcp",
+        &[BOTH, JSON, ("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", "server/discover")],
+        probe,
+    );
     let reply = client.response();
     assert_eq!((reply.status, reply.json()["error"]["code"].clone()), (400, json!(-32601)));
     assert_eq!(reply.json()["id"], "server-discover-probe-1");
@@ -508,10 +538,21 @@ fn unknown_ids_are_404() {
     let burdock = burdock();
     let mut session = burdock.session(LATEST);
     let real = session.id.clone();
-    for id in ["local-00000000000000000000000000", "n9-00000000000000000000000000", "x", &real[1..], "../../etc", &"a".repeat(3000)] {
+    for id in [
+        "local-00000000000000000000000000",
+        "n9-00000000000000000000000000",
+        "x",
+        &real[1..],
+        "../../etc",
+        &"a".repeat(3000),
+    ] {
         session.id = id.to_owned();
         let reply = session.post(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#);
-        assert_eq!((reply.status, reply.json()["error"]["data"]["reason"].clone()), (404, json!("unknown")), "{id}");
+        assert_eq!(
+            (reply.status, reply.json()["error"]["data"]["reason"].clone()),
+            (404, json!("unknown")),
+            "{id}"
+        );
     }
 }
 
@@ -533,7 +574,14 @@ fn initialize_with_an_id() {
 fn version_header() {
     let burdock = burdock();
     let session = burdock.session("2025-06-18");
-    for (version, status) in [(None, 200), (Some("2025-03-26"), 200), (Some("2025-11-25"), 200), (Some("2026-07-28"), 400), (Some("1.0"), 400), (Some(""), 400)] {
+    for (version, status) in [
+        (None, 200),
+        (Some("2025-03-26"), 200),
+        (Some("2025-11-25"), 200),
+        (Some("2026-07-28"), 400),
+        (Some("1.0"), 400),
+        (Some(""), 400),
+    ] {
         let mut headers = vec![BOTH, JSON, ("Mcp-Session-Id", session.id.as_str())];
         headers.extend(version.map(|version| ("MCP-Protocol-Version", version)));
         let mut client = burdock.client();
@@ -547,7 +595,13 @@ fn version_header() {
 #[test]
 fn version_negotiation() {
     let burdock = burdock();
-    for (asked, answered) in [("2025-03-26", "2025-03-26"), ("2025-06-18", "2025-06-18"), (LATEST, LATEST), ("2026-07-28", LATEST), ("1999-01-01", LATEST)] {
+    for (asked, answered) in [
+        ("2025-03-26", "2025-03-26"),
+        ("2025-06-18", "2025-06-18"),
+        (LATEST, LATEST),
+        ("2026-07-28", LATEST),
+        ("1999-01-01", LATEST),
+    ] {
         let session = burdock.session(asked);
         assert_eq!(session.version, answered);
         assert!(session.answer["result"]["serverInfo"]["name"].is_string());
@@ -575,7 +629,12 @@ fn ping_before_initialized() {
     let mut client = burdock.client();
     client.request("POST", "/mcp", &[BOTH, JSON], &initialize(LATEST));
     let id = client.response().header("mcp-session-id").unwrap().to_owned();
-    client.request("POST", "/mcp", &[BOTH, JSON, ("Mcp-Session-Id", &id)], r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#);
+    client.request(
+        "POST",
+        "/mcp",
+        &[BOTH, JSON, ("Mcp-Session-Id", &id)],
+        r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#,
+    );
     assert_eq!(client.response().json()["result"], json!({}));
 }
 
@@ -618,13 +677,23 @@ fn cancelled_calls_end_without_a_response() {
         assert!(reply.events().iter().all(|event| event.data.is_empty()), "{reply:?}");
         // Whoever insists hears why, and is not left to ask for ever.
         if let Some(priming) = reply.events().first() {
-            assert!(session.get(priming.id.as_deref()).response().json()["error"]["message"].as_str().unwrap().contains("cancelled"));
+            assert!(
+                session.get(priming.id.as_deref()).response().json()["error"]["message"]
+                    .as_str()
+                    .unwrap()
+                    .contains("cancelled")
+            );
         }
     }
     assert_eq!(other.response().json()["id"], 9);
     let seen = session.call(10, "cancelled_ids", json!({}));
     assert_eq!(seen["result"]["content"][0]["text"], "[1,2]");
-    assert_eq!(session.post(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":77}}"#).status, 202);
+    assert_eq!(
+        session
+            .post(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":77}}"#)
+            .status,
+        202
+    );
     assert_eq!(session.post(r#"{"jsonrpc":"2.0","method":"notifications/cancelled"}"#).status, 202);
 }
 
@@ -634,7 +703,8 @@ fn everything_else_passes_through() {
     let burdock = burdock();
     let session = burdock.session(LATEST);
     let params = r#"{ "task" : {"ttl":60000}, "z":1.50,"a":[1e3, "\u00e4 \n"], "_meta":{"io.modelcontextprotocol/related-task":{"taskId":"t"}} }"#;
-    let reply = session.post(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"test/params","params":{params}}}"#));
+    let reply =
+        session.post(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"test/params","params":{params}}}"#));
     assert_eq!(reply.json()["result"]["params"], params);
     let raw = r#"{"task":{"taskId":"t1","status":"working","ttl":null,"n":1.50},"x":"\u00e4"}"#;
     let request = json!({"jsonrpc": "2.0", "id": 2, "method": "test/result", "params": {"raw": raw}});

@@ -1,6 +1,13 @@
 //! All integration tests in one binary: one link, and one table of contents.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a panic is a failed test")]
+#![allow(unreachable_pub, reason = "`pub` is for the other modules of this binary")]
 
+mod bad_input; // What is typed or configured wrongly: a message that helps, and the exit status.
+mod child; // Children and the watchdog, at the level of the library.
+mod faults; // Children that misbehave: a clear answer, and nothing left behind.
+mod http_wire; // Raw bytes in, raw bytes out: every refusal of the wire, and that a good request still works.
 mod legacy; // The handshake era as a raw client sees it, spec row by spec row.
+mod orphans; // Nothing of what children start is left, whatever ends.
 mod regression; // What fuzzing and reviews found.
+mod sessions; // Principals, caps, idle expiry, health, metrics, stop.
 mod support; // What the tests share.

@@ -42,7 +42,6 @@ pub fn wait_for<T>(what: &str, at_most: Duration, mut condition: impl FnMut() ->
 pub struct Burdock {
     pub process: Child,
     pub address: SocketAddr,
-    pub banner: String,
     log: Arc<Mutex<String>>,
 }
 
@@ -61,7 +60,7 @@ impl Burdock {
 
     pub fn serve_with(arguments: &[&str], adjust: impl FnOnce(&mut Command)) -> Burdock {
         let mut command = Command::new(env!("CARGO_BIN_EXE_burdock"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--log", "debug"]).args(arguments);
+        command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments).env("BURDOCK_LOG", "debug");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         adjust(&mut command);
         let mut process = command.spawn().unwrap();
@@ -77,7 +76,7 @@ impl Burdock {
         let after = banner.split("http://").nth(1).unwrap();
         let address = after.split('/').next().unwrap().parse().unwrap();
         std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
-        Burdock { process, address, banner, log }
+        Burdock { process, address, log }
     }
 
     pub fn log(&self) -> String {
@@ -141,7 +140,10 @@ pub struct Response {
 
 impl Response {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     pub fn text(&self) -> String {
@@ -152,7 +154,12 @@ impl Response {
     pub fn json(&self) -> Value {
         let text = self.text();
         if self.is_stream() {
-            let last = self.events().into_iter().rev().find(|event| !event.data.is_empty()).expect("an event with data");
+            let last = self
+                .events()
+                .into_iter()
+                .rev()
+                .find(|event| !event.data.is_empty())
+                .expect("an event with data");
             return last.json();
         }
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -240,7 +247,12 @@ impl Client {
     /// The status line and headers; the body is still to come.
     pub fn head(&mut self) -> Response {
         let status_line = self.line();
-        let status = status_line.split(' ').nth(1).unwrap_or_else(|| panic!("no status line: {status_line:?}")).parse().unwrap();
+        let status = status_line
+            .split(' ')
+            .nth(1)
+            .unwrap_or_else(|| panic!("no status line: {status_line:?}"))
+            .parse()
+            .unwrap();
         let mut headers = Vec::new();
         loop {
             let line = self.line();
@@ -327,7 +339,8 @@ impl Session {
     }
 
     pub fn headers(&self) -> Vec<(&str, &str)> {
-        let mut headers = vec![BOTH, JSON, ("Mcp-Session-Id", &*self.id), ("MCP-Protocol-Version", &*self.version)];
+        let mut headers =
+            vec![BOTH, JSON, ("Mcp-Session-Id", &*self.id), ("MCP-Protocol-Version", &*self.version)];
         headers.extend(self.extra.iter().map(|(name, value)| (&**name, &**value)));
         headers
     }

@@ -1,0 +1,135 @@
+//! The command line: which command, and what it says at the end.
+
+pub mod serve;
+pub mod token;
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use crate::config::Environment;
+use crate::config::nearest::hint;
+
+/// The name and version, as `--version` prints it.
+pub const VERSION: &str = concat!("burdock ", env!("CARGO_PKG_VERSION"));
+
+const HELP: &str = "\
+burdock puts stdio MCP servers on the network: one process per session, one HTTP endpoint for all.
+
+Usage: burdock COMMAND
+
+Commands:
+  serve         serve a command, or the servers of an mcp.json, over HTTP
+  token NAME    make a bearer token for somebody who may call
+  help COMMAND  what a command can do
+
+Options:
+  -h, --help     this text
+  -V, --version  the version
+
+To begin with:
+  burdock serve -- npx -y @modelcontextprotocol/server-everything
+";
+
+/// How a command went wrong.
+#[derive(Debug)]
+pub enum Failure {
+    /// What was typed or configured is wrong: exit status 2.
+    Usage(String),
+    /// What was asked for could not be done: exit status 1.
+    Failed(String),
+}
+
+/// What can be asked of burdock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Command {
+    Serve,
+    Token,
+}
+
+impl Command {
+    const ALL: [Command; 2] = [Command::Serve, Command::Token];
+
+    fn name(self) -> &'static str {
+        match self {
+            Command::Serve => "serve",
+            Command::Token => "token",
+        }
+    }
+
+    fn help(self) -> String {
+        match self {
+            Command::Serve => serve::help(),
+            Command::Token => token::HELP.to_owned(),
+        }
+    }
+
+    fn named(name: &str) -> Result<Command, Failure> {
+        Command::ALL.into_iter().find(|command| command.name() == name).ok_or_else(|| {
+            let hint = hint(name, Command::ALL.map(Command::name));
+            Failure::Usage(format!("there is no command {name}{hint} (burdock --help lists all)"))
+        })
+    }
+}
+
+/// Runs the command that was typed (`arguments` without the program's own name) to its end.
+pub fn run(arguments: &[OsString], environment: &Environment) -> ExitCode {
+    match dispatch(arguments, environment) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(problem)) => {
+            complain(format_args!("burdock: {problem}\n"));
+            ExitCode::from(2)
+        }
+        Err(Failure::Failed(problem)) => {
+            complain(format_args!("burdock: {problem}\n"));
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn dispatch(arguments: &[OsString], environment: &Environment) -> Result<(), Failure> {
+    let Some((first, rest)) = arguments.split_first() else {
+        complain(HELP);
+        return Err(Failure::Usage("there is no command".to_owned()));
+    };
+    let Some(first) = first.to_str() else {
+        return Err(Failure::Usage("the command is not UTF-8 text".to_owned()));
+    };
+    match first {
+        "-h" | "--help" => print(HELP),
+        "-V" | "--version" => print(&format!("{VERSION}\n")),
+        "help" => help(rest),
+        flag if flag.starts_with('-') => Err(Failure::Usage(format!(
+            "a command comes first, as in: burdock serve {flag} ... (burdock --help lists all)"
+        ))),
+        name => match Command::named(name)? {
+            Command::Serve => serve::run(rest, environment),
+            Command::Token => token::run(rest),
+        },
+    }
+}
+
+fn help(arguments: &[OsString]) -> Result<(), Failure> {
+    match arguments {
+        [] => print(HELP),
+        [name] => print(&Command::named(&name.to_string_lossy())?.help()),
+        [_, _, ..] => Err(Failure::Usage("help is for one command at a time".to_owned())),
+    }
+}
+
+/// Writes to stdout. A reader that has gone away (`| head`) is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Failed(format!("cannot write to stdout: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Writes to stderr. When even that fails there is nobody left to tell.
+fn complain(text: impl Display) {
+    let _ = write!(io::stderr().lock(), "{text}");
+}

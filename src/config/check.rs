@@ -1,0 +1,582 @@
+//! The conversion: from what was typed to a [`Config`] that can be run.
+
+use std::fmt::Display;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::args::Given;
+use super::json::Document;
+use super::{
+    Access, AdminListen, Config, Environment, Error, Flag, IpNet, LogFormat, LogSettings, Server,
+    SessionLimits, Typed, duration, file, is_server_name, program,
+};
+use crate::backend::child::Command;
+use crate::limits::{
+    CHILD_MEMORY_BYTES, CHILD_START_DEADLINE, CHILD_TERM_GRACE, CONFIGURED_WAIT_MAX, DRAIN_TIMEOUT,
+    IDLE_TIMEOUT, IDLE_TIMEOUT_NO_STREAM, KEEP_ALIVE_COMMENT, KEEP_ALIVE_COMMENT_MAX, KEEP_ALIVE_COMMENT_MIN,
+    NODE_NAME_BYTES_MAX, SESSIONS_DERIVED_MAX, SESSIONS_DERIVED_MIN, SESSIONS_MAX, THREADS_MAX,
+};
+use crate::principal::Tokens;
+use crate::small_file;
+
+/// Where `--listen` is when nobody says.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// A server's name when its program's own cannot be one.
+const UNNAMED: &str = "server";
+
+const ONE_MILLISECOND: Duration = Duration::from_millis(1);
+
+impl Config {
+    /// Checks what was typed, reads the files it names and fills in the defaults. The second part of the result is
+    /// what is odd but harmless, in words for the user.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check(typed: &Typed, environment: &Environment) -> Result<(Config, Vec<String>), Error> {
+        let mut warnings = typed.warnings.clone();
+        let log = log_settings(typed)?;
+        let listen = listen(typed)?;
+        let insecure_public = switch(typed, Flag::InsecurePublic)?;
+        let access = access(typed, listen, insecure_public, &mut warnings)?;
+        let servers = servers(typed, environment, &mut warnings)?;
+        let config = Config {
+            listen,
+            admin: admin(typed, insecure_public)?,
+            node: node(typed)?,
+            default_server: default_server(typed, &servers)?,
+            servers: servers.into_iter().map(Arc::new).collect(),
+            sessions: session_limits(typed, access.tokens.is_some())?,
+            access,
+            keep_alive_comment: time(
+                typed,
+                Flag::KeepAliveComment,
+                KEEP_ALIVE_COMMENT_MIN..=KEEP_ALIVE_COMMENT_MAX,
+                KEEP_ALIVE_COMMENT,
+            )?,
+            drain_timeout: time(
+                typed,
+                Flag::DrainTimeout,
+                Duration::ZERO..=CONFIGURED_WAIT_MAX,
+                DRAIN_TIMEOUT,
+            )?,
+            threads: count(typed, Flag::Threads, THREADS_MAX)?.unwrap_or_else(cores),
+            log,
+        };
+        Ok((config, warnings))
+    }
+}
+
+fn log_settings(typed: &Typed) -> Result<LogSettings, Error> {
+    let filter = match typed.one(Flag::Log) {
+        None => "info".to_owned(),
+        Some(given) if is_log_filter(&given.text) => given.text.clone(),
+        Some(given) => {
+            return Err(given.error(
+                "must be error, warn, info, debug, trace or off, also by module: warn,burdock::http=debug",
+            ));
+        }
+    };
+    let format = match typed.one(Flag::LogFormat) {
+        None => LogFormat::Text,
+        Some(given) => match given.text.as_str() {
+            "text" => LogFormat::Text,
+            "json" => LogFormat::Json,
+            _ => return Err(given.error("must be text or json")),
+        },
+    };
+    Ok(LogSettings { filter, format })
+}
+
+/// Whether every part is `LEVEL` or `TARGET=LEVEL`. A lone target is refused, though the backend would take it:
+/// it is nearly always a misspelled level, and then nothing at all would be logged.
+fn is_log_filter(text: &str) -> bool {
+    let (levels, _pattern) = text.split_once('/').unwrap_or((text, ""));
+    let is_level = |level: &str| log::LevelFilter::from_str(level).is_ok();
+    levels.split(',').map(str::trim).all(|part| match part.split_once('=') {
+        Some((target, level)) => !target.is_empty() && is_level(level),
+        None => is_level(part),
+    })
+}
+
+fn listen(typed: &Typed) -> Result<SocketAddr, Error> {
+    parsed(
+        typed,
+        Flag::Listen,
+        "must be an address and a port like 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080",
+    )
+    .map(|listen| listen.unwrap_or(LISTEN))
+}
+
+fn admin(typed: &Typed, insecure_public: bool) -> Result<Option<AdminListen>, Error> {
+    let Some(given) = typed.one(Flag::Admin) else { return Ok(None) };
+    let admin: AdminListen =
+        given.text.parse().map_err(|allowed| given.error(format_args!("must be {allowed}")))?;
+    match &admin {
+        AdminListen::Tcp(address) if !is_loopback(*address) && !insecure_public => {
+            Err(given.error(format_args!(
+                "{address} can be reached by others, and whoever reaches it sees every session; \
+             use 127.0.0.1:{} or unix:/PATH, or allow it with --insecure-public",
+                address.port()
+            )))
+        }
+        AdminListen::Tcp(_) | AdminListen::Unix(_) => Ok(Some(admin)),
+    }
+}
+
+fn node(typed: &Typed) -> Result<String, Error> {
+    let Some(given) = typed.one(Flag::Node) else { return Ok("local".to_owned()) };
+    let name = given.text.as_str();
+    let letters = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let begins_well = name.starts_with(|first: char| first.is_ascii_lowercase());
+    if begins_well && name.len() <= NODE_NAME_BYTES_MAX && name.bytes().all(letters) {
+        return Ok(name.to_owned());
+    }
+    Err(given.error(format_args!(
+        "must be lower case letters and digits, a letter first, at most {NODE_NAME_BYTES_MAX}"
+    )))
+}
+
+fn servers(
+    typed: &Typed,
+    environment: &Environment,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Server>, Error> {
+    match (&typed.command, typed.one(Flag::Config)) {
+        (Some(words), None) => Ok(vec![typed_server(words, environment)?]),
+        (None, Some(given)) => {
+            let path = Path::new(&given.text);
+            let (text, _) = small_file::read(path)
+                .map_err(|problem| given.error(format_args!("{} {problem}", path.display())))?;
+            file::servers(&Document::new(given.text.as_str(), &text), environment, warnings)
+        }
+        (Some(_), Some(given)) => {
+            Err(given.error("goes without a command after --; leave out one of the two"))
+        }
+        (None, None) => Err(Error::Usage(
+            "there is nothing to serve; give a command, burdock serve -- COMMAND [ARGS...], \
+             or a file of servers, burdock serve --config mcp.json"
+                .to_owned(),
+        )),
+    }
+}
+
+/// The server made of the words after `--`, named after its program.
+fn typed_server(words: &[String], environment: &Environment) -> Result<Server, Error> {
+    let (program, args) =
+        words.split_first().ok_or_else(|| Error::Usage("there is no command after --".to_owned()))?;
+    let command = Command {
+        program: program.clone(),
+        args: args.to_vec(),
+        env: Vec::new(),
+        cwd: None,
+        term_grace: CHILD_TERM_GRACE,
+    };
+    program::check(&command, environment)
+        .map_err(|problem| Error::Typed { by: format!("-- {program}"), problem })?;
+    let name =
+        Path::new(program).file_name().and_then(|name| name.to_str()).filter(|name| is_server_name(name));
+    Ok(Server {
+        name: name.unwrap_or(UNNAMED).to_owned(),
+        command: Arc::new(command),
+        start_deadline: CHILD_START_DEADLINE,
+        max_sessions: None,
+        idle_timeout: None,
+    })
+}
+
+fn default_server(typed: &Typed, servers: &[Server]) -> Result<Option<usize>, Error> {
+    let Some(given) = typed.one(Flag::Default) else {
+        return Ok((servers.len() == 1).then_some(0));
+    };
+    let found = servers.iter().position(|server| server.name == given.text);
+    let names = || servers.iter().map(|server| server.name.as_str()).collect::<Vec<_>>().join(", ");
+    found
+        .map(Some)
+        .ok_or_else(|| given.error(format_args!("there is no server {}; there is: {}", given.text, names())))
+}
+
+fn access(
+    typed: &Typed,
+    listen: SocketAddr,
+    insecure_public: bool,
+    warnings: &mut Vec<String>,
+) -> Result<Access, Error> {
+    let loopback = is_loopback(listen);
+    let tokens = tokens(typed)?;
+    if !loopback && tokens.is_none() && !insecure_public {
+        return Err(public_without_tokens(typed, listen));
+    }
+    let public_url = typed.one(Flag::PublicUrl).map(public_url).transpose()?;
+    let mut allow_hosts = each(typed, Flag::AllowHost, host)?;
+    allow_hosts.extend(public_url.as_deref().map(|url| url_host(url).to_ascii_lowercase()));
+    if !loopback && !listen.ip().is_unspecified() {
+        allow_hosts.push(as_host(listen.ip()));
+    }
+    if allow_hosts.is_empty() && !loopback {
+        warnings.push(format!(
+            "nobody said by which name clients reach {listen}; they will be refused until \
+             --public-url or --allow-host does"
+        ));
+    }
+    Ok(Access {
+        allow_hosts,
+        allow_origins: each(typed, Flag::AllowOrigin, origin)?,
+        trusted_proxies: each(typed, Flag::TrustedProxy, |text| text.parse::<IpNet>().ok())?,
+        tokens,
+        public_url,
+        loopback,
+    })
+}
+
+fn tokens(typed: &Typed) -> Result<Option<Tokens>, Error> {
+    let Some(given) = typed.one(Flag::TokenFile) else { return Ok(None) };
+    Tokens::load(Path::new(&given.text)).map(Some).map_err(|error| Error::Usage(error.to_string()))
+}
+
+fn public_without_tokens(typed: &Typed, listen: SocketAddr) -> Error {
+    let problem = "others can reach this address, and whoever does may run the servers; \
+                   say who may call with --token-file FILE (burdock token NAME --append FILE makes one), \
+                   listen on 127.0.0.1, or allow everyone with --insecure-public";
+    match typed.one(Flag::Listen) {
+        Some(given) => given.error(format_args!("{listen}: {problem}")),
+        None => Error::Usage(format!("{listen}: {problem}")),
+    }
+}
+
+fn public_url(given: &Given) -> Result<String, Error> {
+    let url = given.text.trim_end_matches('/');
+    let rest = url.strip_prefix("https://").or(url.strip_prefix("http://"));
+    // Nothing that a shell or a JSON file would read as more than text: the URL is printed for copying.
+    let plain = url.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":/.-_~[]%".contains(&byte));
+    match rest {
+        Some(_) if url.ends_with("/mcp") => {
+            Err(given.error("goes without the /mcp at its end, which burdock adds"))
+        }
+        Some(rest) if plain && authority(rest.split('/').next().unwrap_or(rest)).is_some() => {
+            Ok(url.to_owned())
+        }
+        Some(_) | None => Err(given.error("must be a URL like https://mcp.example.com")),
+    }
+}
+
+/// The name in a URL that [`public_url`] has checked, in the form of `allow_hosts`.
+fn url_host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    authority(rest.split('/').next().unwrap_or(rest)).map_or("", |(name, _)| name)
+}
+
+/// Splits `name[:port]` when both are well formed.
+fn authority(text: &str) -> Option<(&str, Option<u16>)> {
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port.parse().ok()?)),
+        Some(_) | None => (text, None),
+    };
+    is_host(name).then_some((name, port))
+}
+
+/// A host name, an IPv4 address, or an IPv6 address in brackets.
+fn is_host(text: &str) -> bool {
+    let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    match inside {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+            !text.is_empty() && text.bytes().all(letters)
+        }
+    }
+}
+
+fn host(text: &str) -> Option<String> {
+    is_host(text).then(|| text.to_ascii_lowercase())
+}
+
+fn as_host(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    }
+}
+
+/// `scheme://name[:port]`; extensions of editors have schemes of their own.
+fn origin(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    let is_scheme =
+        scheme.starts_with(|first: char| first.is_ascii_alphabetic()) && scheme.bytes().all(letters);
+    (is_scheme && authority(rest).is_some()).then(|| text.to_ascii_lowercase())
+}
+
+fn session_limits(typed: &Typed, principals: bool) -> Result<SessionLimits, Error> {
+    let max =
+        count(typed, Flag::MaxSessions, SESSIONS_MAX)?.unwrap_or_else(|| derived_sessions(memory_bytes()));
+    let idle_timeout = time(typed, Flag::IdleTimeout, ONE_MILLISECOND..=CONFIGURED_WAIT_MAX, IDLE_TIMEOUT)?;
+    Ok(SessionLimits {
+        max,
+        // One of several users must not be able to take all.
+        max_per_principal: if principals { (max / 2).max(1) } else { max },
+        idle_timeout,
+        idle_timeout_no_stream: idle_timeout.min(IDLE_TIMEOUT_NO_STREAM),
+    })
+}
+
+fn derived_sessions(memory_bytes: u64) -> usize {
+    let fitting = usize::try_from(memory_bytes / CHILD_MEMORY_BYTES).unwrap_or(SESSIONS_DERIVED_MAX);
+    fitting.clamp(SESSIONS_DERIVED_MIN, SESSIONS_DERIVED_MAX)
+}
+
+/// The memory of the machine or of the container, whichever is less; 0 when neither can be read.
+fn memory_bytes() -> u64 {
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_bytes(&text));
+    let container = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    let container = container.and_then(|text| text.trim().parse().ok()).unwrap_or(u64::MAX);
+    machine.unwrap_or(0).min(container)
+}
+
+/// `MemTotal:       16384 kB` of `/proc/meminfo` (proc(5)).
+fn total_bytes(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX)
+}
+
+fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+fn parsed<T: FromStr>(typed: &Typed, flag: Flag, must: impl Display) -> Result<Option<T>, Error> {
+    let Some(given) = typed.one(flag) else { return Ok(None) };
+    given.text.parse().map(Some).map_err(|_| given.error(must))
+}
+
+/// Each value of a list, as `convert` reads it.
+fn each<T>(typed: &Typed, flag: Flag, convert: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, Error> {
+    let must = match flag {
+        Flag::AllowHost => "must be a name or address without a port: mcp.example.com, 10.0.0.5, [fd00::5]",
+        Flag::AllowOrigin => {
+            "must be a scheme and a name, with a port if there is one: https://app.example.com:8443"
+        }
+        _ => "must be an address or a network: 10.0.0.5, 10.0.0.0/8, fd00::/8",
+    };
+    let one = |given: &Given| {
+        convert(&given.text).ok_or_else(|| given.error(format_args!("{:?} {must}", given.text)))
+    };
+    typed.all(flag).iter().map(one).collect()
+}
+
+fn switch(typed: &Typed, flag: Flag) -> Result<bool, Error> {
+    let Some(given) = typed.one(flag) else { return Ok(false) };
+    match given.text.as_str() {
+        "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        _ => Err(given.error("must be 1 or true, 0 or false")),
+    }
+}
+
+fn count(typed: &Typed, flag: Flag, max: usize) -> Result<Option<usize>, Error> {
+    let Some(given) = typed.one(flag) else { return Ok(None) };
+    let count = given.text.parse().ok().filter(|count| (1..=max).contains(count));
+    count.map(Some).ok_or_else(|| given.error(format_args!("must be a whole number from 1 to {max}")))
+}
+
+fn time(
+    typed: &Typed,
+    flag: Flag,
+    allowed: RangeInclusive<Duration>,
+    default: Duration,
+) -> Result<Duration, Error> {
+    let Some(given) = typed.one(flag) else { return Ok(default) };
+    let time = duration::parse(&given.text).filter(|time| allowed.contains(time));
+    time.ok_or_else(|| {
+        let (min, max) = (duration::show(*allowed.start()), duration::show(*allowed.end()));
+        given.error(format_args!("must be {}; from {min} to {max}", duration::ALLOWED))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn check(arguments: &[&str]) -> Result<(Config, Vec<String>), String> {
+        let mut arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+        if !arguments.iter().any(|argument| argument == "--" || argument == "--config") {
+            arguments.extend(["--".into(), "/bin/sh".into()]);
+        }
+        let environment = Environment::from([("PATH".to_owned(), "/bin:/usr/bin".to_owned())]);
+        Typed::parse(&arguments, &environment)
+            .and_then(|typed| Config::check(&typed, &environment))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults() {
+        let (config, warnings) = check(&[]).unwrap();
+        assert_eq!(config.listen, LISTEN);
+        assert_eq!(config.admin, None);
+        assert_eq!(config.node, "local");
+        assert_eq!(config.servers[0].name, "sh");
+        assert_eq!(config.default_server, Some(0));
+        assert!(
+            config.access.loopback && config.access.tokens.is_none() && config.access.allow_hosts.is_empty()
+        );
+        assert_eq!(config.sessions.max_per_principal, config.sessions.max);
+        assert_eq!(config.sessions.idle_timeout_no_stream, IDLE_TIMEOUT_NO_STREAM);
+        assert!((1..=THREADS_MAX).contains(&config.threads));
+        assert_eq!(config.log, LogSettings { filter: "info".to_owned(), format: LogFormat::Text });
+        assert!(warnings.is_empty());
+    }
+
+    #[test]
+    fn what_is_typed_is_taken() {
+        let (config, warnings) = check(&[
+            "--listen=0.0.0.0:0",
+            "--insecure-public",
+            "--admin=unix:/run/b.sock",
+            "--node=n1",
+            "--public-url=https://MCP.example.com:8443/x/",
+            "--allow-host=Other.example,[::1]",
+            "--allow-origin=https://App.example.com,vscode-webview://abc",
+            "--trusted-proxy=10.0.0.0/8",
+            "--max-sessions=7",
+            "--idle-timeout=2m",
+            "--keep-alive-comment=500ms",
+            "--drain-timeout=0",
+            "--threads=2",
+            "--log=warn,burdock::http=debug",
+            "--log-format=json",
+        ])
+        .unwrap();
+        assert!(!config.access.loopback);
+        assert_eq!(config.admin, Some(AdminListen::Unix(PathBuf::from("/run/b.sock"))));
+        assert_eq!(config.access.public_url.as_deref(), Some("https://MCP.example.com:8443/x"));
+        assert_eq!(config.access.allow_hosts, ["other.example", "[::1]", "mcp.example.com"]);
+        assert_eq!(config.access.allow_origins, ["https://app.example.com", "vscode-webview://abc"]);
+        assert_eq!(config.access.trusted_proxies, ["10.0.0.0/8".parse().unwrap()]);
+        assert_eq!(
+            config.sessions,
+            SessionLimits {
+                max: 7,
+                max_per_principal: 7,
+                idle_timeout: Duration::from_secs(120),
+                idle_timeout_no_stream: Duration::from_secs(120),
+            }
+        );
+        assert_eq!(config.keep_alive_comment, Duration::from_millis(500));
+        assert_eq!((config.drain_timeout, config.threads), (Duration::ZERO, 2));
+        assert_eq!(config.log.format, LogFormat::Json);
+        assert!(warnings.is_empty());
+    }
+
+    #[test]
+    fn a_public_address_needs_a_decision() {
+        for listen in ["0.0.0.0:80", "[::]:80", "10.0.0.5:80"] {
+            let error = check(&["--listen", listen]).unwrap_err();
+            assert!(error.starts_with(&format!("--listen: {listen}: others can reach")), "{error}");
+            assert!(error.contains("--token-file") && error.contains("--insecure-public"), "{error}");
+            assert!(check(&["--listen", listen, "--insecure-public"]).is_ok());
+        }
+        for listen in ["127.0.0.1:80", "127.8.8.8:80", "[::1]:80", "[::ffff:127.0.0.1]:80"] {
+            assert!(check(&["--listen", listen]).unwrap().0.access.loopback, "{listen}");
+        }
+        let (config, _) = check(&["--listen", "10.0.0.5:80", "--insecure-public"]).unwrap();
+        assert_eq!(config.access.allow_hosts, ["10.0.0.5"]);
+        let (_, warnings) = check(&["--listen", "0.0.0.0:80", "--insecure-public"]).unwrap();
+        assert!(warnings[0].contains("--allow-host"), "{warnings:?}");
+    }
+
+    #[test]
+    fn the_admin_listener_stays_at_home() {
+        let error = check(&["--admin", "0.0.0.0:4000"]).unwrap_err();
+        assert!(error.contains("use 127.0.0.1:4000 or unix:/PATH"), "{error}");
+        assert!(check(&["--admin", "0.0.0.0:4000", "--insecure-public"]).is_ok());
+        assert!(check(&["--admin", "127.0.0.1:4000"]).is_ok());
+    }
+
+    #[test]
+    fn wrong_values_are_named_with_what_is_allowed() {
+        for (flag, values, allowed) in [
+            ("--listen", &["8080", "localhost:8080", "1.2.3.4", ""][..], "like 127.0.0.1:8080"),
+            ("--admin", &["4000", "unix:"], "unix:/run"),
+            ("--node", &["", "N1", "1n", "n-1", "abcdefghijklmnopq", "\u{e4}"], "lower case letters"),
+            ("--default", &["x"], "there is: sh"),
+            (
+                "--public-url",
+                &["example.com", "ftp://x", "https://", "https://a/?b", "https://u@h", "https://h:x"],
+                "like https://",
+            ),
+            ("--public-url", &["https://a/mcp", "https://a/mcp/"], "goes without the /mcp"),
+            ("--allow-host", &["a:80", "https://a", "", "a,", "*", "::1"], "without a port"),
+            (
+                "--allow-origin",
+                &["app.example.com", "https://a/x", "*", "null", "https://a/"],
+                "a scheme and a name",
+            ),
+            ("--trusted-proxy", &["proxy", "10.0.0.0/40"], "a network"),
+            ("--max-sessions", &["0", "-1", "100001", "x", "1e3"], "from 1 to 100000"),
+            ("--threads", &["0", "65"], "from 1 to 64"),
+            ("--idle-timeout", &["0", "1d", "721h", ""], "from 1ms to 720h"),
+            ("--keep-alive-comment", &["10ms", "300"], "from 100ms to 4m"),
+            ("--drain-timeout", &["x"], "from 0s to 720h"),
+            ("--log", &["inof", "", "burdock", "=info", "info,x=y"], "debug, trace or off"),
+            ("--log-format", &["xml"], "text or json"),
+            ("--token-file", &["/nonexistent"], "does not exist"),
+        ] {
+            for value in values {
+                let error = check(&[&format!("{flag}={value}")]).unwrap_err();
+                assert!(error.contains(allowed), "{flag}={value}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn there_is_one_source_of_servers() {
+        let check_bare = |arguments: &[&str]| {
+            let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+            let environment = Environment::new();
+            Config::check(&Typed::parse(&arguments, &environment).unwrap(), &environment)
+                .unwrap_err()
+                .to_string()
+        };
+        let error = check_bare(&[]);
+        assert!(error.contains("burdock serve -- COMMAND") && error.contains("--config mcp.json"), "{error}");
+        assert!(check_bare(&["--config", "x", "--", "sh"]).contains("leave out one of the two"));
+        assert!(check_bare(&["--config", "/nonexistent"]).contains("/nonexistent does not exist"));
+        assert!(check_bare(&["--config", "/"]).contains("is a directory"));
+        assert_eq!(
+            check_bare(&["--", "nosuch-program"]),
+            "-- nosuch-program: there is no program nosuch-program in PATH (/bin:/usr/bin)"
+        );
+    }
+
+    #[test]
+    fn a_switch_in_the_environment() {
+        for (value, expected) in [("1", Some(true)), ("true", Some(true)), ("0", Some(false)), ("yes", None)]
+        {
+            let environment = Environment::from([("BURDOCK_INSECURE_PUBLIC".to_owned(), value.to_owned())]);
+            let typed = Typed::parse(&[], &environment).unwrap();
+            assert_eq!(switch(&typed, Flag::InsecurePublic).ok(), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn the_session_cap_follows_memory() {
+        assert_eq!(derived_sessions(0), SESSIONS_DERIVED_MIN);
+        assert_eq!(derived_sessions(100 * CHILD_MEMORY_BYTES), 100);
+        assert_eq!(derived_sessions(u64::MAX), SESSIONS_DERIVED_MAX);
+        assert_eq!(total_bytes("MemFree: 1 kB\nMemTotal:       16384 kB\n"), Some(16384 * 1024));
+        assert_eq!(total_bytes("MemTotal: x kB"), None);
+        assert_eq!(total_bytes(""), None);
+        assert!(memory_bytes() > 0);
+    }
+}

@@ -1,0 +1,111 @@
+//! The log: one line per record on stderr, for people or for machines.
+
+use std::io::{self, Write};
+use std::time::SystemTime;
+
+use log::Record;
+use serde::Serialize;
+
+use crate::config::{LogFormat, LogSettings};
+
+/// A record as one line of JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    ts: String,
+    level: &'a str,
+    target: &'a str,
+    message: String,
+}
+
+/// Begins to log. `journal` is the variable `JOURNAL_STREAM` (systemd.exec(5)), by which systemd tells a service that
+/// its output goes to the journal, which has timestamps of its own.
+///
+/// # Errors
+/// When there is a log already.
+pub fn init(settings: &LogSettings, journal: Option<&str>) -> Result<(), log::SetLoggerError> {
+    let timestamps = !journal.is_some_and(stderr_is);
+    let format = settings.format;
+    env_logger::Builder::new()
+        .parse_filters(&settings.filter)
+        .format(move |out, record| match format {
+            LogFormat::Text => text(out, record, timestamps.then(SystemTime::now)),
+            LogFormat::Json => json(out, record, SystemTime::now()),
+        })
+        .try_init()
+}
+
+/// `2026-11-21T08:49:00Z INFO  burdock::server: message`
+fn text(out: &mut impl Write, record: &Record<'_>, now: Option<SystemTime>) -> io::Result<()> {
+    if let Some(now) = now {
+        write!(out, "{} ", humantime::format_rfc3339_seconds(now))?;
+    }
+    writeln!(out, "{:<5} {}: {}", record.level(), record.target(), record.args())
+}
+
+/// `{"ts":"2026-11-21T08:49:00.123Z","level":"info","target":"burdock::server","message":"..."}`
+fn json(out: &mut impl Write, record: &Record<'_>, now: SystemTime) -> io::Result<()> {
+    let line = Line {
+        ts: humantime::format_rfc3339_millis(now).to_string(),
+        level: &record.level().as_str().to_ascii_lowercase(),
+        target: record.target(),
+        message: record.args().to_string(),
+    };
+    writeln!(out, "{}", serde_json::to_string(&line)?)
+}
+
+/// Whether stderr is the stream that `device:inode` names.
+fn stderr_is(stream: &str) -> bool {
+    let Ok(stat) = rustix::fs::fstat(io::stderr()) else { return false };
+    stream == format!("{}:{}", stat.st_dev, stat.st_ino)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use log::Level;
+
+    use super::*;
+
+    fn written(write: impl Fn(&mut Vec<u8>, &Record<'_>) -> io::Result<()>) -> String {
+        let mut out = Vec::new();
+        write(
+            &mut out,
+            &Record::builder()
+                .level(Level::Info)
+                .target("burdock::server")
+                .args(format_args!("a \"b\"\n{}", 'c'))
+                .build(),
+        )
+        .unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn text_lines() {
+        let now = UNIX_EPOCH + Duration::from_millis(1_500);
+        assert_eq!(
+            written(|out, record| text(out, record, Some(now))),
+            "1970-01-01T00:00:01Z INFO  burdock::server: a \"b\"\nc\n"
+        );
+        assert_eq!(written(|out, record| text(out, record, None)), "INFO  burdock::server: a \"b\"\nc\n");
+    }
+
+    #[test]
+    fn json_lines() {
+        let line = written(|out, record| json(out, record, UNIX_EPOCH + Duration::from_millis(1_500)));
+        assert_eq!(
+            line,
+            "{\"ts\":\"1970-01-01T00:00:01.500Z\",\"level\":\"info\",\"target\":\"burdock::server\",\
+             \"message\":\"a \\\"b\\\"\\nc\"}\n"
+        );
+    }
+
+    #[test]
+    fn a_journal_is_known_by_its_inode() {
+        let stat = rustix::fs::fstat(io::stderr()).unwrap();
+        assert!(stderr_is(&format!("{}:{}", stat.st_dev, stat.st_ino)));
+        assert!(!stderr_is(&format!("{}:{}", stat.st_dev, stat.st_ino + 1)));
+        assert!(!stderr_is(""));
+    }
+}

@@ -1,0 +1,255 @@
+//! All streams of a session, sans-io: the standalone one, those of POSTs in flight, and those of answered POSTs that
+//! are kept for a reader that lost its connection.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+use async_channel::Sender;
+
+use super::stream::{Pushed, Stream};
+use crate::budget::{self, Payload};
+use crate::http::{Event, EventId};
+use crate::limits::{
+    FINISHED_BYTES_MAX, FINISHED_STREAM_AGE, FINISHED_STREAMS_MAX, REPLAY_BYTES_UNDER_PRESSURE,
+    REPLAY_EVENTS_UNDER_PRESSURE, REPLY_PATIENCE,
+};
+use crate::metrics::METRICS;
+
+/// The standalone stream's number.
+pub const STANDALONE: u32 = 0;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Streams {
+    standalone: Stream,
+    posts: HashMap<u32, Post>,
+    /// POST streams that have ended and wait for a reader to resume, oldest first.
+    finished: VecDeque<(u32, Instant)>,
+}
+
+/// The stream of a POST.
+#[derive(Debug)]
+struct Post {
+    stream: Stream,
+    /// Requests of this POST that have no response yet.
+    open: usize,
+    json_only: bool,
+    since: Instant,
+}
+
+/// Where the responses to a POST go.
+#[derive(Debug)]
+pub struct ReturnAddress {
+    /// The number of the POST's stream.
+    pub stream: u32,
+    /// The reader's other end.
+    pub events: Sender<Event>,
+    /// Whether the client reads nothing but one JSON body.
+    pub json_only: bool,
+}
+
+impl Streams {
+    /// The streams of a new session: the standalone one, without a reader.
+    #[allow(clippy::new_without_default, reason = "a session begins: not a plain value")]
+    pub fn new() -> Streams {
+        Streams { standalone: Stream::new(STANDALONE), posts: HashMap::new(), finished: VecDeque::new() }
+    }
+
+    /// Begins the stream of a POST with `open` requests.
+    pub fn open(&mut self, address: ReturnAddress, open: usize, now: Instant) {
+        let stream = Stream::with_reader(address.stream, address.events);
+        self.posts.insert(address.stream, Post { stream, open, json_only: address.json_only, since: now });
+    }
+
+    /// Attaches a reader to a stream, after an event or after what readers were given already. Returns what it is
+    /// given first, and where it starts; `None` when there is no such stream (any more).
+    pub fn attach(
+        &mut self,
+        number: u32,
+        reader: Sender<Event>,
+        after: Option<u32>,
+    ) -> Option<(VecDeque<Event>, EventId)> {
+        let stream = match number {
+            STANDALONE => &mut self.standalone,
+            number => &mut self.posts.get_mut(&number)?.stream,
+        };
+        Some(stream.attach(reader, after))
+    }
+
+    /// Whether somebody reads this stream.
+    pub fn has_reader(&self, number: u32) -> bool {
+        match number {
+            STANDALONE => self.standalone.has_reader(),
+            number => self.posts.get(&number).is_some_and(|post| post.stream.has_reader()),
+        }
+    }
+
+    /// Whether somebody reads any stream.
+    pub fn any_reader(&self) -> bool {
+        self.standalone.has_reader() || self.posts.values().any(|post| post.stream.has_reader())
+    }
+
+    /// Whether this POST's stream can take more than its response.
+    pub fn takes_messages(&self, number: u32) -> bool {
+        self.posts.get(&number).is_some_and(|post| !post.json_only)
+    }
+
+    /// Puts a notification or server request on a stream; the standalone one when there is no such stream.
+    pub fn deliver(&mut self, number: u32, message: Payload) {
+        let stream = self.posts.get_mut(&number).map_or(&mut self.standalone, |post| &mut post.stream);
+        if stream.push(message, false, false) == Pushed::ReaderLetGo {
+            METRICS.slow_readers_total.add_one();
+        }
+        METRICS.events_shed_total.add(stream.shed() as u64);
+    }
+
+    /// Puts a response on its POST's stream; the last one ends the stream (L17).
+    pub fn respond(&mut self, number: u32, response: Payload, now: Instant) {
+        let Some(post) = self.posts.get_mut(&number) else { return };
+        post.open = post.open.saturating_sub(1);
+        let last = post.open == 0;
+        // Then the reply is one JSON body: its client has no event id to resume after, so nothing need be kept.
+        let whole = last && post.stream.untouched() && now.duration_since(post.since) < REPLY_PATIENCE;
+        let pushed = post.stream.push(response, true, last);
+        METRICS.events_shed_total.add(post.stream.shed() as u64);
+        match (last, whole && pushed == Pushed::Delivered || post.json_only) {
+            (true, true) => drop(self.posts.remove(&number)),
+            (true, false) => self.finish(number, now),
+            (false, _) => {}
+        }
+    }
+
+    /// A request of this POST gets no response (L44). When it was the last one the stream ends; `instead` is for a
+    /// reader that resumes it all the same, and would ask for ever otherwise (`clients.md` B3).
+    pub fn leave_unanswered(&mut self, number: u32, instead: Payload, now: Instant) {
+        let Some(post) = self.posts.get_mut(&number) else { return };
+        post.open = post.open.saturating_sub(1);
+        if post.open == 0 {
+            post.stream.detach();
+            post.stream.push(instead, true, true);
+            self.finish(number, now);
+        }
+    }
+
+    /// Keeps an ended stream for a reader that lost its connection, within bounds.
+    fn finish(&mut self, number: u32, now: Instant) {
+        self.finished.push_back((number, now));
+        while self.finished.len() > FINISHED_STREAMS_MAX || self.finished_bytes() > FINISHED_BYTES_MAX {
+            self.forget_oldest_finished();
+        }
+    }
+
+    fn finished_bytes(&self) -> usize {
+        let finished = self.finished.iter().filter_map(|(number, _)| self.posts.get(number));
+        finished.map(|post| post.stream.log_bytes()).sum()
+    }
+
+    fn forget_oldest_finished(&mut self) {
+        if let Some((oldest, _)) = self.finished.pop_front() {
+            self.posts.remove(&oldest);
+        }
+    }
+
+    /// Forgets ended streams that nobody has resumed for long.
+    pub fn forget_old(&mut self, now: Instant) {
+        while self.finished.front().is_some_and(|(_, at)| now.duration_since(*at) >= FINISHED_STREAM_AGE) {
+            self.forget_oldest_finished();
+        }
+    }
+
+    /// The process holds too much: first notifications go, then responses whose readers may never come back.
+    pub fn shed_under_pressure(&mut self) {
+        let streams = self.posts.values_mut().map(|post| &mut post.stream).chain([&mut self.standalone]);
+        let shed: usize = streams
+            .map(|stream| stream.shed_to(REPLAY_EVENTS_UNDER_PRESSURE, REPLAY_BYTES_UNDER_PRESSURE))
+            .sum();
+        METRICS.events_shed_total.add(shed as u64);
+        while budget::pressure() && !self.finished.is_empty() {
+            self.forget_oldest_finished();
+        }
+    }
+
+    /// Lets every reader go; what they were given is still written, then their streams end gracefully.
+    pub fn end(&mut self) {
+        self.standalone.detach();
+        self.posts.clear();
+        self.finished.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_channel::{Receiver, bounded};
+    use std::time::Duration;
+
+    fn open(streams: &mut Streams, number: u32, requests: usize, now: Instant) -> Receiver<Event> {
+        let (events, live) = bounded(8);
+        streams.open(ReturnAddress { stream: number, events, json_only: false }, requests, now);
+        live
+    }
+
+    fn payload(bytes: usize) -> Payload {
+        Payload::made_here(vec![b'x'; bytes])
+    }
+
+    fn resumes(streams: &mut Streams, number: u32) -> Option<usize> {
+        let (reader, _live) = bounded(1);
+        streams.attach(number, reader, Some(0)).map(|(backlog, _)| backlog.len())
+    }
+
+    #[test]
+    fn a_quick_response_leaves_nothing_behind() {
+        let (mut streams, now) = (Streams::new(), Instant::now());
+        let live = open(&mut streams, 1, 1, now);
+        streams.respond(1, payload(1), now);
+        assert!(live.try_recv().unwrap().last);
+        assert_eq!(resumes(&mut streams, 1), None);
+    }
+
+    #[test]
+    fn a_late_response_waits_for_a_lost_reader_and_then_goes() {
+        let (mut streams, now) = (Streams::new(), Instant::now());
+        drop(open(&mut streams, 1, 1, now));
+        let later = now + REPLY_PATIENCE;
+        streams.respond(1, payload(1), later);
+        assert_eq!(resumes(&mut streams, 1), Some(1));
+        streams.forget_old(later + FINISHED_STREAM_AGE - Duration::from_millis(1));
+        assert_eq!(resumes(&mut streams, 1), Some(1));
+        streams.forget_old(later + FINISHED_STREAM_AGE);
+        assert_eq!(resumes(&mut streams, 1), None);
+    }
+
+    #[test]
+    fn a_batch_ends_with_its_last_response() {
+        let (mut streams, now) = (Streams::new(), Instant::now());
+        let live = open(&mut streams, 1, 3, now);
+        streams.respond(1, payload(1), now);
+        streams.leave_unanswered(1, payload(1), now);
+        assert!(!live.try_recv().unwrap().last);
+        streams.respond(1, payload(1), now);
+        assert!(live.try_recv().unwrap().last && live.is_closed());
+    }
+
+    #[test]
+    fn what_is_kept_for_lost_readers_is_bounded() {
+        let (mut streams, now) = (Streams::new(), Instant::now());
+        for number in 1..=100 {
+            drop(open(&mut streams, number, 1, now));
+            streams.respond(number, payload(FINISHED_BYTES_MAX / 4), now);
+        }
+        assert_eq!(streams.posts.len(), 4);
+        for number in 101..=200 {
+            drop(open(&mut streams, number, 1, now));
+            streams.respond(number, payload(1), now);
+        }
+        assert_eq!(streams.posts.len(), FINISHED_STREAMS_MAX);
+    }
+
+    #[test]
+    fn messages_without_their_stream_go_to_the_standalone_one() {
+        let mut streams = Streams::new();
+        streams.deliver(7, payload(1));
+        assert_eq!(resumes(&mut streams, STANDALONE), Some(1));
+    }
+}

@@ -1,0 +1,262 @@
+//! Sessions among each other: principals, caps, idle expiry; the listeners around them: health, metrics, stop.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+const LATEST: &str = "2025-11-25";
+
+fn scratch(name: &str) -> std::path::PathBuf {
+    let path = std::env::temp_dir().join(format!("burdock-sessions-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&path);
+    std::fs::create_dir_all(&path).unwrap();
+    path
+}
+
+fn token(name: &str, file: &std::path::Path) -> String {
+    let made = std::process::Command::new(env!("CARGO_BIN_EXE_burdock"))
+        .args(["token", name, "--append", file.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    String::from_utf8(made.stdout).unwrap().trim().to_owned()
+}
+
+/// S1, S3, S7, L50, invariant 9: a token is needed and named in the challenge; a session belongs to its principal,
+/// and to another its id is as unknown as any.
+#[test]
+fn sessions_belong_to_their_principal() {
+    let directory = scratch("tokens");
+    let file = directory.join("tokens");
+    let (ann, bob) = (token("ann", &file), token("bob", &file));
+    let ann_again = token("ann", &file);
+    let burdock = Burdock::with_child(&["--token-file", file.to_str().unwrap()], &[]);
+    for header in [None, Some("Bearer wrong".to_owned()), Some(format!("Basic {ann}"))] {
+        let mut client = burdock.client();
+        let mut headers = vec![BOTH, JSON];
+        headers.extend(header.as_deref().map(|value| ("Authorization", value)));
+        client.request("POST", "/mcp", &headers, &initialize(LATEST));
+        let reply = client.response();
+        assert_eq!(reply.status, 401, "{header:?}");
+        assert!(reply.header("www-authenticate").unwrap().starts_with("Bearer "), "{reply:?}");
+    }
+    let bearer = |token: &str| ("Authorization".to_owned(), format!("Bearer {token}"));
+    let mut session = Session::begin(burdock.address, "/mcp", LATEST, &[("Authorization", &bearer(&ann).1)]);
+    let mut get = session.get(None);
+    assert_eq!(get.head().status, 200);
+    // The principal's other token is as good.
+    session.extra = vec![bearer(&ann_again)];
+    assert_eq!(session.call(1, "echo", json!({"text": "mine"}))["id"], 1);
+    session.extra = vec![bearer(&bob)];
+    let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    let (foreign, mut unknown) = (session.post(ping), session.post(ping));
+    let real = std::mem::replace(&mut session.id, "local-00000000000000000000000000".into());
+    unknown.body = session.post(ping).body;
+    session.id = real;
+    assert_eq!(
+        (foreign.status, foreign.body),
+        (404, unknown.body),
+        "a stranger can tell that the id is real"
+    );
+    assert_eq!(session.get(None).response().status, 404);
+    assert_eq!(session.delete().status, 404);
+    session.extra = vec![bearer(&ann)];
+    assert_eq!(session.delete().status, 204);
+    let log = burdock.log();
+    assert!(!log.contains(&ann) && !log.contains(&bob) && !log.contains(&session.id));
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+/// Design 5: at the cap 503 with Retry-After, the id and the reason; a closed session gives its place back.
+#[test]
+fn at_the_cap_initialize_is_503() {
+    let burdock = Burdock::with_child(&["--max-sessions", "2"], &[]);
+    let (one, _two) = (burdock.session(LATEST), burdock.session(LATEST));
+    let mut client = burdock.client();
+    client.request("POST", "/mcp", &[BOTH, JSON], &initialize(LATEST));
+    let reply = client.response();
+    assert_eq!((reply.status, reply.json()["id"].clone()), (503, json!(0)));
+    assert!(reply.header("retry-after").is_some());
+    assert!(reply.json()["error"]["message"].as_str().unwrap().contains("--max-sessions"));
+    one.delete();
+    burdock.session(LATEST);
+}
+
+/// The cap of a principal is its own: another still gets in.
+#[test]
+fn a_principal_cannot_take_every_place() {
+    let directory = scratch("caps");
+    let file = directory.join("tokens");
+    let tokens = [token("ann", &file), token("bob", &file)].map(|token| format!("Bearer {token}"));
+    let burdock = Burdock::with_child(&["--token-file", file.to_str().unwrap(), "--max-sessions", "4"], &[]);
+    let begin =
+        |index: usize| Session::begin(burdock.address, "/mcp", LATEST, &[("Authorization", &tokens[index])]);
+    let _held = [begin(0), begin(0)];
+    let mut client = burdock.client();
+    client.request("POST", "/mcp", &[BOTH, JSON, ("Authorization", &tokens[0])], &initialize(LATEST));
+    let reply = client.response();
+    assert_eq!(reply.status, 503);
+    assert!(reply.text().contains("principal"), "{}", reply.text());
+    begin(1);
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+/// `clients.md` C14: a session nobody touches is closed; one with an open stream is not; its child ends with it.
+#[test]
+fn idle_sessions_expire() {
+    let burdock = Burdock::with_child(&["--idle-timeout", "2s"], &[]);
+    let (idle, streaming) = (burdock.session(LATEST), burdock.session(LATEST));
+    let mut get = streaming.get(None);
+    get.head();
+    get.event();
+    let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    let begun = Instant::now();
+    wait_for("the end of the idle session", SOON, || {
+        burdock.log().contains("idle for too long").then_some(())
+    });
+    assert!(begun.elapsed() >= Duration::from_millis(900), "too early");
+    let reply = idle.post(ping);
+    assert_eq!((reply.status, reply.json()["error"]["data"]["reason"].clone()), (404, json!("closed")));
+    assert_eq!(streaming.post(ping).status, 200);
+    drop(get);
+    wait_for("the end of the other", SOON, || {
+        (burdock.log().matches("idle for too long").count() == 2).then_some(())
+    });
+}
+
+/// Several servers of a config: each under its name, none at `/mcp` without a default; an id works on its own path.
+#[test]
+fn several_servers() {
+    let directory = scratch("several");
+    let path = directory.join("mcp.json");
+    let server = json!({"command": test_child()});
+    std::fs::write(&path, json!({"mcpServers": {"a": server, "b": server}}).to_string()).unwrap();
+    let burdock = Burdock::serve(&["--config", path.to_str().unwrap()]);
+    let mut client = burdock.client();
+    client.request("POST", "/mcp", &[BOTH, JSON], &initialize(LATEST));
+    let reply = client.response();
+    assert_eq!(reply.status, 404);
+    assert!(reply.text().contains("/mcp/a, /mcp/b"), "{}", reply.text());
+    let mut session = Session::begin(burdock.address, "/mcp/a", LATEST, &[]);
+    assert_eq!(session.call(1, "echo", json!({"text": "x"}))["id"], 1);
+    session.path = "/mcp/b".into();
+    assert_eq!(session.post(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#).status, 404);
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+/// Health is for load balancers, which ask by address; metrics are on the admin listener only.
+#[test]
+fn health_and_metrics() {
+    let directory = scratch("admin");
+    let socket = directory.join("admin.sock");
+    let burdock = Burdock::with_child(&["--admin", &format!("unix:{}", socket.display())], &[]);
+    let session = burdock.session(LATEST);
+    let mut get = session.get(None);
+    get.head();
+    session.call(1, "echo", json!({"text": "x"}));
+    let mut client = burdock.client();
+    for (path, host, status) in [
+        ("/health/live", "10.1.2.3:80", 200),
+        ("/health/ready", "10.1.2.3", 200),
+        ("/metrics", "localhost", 404),
+    ] {
+        client.request("GET", path, &[("Host", host)], "");
+        assert_eq!(client.response().status, status, "{path}");
+    }
+    let text = admin_get(&socket, "/metrics");
+    for line in [
+        "burdock_sessions 1",
+        "burdock_children 1",
+        "burdock_streams 1",
+        "burdock_calls_total 1",
+        "burdock_sessions_created_total 1",
+        "burdock_call_seconds_count 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    drop(get);
+    session.delete();
+    wait_for("the gauges' return to zero", SOON, || {
+        let text = admin_get(&socket, "/metrics");
+        [
+            "burdock_sessions 0",
+            "burdock_children 0",
+            "burdock_streams 0",
+            "burdock_calls 0",
+            "burdock_held_bytes 0",
+        ]
+        .iter()
+        .all(|line| {
+            text.lines().any(|found| found == *line)
+                || line.contains("held") && text.contains("burdock_held_bytes ")
+        })
+        .then_some(())
+    });
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+fn admin_get(socket: &std::path::Path, path: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// Design 7: SIGTERM lets a call in flight finish, ends streams with the final chunk, leaves no child, exits 0.
+#[test]
+fn sigterm_stops_in_order() {
+    let mut burdock = Burdock::with_child(&[], &["--ignore-eof"]);
+    let session = burdock.session(LATEST);
+    let pid = session.call(1, "pid", json!({}))["result"]["content"][0]["text"].as_str().unwrap().to_owned();
+    let mut get = session.get(None);
+    get.head();
+    get.event();
+    let mut calling = session.start(&call(2, "wait", json!({"seconds": 1.5})));
+    std::thread::park_timeout(Duration::from_millis(200));
+    burdock.signal("-TERM");
+    let ready = || {
+        let mut client = burdock.client();
+        client.request("GET", "/health/ready", &[], "");
+        client.response().status
+    };
+    wait_for("not ready", SOON, || (ready() == 503).then_some(()));
+    let answer: Value = calling.response().json();
+    assert_eq!(answer["result"]["content"][0]["text"], "waited");
+    assert_eq!(get.event(), None, "the stream's final chunk");
+    assert_eq!(burdock.wait().code(), Some(0));
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "the child is left");
+}
+
+/// A second signal does not wait for calls in flight.
+#[test]
+fn a_second_signal_skips_the_waiting() {
+    let mut burdock = Burdock::with_child(&["--drain-timeout", "60s"], &[]);
+    let session = burdock.session(LATEST);
+    let mut calling = session.start(&call(2, "hang", json!({})));
+    std::thread::park_timeout(Duration::from_millis(300));
+    burdock.signal("-TERM");
+    wait_for("the drain", SOON, || burdock.log().contains("stopping").then_some(()));
+    let begun = Instant::now();
+    burdock.signal("-INT");
+    let answer = calling.response().json();
+    assert!(answer["error"]["message"].as_str().unwrap().contains("stopping"), "{answer}");
+    assert_eq!(burdock.wait().code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+/// A taken port: status 1 and what to do.
+#[test]
+fn a_port_in_use() {
+    let burdock = Burdock::with_child(&[], &[]);
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_burdock"))
+        .args(["serve", "--listen", &burdock.address.to_string(), "--", &test_child()])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("in use") && text.contains("--listen"), "{text}");
+}
