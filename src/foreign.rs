@@ -26,8 +26,9 @@ impl fmt::Display for Foreign<'_> {
                 f.write_str(&printed)?;
             }
             for byte in chunk.invalid() {
+                let Some(left) = room.checked_sub(r"\xff".len()) else { return f.write_str("…") };
+                room = left;
                 write!(f, "\\x{byte:02x}")?;
-                room = room.saturating_sub(4);
             }
         }
         if self.0.len() > FOREIGN_TEXT_BYTES_MAX { f.write_str("…") } else { Ok(()) }
@@ -57,5 +58,6 @@ mod tests {
         assert_eq!(Foreign(b"\xff").to_string(), "\\xff");
         assert!(Foreign(&[b'x'; 5000]).to_string().len() <= FOREIGN_TEXT_BYTES_MAX + 3);
         assert!(Foreign(&[7; 5000]).to_string().len() <= FOREIGN_TEXT_BYTES_MAX + 3);
+        assert!(Foreign(&[0xff; 5000]).to_string().len() <= FOREIGN_TEXT_BYTES_MAX + 3);
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::budget::{Payload, Share};
+use crate::foreign::Foreign;
 use crate::limits::{BATCH_MESSAGES_MAX, ID_BYTES_MAX, METHOD_BYTES_MAX};
 
 /// JSON-RPC: the text is not JSON.
@@ -182,7 +183,8 @@ fn not_json(error: serde_json::Error) -> Invalid {
         serde_json::error::Category::Data => Invalid {
             id: None,
             code: INVALID_REQUEST,
-            text: Cow::Owned(format!("not a JSON-RPC message: {error}")),
+            // The reason quotes what stood there, as long as it is.
+            text: Cow::Owned(format!("not a JSON-RPC message: {}", Foreign(error.to_string().as_bytes()))),
         },
         _ => Invalid::json(format!("the message is not valid JSON: {error}")),
     }
@@ -212,6 +214,10 @@ fn present<'a, D: Deserializer<'a>>(deserializer: D) -> Result<Option<&'a RawVal
 
 fn envelope(text: &str) -> Result<(Kind, Option<Id>), Invalid> {
     let envelope: Envelope<'_> = serde_json::from_str(text).map_err(not_json)?;
+    // serde takes an array of the members' values for the object.
+    if text.trim_ascii_start().starts_with('[') {
+        return Err(Invalid::request(None, "a message is an object"));
+    }
     let id = envelope.id.and_then(Id::from_raw);
     if envelope.jsonrpc.is_none_or(|version| version.get() != "\"2.0\"") {
         return Err(Invalid::request(id, "`jsonrpc` must be \"2.0\""));
@@ -465,6 +471,22 @@ mod tests {
         }
         let bad_utf8 = parse(b"{\"jsonrpc\":\"2.0\",\"method\":\"\xff\"}".to_vec(), Share::default());
         assert_eq!(bad_utf8.unwrap_err().code, PARSE_ERROR);
+    }
+
+    /// serde takes an array for a struct; a server would be given what is no JSON-RPC.
+    #[test]
+    fn an_array_of_members_is_no_message() {
+        for text in [r#"[["2.0",1,"ping"]]"#, r#"[ [ "2.0",1,"ping",{}]]"#] {
+            let invalid = parse(text.into(), Share::default()).expect_err(text);
+            assert_eq!((invalid.code, invalid.id), (INVALID_REQUEST, None), "{text}");
+        }
+    }
+
+    /// serde's reasons quote what they found.
+    #[test]
+    fn a_refusal_is_short_however_long_the_message() {
+        let invalid = one(&format!("\"{}\"", "x".repeat(100_000))).unwrap_err();
+        assert!(invalid.text.len() < 300, "{} bytes", invalid.text.len());
     }
 
     #[test]

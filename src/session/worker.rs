@@ -492,9 +492,21 @@ impl Worker {
 
     /// Answers whoever still waits, ends every stream gracefully and stops the backend (`clients.md` C12).
     pub fn finish(&mut self, ended: &Ended) {
+        self.setup.backend.stop();
+        self.empty_inbox();
         self.fail_calls(&ended.describe());
         self.streams.end();
-        self.setup.backend.stop();
+    }
+
+    /// Takes what still waits: a queue keeps its inputs when its receiver is dropped, and with them the return
+    /// addresses of clients that would wait for ever. Calls among them are refused, for the backend is stopping.
+    fn empty_inbox(&mut self) {
+        self.setup.inbox.close();
+        while let Ok(input) = self.setup.inbox.try_recv() {
+            if let Input::Messages(messages, reply @ Some(_)) = input {
+                self.take_client_messages(messages, reply);
+            }
+        }
     }
 }
 

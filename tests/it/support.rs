@@ -1,5 +1,6 @@
 //! What the tests share: a running burdock, a client that speaks raw HTTP, a session on top of it.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -64,8 +65,14 @@ impl Burdock {
 
     /// Another build of burdock.
     pub fn serve_binary(binary: &Path, arguments: &[&str], adjust: impl FnOnce(&mut Command)) -> Burdock {
-        let mut command = Command::new(binary);
-        command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments).env("BURDOCK_LOG", "debug");
+        let arguments = [&["serve", "--listen", "127.0.0.1:0"], arguments].concat();
+        Burdock::run(binary, &arguments, adjust)
+    }
+
+    /// Any command that becomes a serving burdock.
+    pub fn run(program: impl AsRef<OsStr>, arguments: &[&str], adjust: impl FnOnce(&mut Command)) -> Burdock {
+        let mut command = Command::new(program);
+        command.args(arguments).env("BURDOCK_LOG", "debug");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         adjust(&mut command);
         let mut process = command.spawn().unwrap();

@@ -1,0 +1,87 @@
+//! A stream's log against a plain list: nothing inside the bounds is lost, nothing comes twice, places strictly rise,
+//! and a response is never shed.
+#![no_main]
+
+use std::collections::VecDeque;
+
+use arbitrary::Arbitrary;
+use async_channel::Receiver;
+use burdock::budget::Payload;
+use burdock::http::Event;
+use burdock::session::stream::Stream;
+
+#[derive(Arbitrary, Debug)]
+enum Step {
+    Push { bytes: u8, response: bool, last: bool },
+    Attach { after: Option<u32>, room: u8 },
+    Shed { events: u8, bytes: u16 },
+    Read,
+    Hang,
+    Detach,
+}
+
+/// A reader, and the last place it saw.
+struct Reader(VecDeque<Event>, Receiver<Event>, u32);
+
+libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
+    let mut stream = Stream::new(7);
+    // Everything ever pushed, place by place: its size, whether it is a response, whether it may have been shed.
+    let (mut model, mut reader, mut ended): (Vec<(usize, bool, bool)>, Option<Reader>, bool) =
+        (Vec::new(), None, false);
+    for step in steps {
+        match step {
+            // The worker pushes nothing behind the last event.
+            Step::Push { .. } if ended => {}
+            Step::Push { bytes, response, last } => {
+                stream.push(Payload::made_here(vec![b'x'; bytes.into()]), response, last);
+                model.push((bytes.into(), response, false));
+                ended = last;
+            }
+            Step::Attach { after, room } => {
+                let (sender, live) = async_channel::bounded(1 + usize::from(room % 8));
+                let (backlog, start) = stream.attach(sender, after);
+                assert!(
+                    start.place as usize <= model.len() && after.is_none_or(|after| start.place <= after)
+                );
+                reader = Some(Reader(backlog, live, start.place));
+            }
+            Step::Shed { events, bytes } => {
+                let dropped = stream.shed_to(events.into(), bytes.into());
+                let kept = |model: &[(usize, bool, bool)]| {
+                    model
+                        .iter()
+                        .filter(|(.., shed)| !shed)
+                        .fold((0, 0), |sum, (bytes, ..)| (sum.0 + 1, sum.1 + bytes))
+                };
+                for _ in 0..dropped {
+                    let before = kept(&model);
+                    assert!(before.0 > events.into() || before.1 > bytes.into(), "shed too much");
+                    let oldest = model.iter_mut().find(|(_, response, shed)| !response && !shed);
+                    oldest.expect("a response was shed").2 = true;
+                }
+                let left = kept(&model);
+                let fits = left.0 <= events.into() && left.1 <= bytes.into();
+                assert!(
+                    fits || model.iter().all(|(_, response, shed)| *response || *shed),
+                    "shed too little"
+                );
+            }
+            Step::Read => {
+                let Some(Reader(backlog, live, seen)) = &mut reader else { continue };
+                let Some(event) = backlog.pop_front().or_else(|| live.try_recv().ok()) else { continue };
+                let id = event.id.expect("an event without id");
+                assert!(id.stream == 7 && id.place > *seen, "{id} after {seen}");
+                assert!((*seen + 1..id.place).all(|place| model[place as usize - 1].2), "lost before {id}");
+                assert_eq!(event.data.expect("no data").len(), model[id.place as usize - 1].0);
+                *seen = id.place;
+            }
+            Step::Hang => reader = None,
+            Step::Detach => stream.detach(),
+        }
+    }
+    let (sender, _live) = async_channel::bounded(1);
+    let places: Vec<usize> =
+        stream.attach(sender, Some(0)).0.iter().filter_map(|event| Some(event.id?.place as usize)).collect();
+    let kept: Vec<usize> = (1..=model.len()).filter(|place| !model[place - 1].2).collect();
+    assert_eq!(places, kept);
+});
