@@ -1,4 +1,53 @@
-//! burdock: MCP servers on the network, every client on the node that holds its session.
+//! burdock: stdio MCP servers on the network, one process per session, each client at home in its own.
+//!
+//! The map. ARCHITECTURE.md tells the same at length, with the path of one call.
+//!
+//! ```text
+//!  socket -> http::connection -> mcp (endpoint) -> session::worker -> backend (a child's stdin)
+//!                                                                        |
+//!  socket <- http::writer, sse <---- reader <---- session::stream <------+ (its stdout)
+//!
+//!                  at the side: registry, admin, metrics, drain
+//! ```
+//!
+//! One corridor: a request goes right, its answer comes back left, and only the backend turns data round. The request
+//! carries its return address, a bounded channel of events, so that nobody has to look for it.
+//!
+//! | room | what is there |
+//! |---|---|
+//! | `main` | takes what the system hands over; the only exit |
+//! | `cli` | one file per command: serve, token |
+//! | `server` | listeners, permits, and `serve_connection`, a request's whole life |
+//! | `drain` | signals, and the order in which a node stops |
+//! | `admin` | the second listener: metrics |
+//! | `mcp` | the endpoint: who may call what; the handshake era in `mcp::legacy`, where a session's 404 is decided |
+//! | `session` | the table of sessions, their workers, and the event log of each stream |
+//! | `registry` | which sessions exist, and which were closed |
+//! | `logging` | log lines, as text or JSON |
+//! | `config` | what was typed and read becomes one checked `Config` |
+//! | `principal` | who calls, by bearer token |
+//! | `backend` | what answers: a child process, its pipes, its end, and the watchdog |
+//! | `message` | JSON-RPC envelopes; params and results stay raw bytes |
+//! | `http` | HTTP/1.1 and server-sent events over any byte stream |
+//! | `small_file` | reads a file of bounded size: a config, tokens |
+//! | `version` | what differs between protocol revisions |
+//! | `runtime` | the executor and its threads |
+//! | `sweep` | coarse deadlines, without a timer each |
+//! | `foreign` | text from outside on its way to a log: escaped and cut |
+//! | `metrics` | counters, gauges and histograms |
+//! | `budget` | every byte of a message that is held is counted |
+//! | `limits` | every bound, with its unit and its reason |
+//!
+//! What holds everywhere (`tests/it/tidy.rs` checks what can be checked):
+//!
+//! - A room uses only those below it in this table; `session` and `registry`, and `server`, `drain` and `admin`, are
+//!   one floor each.
+//! - A session's state has one owner, its worker, which has no lock and waits for nobody.
+//! - Every queue is bounded, every wait has a deadline, and the bound is in `limits`.
+//! - Inside a living session no limit is an HTTP error: it is a JSON-RPC error with the request's id.
+//! - A lost connection cancels nothing; streams end with the final chunk, never by reset.
+//! - Every end of a session goes through `session::Sessions::close`; no child outlives its session, nor burdock.
+//! - What comes from outside cannot panic, and reaches a log only through `foreign`.
 
 pub mod admin;
 pub mod backend;

@@ -94,10 +94,11 @@ fn bind(address: SocketAddr) -> Result<Async<TcpListener>, RunError> {
         .map_err(|error| RunError::Listen("--listen", address.to_string(), error))
 }
 
-/// Descriptors decide when they are few: each session's child takes three of them.
+/// Descriptors decide when they are few: half of what can be spared, for each session's child takes some too.
 fn connections_max(descriptors: u64) -> usize {
     let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
-    CONNECTIONS_MAX.min(descriptors.saturating_sub(DESCRIPTORS_SPARE) / 2).max(1)
+    let spare = DESCRIPTORS_SPARE.min(descriptors / 2);
+    CONNECTIONS_MAX.min((descriptors - spare) / 2).max(1)
 }
 
 /// Accepts for ever. At the cap it waits: the backlog holds clients better than a 503 would (invariant 11).
@@ -206,5 +207,32 @@ impl Drop for Member {
                 crowds.remove(address);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_cap_and_gives_places_back() {
+        let crowds = Arc::new(Crowds::default());
+        let peer = |last, trusted| Peer { address: [192, 0, 2, last].into(), trusted };
+        let held: Vec<_> =
+            (0..CONNECTIONS_PER_ADDRESS_MAX).map(|_| crowds.join(peer(1, false)).unwrap()).collect();
+        assert!(crowds.join(peer(1, false)).is_none());
+        assert!(crowds.join(peer(2, false)).is_some(), "another address");
+        assert!(crowds.join(peer(1, true)).is_some(), "a trusted proxy");
+        assert!(crowds.join(Peer { address: [127, 0, 0, 1].into(), trusted: false }).is_some());
+        drop(held);
+        assert!(crowds.join(peer(1, false)).is_some());
+        assert!(crowds.0.lock().unwrap().is_empty(), "an address that left is remembered");
+    }
+
+    #[test]
+    fn descriptors_bound_the_connections() {
+        assert_eq!(connections_max(1_000_000), CONNECTIONS_MAX);
+        assert_eq!(connections_max(64), 16);
+        assert_eq!(connections_max(0), 1);
     }
 }

@@ -2,7 +2,7 @@
 //! grandchildren that have left their group when a child ends.
 //!
 //! It is the same binary with the subcommand `watchdog` ([`main`]), connected by two pipes. burdock writes notes, one
-//! line each ([`Note`]); the watchdog answers `ready` once, and the number of each ended child whose processes are
+//! line each (`Note`); the watchdog answers `ready` once, and the number of each ended child whose processes are
 //! gone. When burdock dies the pipe closes, however it died. When the watchdog dies burdock starts a new one and tells
 //! it everything that still matters. Without a watchdog (unit tests) children still die with their group.
 

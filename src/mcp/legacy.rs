@@ -1,6 +1,6 @@
 //! The handshake era, 2025-03-26 to 2025-11-25: initialize, the session header, the GET stream, DELETE.
 //!
-//! Every 404 that means "no such session" is decided in [`not_here`] (L32). Inside a living session no limit is an
+//! Every 404 that means "no such session" is decided in `not_here` (L32). Inside a living session no limit is an
 //! HTTP error: it is 200 with a JSON-RPC error (design invariant 11).
 
 use std::collections::VecDeque;

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 /// Name, description.
-const TOOLS: [(&str, &str); 18] = [
+const TOOLS: [(&str, &str); 19] = [
     ("echo", "gives back {text}"),
     ("slow", "takes {seconds}, with a progress notification every 100 ms when there is a token"),
     ("ask", "asks the client by elicitation/create and gives back the answer"),
@@ -29,6 +29,7 @@ const TOOLS: [(&str, &str); 18] = [
     ("wait", "takes {seconds} in silence"),
     ("endless", "writes a line without end"),
     ("stop_reading", "reads at most one more line, and ignores SIGTERM"),
+    ("flood", "sends {count} notifications of {bytes} bytes, then answers"),
     ("pid", "gives back the process id"),
     ("cancelled_ids", "gives back the request ids of all notifications/cancelled so far"),
     ("sent", "gives back the methods of all notifications so far"),
@@ -327,6 +328,13 @@ fn call(params: &Value) -> Option<Value> {
             text("written")
         }
         "big" => text("x".repeat(arguments["bytes"].as_u64().unwrap_or(0) as usize)),
+        "flood" => {
+            let data = "x".repeat(arguments["bytes"].as_u64().unwrap_or(0) as usize);
+            for _ in 0..arguments["count"].as_u64().unwrap_or(0) {
+                notify("notifications/message", json!({"level": "info", "data": data}));
+            }
+            text("flooded")
+        }
         "pid" => text(std::process::id().to_string()),
         "cancelled_ids" => text(with_shared(|shared| json!(shared.cancelled).to_string())),
         "sent" => text(with_shared(|shared| json!(shared.notified).to_string())),

@@ -3,11 +3,18 @@
 #![allow(unreachable_pub, reason = "`pub` is for the other modules of this binary")]
 
 mod bad_input; // What is typed or configured wrongly: a message that helps, and the exit status.
+mod baseline; // What async-h1 does with bytes that burdock serves.
+mod bytes; // Params and results arrive as the bytes they were.
 mod child; // Children and the watchdog, at the level of the library.
+mod clients; // Seven real clients against a real server behind burdock: a matrix of client by step.
 mod faults; // Children that misbehave: a clear answer, and nothing left behind.
 mod http_wire; // Raw bytes in, raw bytes out: every refusal of the wire, and that a good request still works.
 mod legacy; // The handshake era as a raw client sees it, spec row by spec row.
+mod listener; // At the caps of connections and descriptors.
+mod memory; // Bounded, whatever clients and children do.
 mod orphans; // Nothing of what children start is left, whatever ends.
 mod regression; // What fuzzing and reviews found.
 mod sessions; // Principals, caps, idle expiry, health, metrics, stop.
+mod static_binary; // The release as it is handed out.
 mod support; // What the tests share.
+mod tidy; // The house rules.

@@ -1,8 +1,9 @@
 //! What the tests share: a running burdock, a client that speaks raw HTTP, a session on top of it.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -59,8 +60,19 @@ impl Burdock {
     }
 
     pub fn serve_with(arguments: &[&str], adjust: impl FnOnce(&mut Command)) -> Burdock {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_burdock"));
-        command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments).env("BURDOCK_LOG", "debug");
+        Burdock::serve_binary(env!("CARGO_BIN_EXE_burdock").as_ref(), arguments, adjust)
+    }
+
+    /// Another build of burdock.
+    pub fn serve_binary(binary: &Path, arguments: &[&str], adjust: impl FnOnce(&mut Command)) -> Burdock {
+        let arguments = [&["serve", "--listen", "127.0.0.1:0"], arguments].concat();
+        Burdock::run(binary, &arguments, adjust)
+    }
+
+    /// Any command that becomes a serving burdock.
+    pub fn run(program: impl AsRef<OsStr>, arguments: &[&str], adjust: impl FnOnce(&mut Command)) -> Burdock {
+        let mut command = Command::new(program);
+        command.args(arguments).env("BURDOCK_LOG", "debug");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         adjust(&mut command);
         let mut process = command.spawn().unwrap();

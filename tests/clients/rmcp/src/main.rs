@@ -1,0 +1,261 @@
+//! The rmcp row of the client matrix: `client-rmcp URL` goes through the steps and prints a JSON line for each.
+
+// rmcp marks sampling and logging as deprecated because the 2026-07-28 revision does; the matrix still asks for them.
+#![allow(deprecated)]
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rmcp::handler::client::ClientHandler;
+use rmcp::model::{
+    CallToolRequestParams, ClientCapabilities, ClientConfig, CreateMessageRequestParams, CreateMessageResult,
+    ElicitRequestParams, ElicitResult, ElicitationAction, ElicitationCapability, Implementation,
+    LoggingMessageNotificationParam, ProgressNotificationParam, Role, SamplingCapability, SamplingMessage,
+    SamplingMessageContentBlock,
+};
+use rmcp::service::{NotificationContext, RequestContext, RunningService};
+use rmcp::transport::StreamableHttpClientTransport;
+use rmcp::{ErrorData, RoleClient, ServiceExt};
+use serde_json::{Value, json};
+use tokio::sync::{Notify, mpsc};
+
+/// How long one step may take.
+const STEP_TIMEOUT: Duration = Duration::from_secs(30);
+/// server-everything's simulated log comes every five seconds; the first of them is sent during the call that
+/// switches it on, so only what comes later than this after the call's answer counts as unrelated.
+const OUTSIDE_A_CALL: Duration = Duration::from_secs(1);
+/// How long to wait for a progress that came with the result but is handled after it.
+const LATE_PROGRESS: Duration = Duration::from_millis(100);
+const ELICITED: &str = "Nora Matrix";
+const SAMPLED: &str = "sampled by the matrix";
+
+type Failure = Box<dyn std::error::Error>;
+/// What a step says when it went well.
+type Note = Result<String, Failure>;
+
+/// What the server has asked and told the client so far.
+struct Inbox {
+    elicitations: AtomicUsize,
+    samplings: AtomicUsize,
+    log: Notify,
+    progress: mpsc::Sender<f64>,
+}
+
+/// rmcp's side of the inbox: the handler that the service calls.
+#[derive(Clone)]
+struct Handler(Arc<Inbox>);
+
+impl ClientHandler for Handler {
+    fn get_info(&self) -> ClientConfig {
+        let mut capabilities = ClientCapabilities::default();
+        capabilities.sampling = Some(SamplingCapability::default());
+        capabilities.elicitation = Some(ElicitationCapability::default());
+        ClientConfig::new(capabilities, Implementation::new("matrix-rmcp", "1.0.0"))
+    }
+
+    async fn create_elicitation(
+        &self,
+        _request: ElicitRequestParams,
+        _context: RequestContext<RoleClient>,
+    ) -> Result<ElicitResult, ErrorData> {
+        self.0.elicitations.fetch_add(1, Ordering::Relaxed);
+        Ok(ElicitResult::new(ElicitationAction::Accept)
+            .with_content(json!({"name": ELICITED, "check": true})))
+    }
+
+    async fn create_message(
+        &self,
+        _request: CreateMessageRequestParams,
+        _context: RequestContext<RoleClient>,
+    ) -> Result<CreateMessageResult, ErrorData> {
+        self.0.samplings.fetch_add(1, Ordering::Relaxed);
+        let message = SamplingMessage::new(Role::Assistant, SamplingMessageContentBlock::text(SAMPLED));
+        Ok(CreateMessageResult::new(message, "matrix-model".into()).with_stop_reason("endTurn"))
+    }
+
+    async fn on_progress(
+        &self,
+        params: ProgressNotificationParam,
+        _context: NotificationContext<RoleClient>,
+    ) {
+        let _ = self.0.progress.try_send(params.progress);
+    }
+
+    async fn on_logging_message(
+        &self,
+        _params: LoggingMessageNotificationParam,
+        _context: NotificationContext<RoleClient>,
+    ) {
+        self.0.log.notify_waiters();
+    }
+}
+
+/// The connected client with what its handler has seen.
+struct Client {
+    service: RunningService<RoleClient, Handler>,
+    inbox: Arc<Inbox>,
+    progress: mpsc::Receiver<f64>,
+}
+
+impl Client {
+    async fn connect(url: &str) -> Result<Self, Failure> {
+        let (sender, progress) = mpsc::channel(64);
+        let inbox = Arc::new(Inbox {
+            elicitations: AtomicUsize::new(0),
+            samplings: AtomicUsize::new(0),
+            log: Notify::new(),
+            progress: sender,
+        });
+        let transport = StreamableHttpClientTransport::from_uri(url);
+        let service = Handler(inbox.clone()).serve(transport).await?;
+        Ok(Self { service, inbox, progress })
+    }
+
+    fn protocol(&self) -> String {
+        let version = self.service.peer_info().map(|info| info.protocol_version.to_string());
+        version.unwrap_or_default()
+    }
+
+    async fn call(&self, name: &'static str, args: Value) -> Note {
+        let params = CallToolRequestParams::new(name);
+        let params = match args {
+            Value::Object(map) => params.with_arguments(map),
+            _ => params,
+        };
+        let result = self.service.call_tool(params).await?;
+        let text: Vec<&str> =
+            result.content.iter().filter_map(|c| c.as_text()).map(|t| t.text.as_str()).collect();
+        let text = text.join("\n");
+        check(result.is_error != Some(true), || format!("tool error: {text}"))?;
+        Ok(text)
+    }
+
+    /// Calls the long operation and hands each progress to `on_progress` as it comes.
+    async fn long_call(&mut self, args: Value, mut on_progress: impl FnMut(f64)) -> Result<(), Failure> {
+        // Progress of earlier calls that nobody asked about.
+        while self.progress.try_recv().is_ok() {}
+        let params = CallToolRequestParams::new("trigger-long-running-operation");
+        let params = params.with_arguments(args.as_object().cloned().unwrap_or_default());
+        let mut call = pin!(self.service.call_tool(params));
+        let result = loop {
+            tokio::select! {
+                biased;
+                Some(value) = self.progress.recv() => on_progress(value),
+                result = &mut call => break result?,
+            }
+        };
+        // A progress may be handled just after the result was.
+        while let Ok(Some(value)) = tokio::time::timeout(LATE_PROGRESS, self.progress.recv()).await {
+            on_progress(value);
+        }
+        let text = format!("{:?}", result.content);
+        check(text.contains("completed"), || format!("got {text}"))
+    }
+}
+
+fn check(condition: bool, message: impl FnOnce() -> String) -> Result<(), Failure> {
+    if condition { Ok(()) } else { Err(message().into()) }
+}
+
+fn report(line: &Value) {
+    println!("{line}");
+}
+
+/// Runs one step and says how it went; a failed step does not stop the later ones.
+async fn step(name: &str, run: impl Future<Output = Note>) {
+    match tokio::time::timeout(STEP_TIMEOUT, run).await {
+        Ok(Ok(note)) => report(&json!({"step": name, "ok": true, "note": note})),
+        Ok(Err(error)) => report(&json!({"step": name, "ok": false, "note": error.to_string()})),
+        Err(_) => {
+            report(&json!({"step": name, "ok": false, "note": format!("no result after {STEP_TIMEOUT:?}")}))
+        }
+    }
+}
+
+async fn list(client: &Client) -> Note {
+    let tools = client.service.list_all_tools().await?;
+    check(tools.iter().any(|tool| tool.name == "echo"), || format!("no echo among {} tools", tools.len()))?;
+    Ok(format!("{} tools", tools.len()))
+}
+
+async fn call(client: &Client) -> Note {
+    let text = client.call("echo", json!({"message": "grüße ✓"})).await?;
+    check(text == "Echo: grüße ✓", || format!("got {text}"))?;
+    Ok(String::new())
+}
+
+async fn progress(client: &mut Client) -> Note {
+    let mut seen = Vec::new();
+    client.long_call(json!({"duration": 1, "steps": 4}), |value| seen.push(value)).await?;
+    check(seen == [1.0, 2.0, 3.0, 4.0], || format!("progress seen: {seen:?}"))?;
+    Ok("4 of 4 in order".into())
+}
+
+async fn notification(client: &Client) -> Note {
+    client.call("toggle-simulated-logging", Value::Null).await?;
+    tokio::time::sleep(OUTSIDE_A_CALL).await;
+    client.inbox.log.notified().await;
+    client.call("toggle-simulated-logging", Value::Null).await?;
+    Ok(String::new())
+}
+
+async fn elicitation(client: &Client) -> Note {
+    let text = client.call("trigger-elicitation-request", Value::Null).await?;
+    let asked = client.inbox.elicitations.load(Ordering::Relaxed);
+    check(asked == 1, || format!("asked {asked} times"))?;
+    check(text.contains(ELICITED), || format!("the answer is not in {text}"))?;
+    Ok(String::new())
+}
+
+async fn sampling(client: &Client) -> Note {
+    let text = client.call("trigger-sampling-request", json!({"prompt": "hello", "maxTokens": 20})).await?;
+    let asked = client.inbox.samplings.load(Ordering::Relaxed);
+    check(asked == 1, || format!("asked {asked} times"))?;
+    check(text.contains(SAMPLED), || format!("the answer is not in {text}"))?;
+    Ok(String::new())
+}
+
+/// Asks the harness to cut every connection after the first progress of a long call, and waits for the call.
+async fn cut(client: &mut Client, how: &str) -> Note {
+    let mut seen = 0;
+    let on_progress = |_| {
+        seen += 1;
+        if seen == 1 {
+            report(&json!({"step": "cut-now", "how": how}));
+        }
+    };
+    client.long_call(json!({"duration": 4, "steps": 4}), on_progress).await?;
+    call(client).await?;
+    Ok(format!("result arrived, {seen} of 4 progress"))
+}
+
+async fn close(mut client: Client) -> Note {
+    let reason = client.service.close().await?;
+    Ok(format!("{reason:?}"))
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Failure> {
+    let url = std::env::args().nth(1).ok_or("usage: client-rmcp URL")?;
+    let mut client = match tokio::time::timeout(STEP_TIMEOUT, Client::connect(&url)).await? {
+        Ok(client) => client,
+        Err(error) => {
+            report(&json!({"step": "connect", "ok": false, "note": error.to_string()}));
+            return Ok(());
+        }
+    };
+    report(&json!({"step": "connect", "ok": true, "note": client.protocol()}));
+    step("list", list(&client)).await;
+    step("call", call(&client)).await;
+    step("progress", progress(&mut client)).await;
+    step("notification", notification(&client)).await;
+    step("elicitation", elicitation(&client)).await;
+    step("sampling", sampling(&client)).await;
+    step("dropped", cut(&mut client, "fin")).await;
+    step("reset", cut(&mut client, "rst")).await;
+    step("close", close(client)).await;
+    Ok(())
+}

@@ -1,0 +1,141 @@
+// The steps of the matrix for the Node drivers. Each driver hands in one client behind a small interface:
+//
+//   connect(handlers) -> note        handlers: { log(params), elicit(params) -> result, sample(params) -> result }
+//   listTools() -> [name]
+//   callTool(name, args, onProgress?) -> result
+//   close() -> note
+//
+// Every step prints one JSON line on stdout: { step, ok, note }. What a client says on stderr is for people.
+
+const STEP_TIMEOUT_MS = 30_000;
+// server-everything's simulated log comes every five seconds; the first of them is sent during the call
+// that switches it on, so only what comes later than this after the call's answer counts as unrelated.
+const OUTSIDE_A_CALL_MS = 1_000;
+
+export function report(line) {
+  process.stdout.write(JSON.stringify(line) + "\n");
+}
+
+function check(condition, message) {
+  if (!condition) throw new Error(message);
+}
+
+function withTimeout(promise, what) {
+  let timer;
+  const expiry = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what}: no result after ${STEP_TIMEOUT_MS} ms`)), STEP_TIMEOUT_MS);
+  });
+  return Promise.race([promise, expiry]).finally(() => clearTimeout(timer));
+}
+
+// Runs one step and says how it went; a failed step does not stop the later ones.
+export async function step(name, run) {
+  try {
+    report({ step: name, ok: true, note: (await withTimeout(run(), name)) ?? "" });
+    return true;
+  } catch (error) {
+    const cause = error.cause ? ` (${error.cause.message ?? error.cause})` : "";
+    report({ step: name, ok: false, note: `${error.message}${cause}` });
+    return false;
+  }
+}
+
+export function textOf(result) {
+  check(!result.isError, `tool error: ${JSON.stringify(result.content)}`);
+  return result.content.map((item) => item.text ?? "").join("\n");
+}
+
+// What the client has been sent, and who is waiting for the next log message.
+class Inbox {
+  waiter = null;
+  asked = { elicitation: 0, sampling: 0 };
+
+  handlers() {
+    return {
+      log: () => this.waiter?.(),
+      elicit: () => {
+        this.asked.elicitation += 1;
+        return { action: "accept", content: { name: "Nora Matrix", check: true } };
+      },
+      sample: () => {
+        this.asked.sampling += 1;
+        return { role: "assistant", model: "matrix-model", stopReason: "endTurn", content: { type: "text", text: "sampled by the matrix" } };
+      },
+    };
+  }
+
+  nextLog() {
+    return new Promise((resolve) => {
+      this.waiter = resolve;
+    });
+  }
+}
+
+async function list(client) {
+  const names = await client.listTools();
+  check(names.includes("echo"), `no echo among ${names.join(", ")}`);
+  return `${names.length} tools`;
+}
+
+async function call(client) {
+  const text = textOf(await client.callTool("echo", { message: "grüße ✓" }));
+  check(text === "Echo: grüße ✓", `got ${text}`);
+}
+
+async function progress(client) {
+  const seen = [];
+  const args = { duration: 1, steps: 4 };
+  const text = textOf(await client.callTool("trigger-long-running-operation", args, (p) => seen.push(p.progress)));
+  check(text.includes("completed"), `got ${text}`);
+  check(JSON.stringify(seen) === "[1,2,3,4]", `progress seen: ${JSON.stringify(seen)}`);
+  return "4 of 4 in order";
+}
+
+async function notification(client, inbox) {
+  await client.callTool("toggle-simulated-logging", {});
+  await new Promise((resolve) => setTimeout(resolve, OUTSIDE_A_CALL_MS));
+  await inbox.nextLog();
+  await client.callTool("toggle-simulated-logging", {});
+}
+
+async function elicitation(client, inbox) {
+  const text = textOf(await client.callTool("trigger-elicitation-request", {}));
+  check(inbox.asked.elicitation === 1, `asked ${inbox.asked.elicitation} times`);
+  check(text.includes("Nora Matrix"), `the answer is not in ${text}`);
+}
+
+async function sampling(client, inbox) {
+  const text = textOf(await client.callTool("trigger-sampling-request", { prompt: "hello", maxTokens: 20 }));
+  check(inbox.asked.sampling === 1, `asked ${inbox.asked.sampling} times`);
+  check(text.includes("sampled by the matrix"), `the answer is not in ${text}`);
+}
+
+// Asks the harness to cut every connection after the first progress of a long call, and waits for the call.
+async function cut(client, how) {
+  let seen = 0;
+  const args = { duration: 4, steps: 4 };
+  const result = await client.callTool("trigger-long-running-operation", args, () => {
+    seen += 1;
+    if (seen === 1) report({ step: "cut-now", how });
+  });
+  check(textOf(result).includes("completed"), `got ${JSON.stringify(result)}`);
+  await call(client);
+  return `result arrived, ${seen} of 4 progress`;
+}
+
+export async function runSteps(client) {
+  const inbox = new Inbox();
+  if (await step("connect", () => client.connect(inbox.handlers()))) {
+    await step("list", () => list(client));
+    await step("call", () => call(client));
+    await step("progress", () => progress(client));
+    await step("notification", () => notification(client, inbox));
+    await step("elicitation", () => elicitation(client, inbox));
+    await step("sampling", () => sampling(client, inbox));
+    await step("dropped", () => cut(client, "fin"));
+    await step("reset", () => cut(client, "rst"));
+    await step("close", () => client.close());
+  }
+  // A client that keeps a socket or a timer alive must not keep the driver.
+  process.exit(0);
+}

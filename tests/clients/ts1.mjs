@@ -1,0 +1,32 @@
+// TypeScript SDK 1.x: node ts1.mjs URL
+import { Client } from "@modelcontextprotocol/sdk/client/index.js";
+import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
+import {
+  CallToolResultSchema,
+  CreateMessageRequestSchema,
+  ElicitRequestSchema,
+  LoggingMessageNotificationSchema,
+} from "@modelcontextprotocol/sdk/types.js";
+import { runSteps } from "./steps.mjs";
+
+const capabilities = { sampling: {}, elicitation: {} };
+const client = new Client({ name: "matrix-ts1", version: "1.0.0" }, { capabilities });
+const transport = new StreamableHTTPClientTransport(new URL(process.argv[2]));
+
+await runSteps({
+  async connect(handlers) {
+    client.setRequestHandler(ElicitRequestSchema, (request) => handlers.elicit(request.params));
+    client.setRequestHandler(CreateMessageRequestSchema, (request) => handlers.sample(request.params));
+    client.setNotificationHandler(LoggingMessageNotificationSchema, (message) => handlers.log(message.params));
+    await client.connect(transport);
+    return transport.protocolVersion;
+  },
+  listTools: async () => (await client.listTools()).tools.map((tool) => tool.name),
+  callTool: (name, args, onprogress) => client.callTool({ name, arguments: args }, CallToolResultSchema, { onprogress }),
+  async close() {
+    // Its close() alone sends no DELETE.
+    await transport.terminateSession();
+    await client.close();
+    return "terminateSession()";
+  },
+});

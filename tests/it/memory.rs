@@ -1,0 +1,100 @@
+//! Memory stays bounded whatever clients and children do; what was held is given back.
+
+use serde_json::json;
+
+use crate::support::*;
+
+const LATEST: &str = "2025-11-25";
+const MIB: u64 = 1024 * 1024;
+
+/// Anonymous memory of burdock, in bytes.
+fn memory(burdock: &Burdock) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", burdock.process.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+/// A child that floods a session nobody reads: the log is bounded, and the session still serves.
+#[test]
+fn notifications_that_nobody_reads() {
+    let burdock = Burdock::with_child(&[], &[]);
+    let session = burdock.session(LATEST);
+    session.call(1, "echo", json!({"text": "warm"}));
+    let before = memory(&burdock);
+    // Dropped at once: nobody reads the stream of this call.
+    drop(session.start(&call(2, "flood", json!({"count": 20_000, "bytes": 4096}))));
+    wait_for("the flood's end", SOON, || {
+        let answer = session.call(3, "flood", json!({"count": 0, "bytes": 0}));
+        (answer["id"] == 3).then_some(())
+    });
+    let grown = memory(&burdock).saturating_sub(before);
+    assert!(grown < 16 * MIB, "{grown} bytes for 80 MB of notifications");
+}
+
+/// A reader that does not read loses its connection, not the session: neither memory nor calls suffer.
+#[test]
+fn a_reader_that_does_not_read() {
+    let burdock = Burdock::with_child(&[], &[]);
+    let session = burdock.session(LATEST);
+    let mut get = session.get(None);
+    get.head();
+    let before = memory(&burdock);
+    let mut flood = session.start(&call(2, "flood", json!({"count": 20_000, "bytes": 4096})));
+    flood.head();
+    let quick = session.call(3, "echo", json!({"text": "meanwhile"}));
+    assert_eq!(quick["id"], 3);
+    wait_for("the flood's end", SOON, || {
+        let cancelled = session.call(4, "sent", json!({}));
+        (cancelled["id"] == 4).then_some(())
+    });
+    let grown = memory(&burdock).saturating_sub(before);
+    assert!(grown < 16 * MIB, "{grown} bytes");
+}
+
+/// Responses whose readers are gone are kept within a bound.
+#[test]
+fn responses_that_nobody_fetches() {
+    let burdock = Burdock::with_child(&[], &[]);
+    let session = burdock.session(LATEST);
+    session.call(1, "big", json!({"bytes": 1000}));
+    let before = memory(&burdock);
+    for id in 2..60 {
+        drop(session.start(&call(id, "big", json!({"bytes": 3 * MIB}))));
+    }
+    wait_for("the last response", SOON, || {
+        let answer = session.call(100, "echo", json!({"text": "x"}));
+        answer["result"].is_object().then_some(())
+    });
+    wait_for("the memory's return", SOON, || {
+        (memory(&burdock).saturating_sub(before) < 48 * MIB).then_some(())
+    });
+}
+
+/// Bodies that are announced and never end: bounded by the budget, and given back when their senders go.
+#[test]
+fn bodies_that_never_end() {
+    let burdock = Burdock::with_child(&[], &[]);
+    let session = burdock.session(LATEST);
+    let before = memory(&burdock);
+    let piece = vec![b' '; 3 * MIB as usize];
+    let mut held = Vec::new();
+    for _ in 0..110 {
+        let mut client = burdock.client();
+        let head = format!(
+            "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nMcp-Session-Id: {}\r\nContent-Length: {}\r\n\r\n",
+            session.id,
+            4 * MIB
+        );
+        client.send(head.as_bytes());
+        // Over the budget burdock answers 503 and reads no more.
+        let _ = std::io::Write::write_all(client.socket.get_mut(), &piece);
+        held.push(client);
+    }
+    let grown = memory(&burdock).saturating_sub(before);
+    assert!(grown < 320 * MIB, "{grown} bytes");
+    drop(held);
+    wait_for("the memory's return", SOON, || {
+        (memory(&burdock).saturating_sub(before) < 48 * MIB).then_some(())
+    });
+    assert_eq!(session.call(1, "echo", json!({"text": "x"}))["id"], 1);
+}
