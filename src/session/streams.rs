@@ -181,6 +181,7 @@ impl Streams {
 mod tests {
     use super::*;
     use async_channel::{Receiver, bounded};
+    use proptest::prelude::*;
     use std::time::Duration;
 
     fn open(streams: &mut Streams, number: u32, requests: usize, now: Instant) -> Receiver<Event> {
@@ -251,5 +252,75 @@ mod tests {
         let mut streams = Streams::new();
         streams.deliver(7, payload(1));
         assert_eq!(resumes(&mut streams, STANDALONE), Some(1));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Open { requests: usize, read: bool },
+        Respond(usize),
+        LeaveUnanswered(usize),
+        Deliver(usize),
+        Wait(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (1..4usize, any::<bool>()).prop_map(|(requests, read)| Step::Open { requests, read }),
+            (0..8usize).prop_map(Step::Respond),
+            (0..8usize).prop_map(Step::LeaveUnanswered),
+            (0..8usize).prop_map(Step::Deliver),
+            (0..2000u64).prop_map(Step::Wait),
+        ]
+    }
+
+    /// A POST as its client knows it.
+    struct Known {
+        number: u32,
+        live: Option<Receiver<Event>>,
+        open: usize,
+        responses: usize,
+    }
+
+    proptest! {
+        /// Whoever reads gets every response and one end; whoever does not finds the responses when it resumes.
+        #[test]
+        fn prop_every_response_is_read_or_kept(steps in prop::collection::vec(step(), 0..60)) {
+            let (mut streams, mut now) = (Streams::new(), Instant::now());
+            let mut known: Vec<Known> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Open { requests, read } if known.len() < FINISHED_STREAMS_MAX => {
+                        let number = known.len() as u32 + 1;
+                        let (events, live) = bounded(200);
+                        streams.open(ReturnAddress { stream: number, events, json_only: false }, requests, now);
+                        known.push(Known { number, live: read.then_some(live), open: requests, responses: 0 });
+                    }
+                    Step::Respond(at) => if let Some(post) = known.get_mut(at).filter(|post| post.open > 0) {
+                        streams.respond(post.number, payload(1), now);
+                        post.open -= 1;
+                        post.responses += 1;
+                    },
+                    Step::LeaveUnanswered(at) => if let Some(post) = known.get_mut(at).filter(|post| post.open > 0) {
+                        streams.leave_unanswered(post.number, payload(1), now);
+                        post.open -= 1;
+                    },
+                    Step::Deliver(at) => streams.deliver(at as u32, payload(2)),
+                    Step::Wait(millis) => now += Duration::from_millis(millis),
+                    Step::Open { .. } => {}
+                }
+            }
+            for post in known {
+                let read: Vec<Event> = post.live.iter().flat_map(|live| std::iter::from_fn(|| live.try_recv().ok())).collect();
+                let responses = read.iter().filter(|event| event.data.as_ref().is_some_and(|data| data.len() == 1)).count();
+                if post.live.is_some() {
+                    prop_assert_eq!(responses, post.responses);
+                    prop_assert!(read.iter().rev().skip(1).all(|event| !event.last), "an event after the last");
+                } else if let Some(kept) = resumes(&mut streams, post.number) {
+                    prop_assert!(kept >= post.responses);
+                } else {
+                    prop_assert!(post.responses > 0 && post.open == 0, "a stream in flight is gone");
+                }
+            }
+        }
     }
 }
