@@ -286,7 +286,7 @@ fn a_client_that_leaves_during_initialize() {
     let burdock = Burdock::with_child(&[], &["--slow-start", "30"]);
     let mut client = burdock.client();
     client.request("POST", "/mcp", &[BOTH, JSON], &initialize(LATEST));
-    wait_for("the child", SOON, || burdock.log().contains("started").then_some(())).to_owned();
+    wait_for("the child", SOON, || burdock.log().contains("started").then_some(()));
     drop(client);
     wait_for("the end of the session", SOON, || {
         burdock.log().contains("went away during initialize").then_some(())
