@@ -225,6 +225,23 @@ pub const WATCHDOG_DEADLINE: Duration = Duration::from_secs(5);
 /// Before a watchdog that died is started again.
 pub const WATCHDOG_RESTART_WAIT: Duration = Duration::from_millis(500);
 
+// --- burdock check ----------------------------------------------------------------------------------------------
+
+/// For a connection, and for a whole answer.
+pub const CHECK_DEADLINE: Duration = Duration::from_secs(30);
+/// For the first event of a GET stream; many have none.
+pub const CHECK_STREAM_WAIT: Duration = Duration::from_secs(2);
+/// The head of an answer.
+pub const CHECK_HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Header fields of an answer.
+pub const CHECK_HEADERS_MAX: usize = 100;
+/// The body of an answer.
+pub const CHECK_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Pages of one list.
+pub const CHECK_PAGES_MAX: usize = 100;
+/// Pings whose median is told.
+pub const CHECK_PINGS: usize = 20;
+
 // --- The process ----------------------------------------------------------------------------------------------
 
 /// Default of `--drain-timeout`: calls in flight at SIGTERM get this long.

@@ -10,13 +10,13 @@ use crate::limits::{CHECK_BODY_BYTES_MAX, CHECK_DEADLINE, CHECK_HEAD_BYTES_MAX, 
 
 /// An `http://` URL, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Url {
+pub(super) struct Url {
     /// `host:port`, to connect to.
-    pub address: String,
+    pub(super) address: String,
     /// What goes into `Host`.
-    pub authority: String,
+    pub(super) authority: String,
     /// The path, with its query.
-    pub path: String,
+    pub(super) path: String,
 }
 
 impl Url {
@@ -24,11 +24,15 @@ impl Url {
     ///
     /// # Errors
     /// In words for the user.
-    pub fn parse(text: &str) -> Result<Url, String> {
+    pub(super) fn parse(text: &str) -> Result<Url, String> {
         if text.starts_with("https://") {
-            return Err("https is not spoken here: check the plain port behind the proxy, or a tunnel to it".into());
+            return Err(
+                "https is not spoken here: check the plain port behind the proxy, or a tunnel to it".into()
+            );
         }
-        let rest = text.strip_prefix("http://").ok_or("a URL begins with http://, as in http://127.0.0.1:8080/mcp")?;
+        let rest = text
+            .strip_prefix("http://")
+            .ok_or("a URL begins with http://, as in http://127.0.0.1:8080/mcp")?;
         let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
         if authority.is_empty() || authority.contains(['@', ' ', '?', '#']) {
             return Err(format!("{authority:?} is no host"));
@@ -45,41 +49,41 @@ impl Url {
 
 /// What came back.
 #[derive(Clone, Debug, Default)]
-pub struct Answer {
+pub(super) struct Answer {
     /// The status.
-    pub status: u16,
+    pub(super) status: u16,
     /// The headers, names in lower case.
-    pub headers: Vec<(String, String)>,
+    pub(super) headers: Vec<(String, String)>,
     /// The body, chunks joined; of an event stream what was read before it was left.
-    pub body: Vec<u8>,
+    pub(super) body: Vec<u8>,
     /// From the first byte sent to the last read.
-    pub took: Duration,
+    pub(super) took: Duration,
 }
 
 impl Answer {
     /// The first header of this name (in lower case).
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// The media type without its parameters.
-    pub fn media(&self) -> &str {
+    pub(super) fn media(&self) -> &str {
         self.header("content-type").unwrap_or_default().split(';').next().unwrap_or_default().trim()
     }
 
     /// The body as text, invalid bytes replaced.
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// The events of an event stream, in order.
-    pub fn events(&self) -> Vec<Event> {
+    pub(super) fn events(&self) -> Vec<Event> {
         let text = self.text().replace("\r\n", "\n").replace('\r', "\n");
         text.split("\n\n").filter_map(Event::parse).collect()
     }
 
     /// The JSON-RPC messages: the body, or the data of the events.
-    pub fn messages(&self) -> Vec<serde_json::Value> {
+    pub(super) fn messages(&self) -> Vec<serde_json::Value> {
         match self.media() {
             "text/event-stream" => {
                 self.events().iter().filter_map(|event| serde_json::from_str(&event.data).ok()).collect()
@@ -91,11 +95,11 @@ impl Answer {
 
 /// A server-sent event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Event {
+pub(super) struct Event {
     /// Its id.
-    pub id: Option<String>,
+    pub(super) id: Option<String>,
     /// Its data, lines joined.
-    pub data: String,
+    pub(super) data: String,
 }
 
 impl Event {
@@ -119,7 +123,7 @@ impl Event {
 
 /// How long an answer is read.
 #[derive(Clone, Copy, Debug)]
-pub enum Until {
+pub(super) enum Until {
     /// To its end.
     End,
     /// An event stream: to the first event, or for this long. Then the connection is given up.
@@ -128,7 +132,7 @@ pub enum Until {
 
 /// A client of one endpoint.
 #[derive(Debug)]
-pub struct Client {
+pub(super) struct Client {
     url: Url,
     token: Option<String>,
     connection: Option<TcpStream>,
@@ -136,12 +140,12 @@ pub struct Client {
 
 impl Client {
     /// A client that is not connected yet.
-    pub fn new(url: Url, token: Option<String>) -> Client {
+    pub(super) fn new(url: Url, token: Option<String>) -> Client {
         Client { url, token, connection: None }
     }
 
     /// The next request goes over a new connection.
-    pub fn reconnect(&mut self) {
+    pub(super) fn reconnect(&mut self) {
         self.connection = None;
     }
 
@@ -149,7 +153,7 @@ impl Client {
     ///
     /// # Errors
     /// When no address of the host takes it.
-    pub fn connect(&mut self) -> io::Result<()> {
+    pub(super) fn connect(&mut self) -> io::Result<()> {
         if self.connection.is_some() {
             return Ok(());
         }
@@ -172,12 +176,19 @@ impl Client {
     ///
     /// # Errors
     /// When the connection fails, the answer is not HTTP, or takes longer than `CHECK_DEADLINE`.
-    pub fn send(&mut self, method: &str, headers: &[(&str, &str)], body: &str, until: Until) -> io::Result<Answer> {
+    pub(super) fn send(
+        &mut self,
+        method: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+        until: Until,
+    ) -> io::Result<Answer> {
         self.connect()?;
         let request = self.request(method, headers, body);
         let begun = Instant::now();
         let socket = self.connection.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-        let result = socket.write_all(request.as_bytes()).and_then(|()| read_answer(socket, method, until, begun));
+        let result =
+            socket.write_all(request.as_bytes()).and_then(|()| read_answer(socket, method, until, begun));
         match result {
             Ok((mut answer, keep)) => {
                 answer.took = begun.elapsed();
@@ -212,7 +223,12 @@ impl Client {
 }
 
 /// Reads more bytes, not later than the deadline; none at the end of the stream.
-fn read_more(socket: &mut TcpStream, bytes: &mut Vec<u8>, begun: Instant, at_most: Duration) -> io::Result<usize> {
+fn read_more(
+    socket: &mut TcpStream,
+    bytes: &mut Vec<u8>,
+    begun: Instant,
+    at_most: Duration,
+) -> io::Result<usize> {
     let left = at_most.checked_sub(begun.elapsed()).filter(|left| !left.is_zero());
     socket.set_read_timeout(Some(left.ok_or(io::ErrorKind::TimedOut)?))?;
     let mut piece = [0; 8192];
@@ -225,7 +241,12 @@ fn read_more(socket: &mut TcpStream, bytes: &mut Vec<u8>, begun: Instant, at_mos
 }
 
 /// The answer, and whether the connection can take another request.
-fn read_answer(socket: &mut TcpStream, method: &str, until: Until, begun: Instant) -> io::Result<(Answer, bool)> {
+fn read_answer(
+    socket: &mut TcpStream,
+    method: &str,
+    until: Until,
+    begun: Instant,
+) -> io::Result<(Answer, bool)> {
     let mut bytes = Vec::new();
     let (mut answer, used) = loop {
         if let Some(parsed) = parse_head(&bytes)? {
@@ -235,7 +256,10 @@ fn read_answer(socket: &mut TcpStream, method: &str, until: Until, begun: Instan
             return Err(io::Error::other("the answer's head has no end"));
         }
         if read_more(socket, &mut bytes, begun, CHECK_DEADLINE)? == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed without an answer"));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the connection was closed without an answer",
+            ));
         }
     };
     bytes.drain(..used);
@@ -250,18 +274,32 @@ fn read_answer(socket: &mut TcpStream, method: &str, until: Until, begun: Instan
 fn parse_head(bytes: &[u8]) -> io::Result<Option<(Answer, usize)>> {
     let mut headers = [httparse::EMPTY_HEADER; CHECK_HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
-    let used = match response.parse(bytes).map_err(|error| io::Error::other(format!("the answer is not HTTP: {error}")))? {
+    let used = match response
+        .parse(bytes)
+        .map_err(|error| io::Error::other(format!("the answer is not HTTP: {error}")))?
+    {
         httparse::Status::Complete(used) => used,
         httparse::Status::Partial => return Ok(None),
     };
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
-    let headers = response.headers.iter().map(|header| (header.name.to_ascii_lowercase(), text(header.value))).collect();
+    let headers = response
+        .headers
+        .iter()
+        .map(|header| (header.name.to_ascii_lowercase(), text(header.value)))
+        .collect();
     Ok(Some((Answer { status: response.code.unwrap_or_default(), headers, ..Answer::default() }, used)))
 }
 
 /// Reads the body into the answer; whether it was read to its end.
-fn read_body(socket: &mut TcpStream, answer: &mut Answer, ahead: Vec<u8>, until: Until, begun: Instant) -> io::Result<bool> {
-    let chunked = answer.header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked"));
+fn read_body(
+    socket: &mut TcpStream,
+    answer: &mut Answer,
+    ahead: Vec<u8>,
+    until: Until,
+    begun: Instant,
+) -> io::Result<bool> {
+    let chunked =
+        answer.header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked"));
     let length: Option<usize> = answer.header("content-length").and_then(|value| value.parse().ok());
     let mut decoder = ChunkedDecoder::new();
     let mut bytes = ahead;
@@ -280,17 +318,31 @@ fn read_body(socket: &mut TcpStream, answer: &mut Answer, ahead: Vec<u8>, until:
         if answer.body.len() > CHECK_BODY_BYTES_MAX {
             return Err(io::Error::other("the answer is too large"));
         }
-        let at_most = match until {
-            Until::End => CHECK_DEADLINE,
-            Until::FirstEvent(_) if !answer.events().is_empty() => return Ok(false),
-            Until::FirstEvent(at_most) => at_most,
-        };
-        match read_more(socket, &mut bytes, begun, at_most) {
-            Ok(0) => return Ok(false),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::TimedOut && matches!(until, Until::FirstEvent(_)) => return Ok(false),
-            Err(error) => return Err(error),
+        if !read_on(socket, answer, &mut bytes, until, begun)? {
+            return Ok(false);
         }
+    }
+}
+
+/// Reads more of a body, if it is to be read further.
+fn read_on(
+    socket: &mut TcpStream,
+    answer: &Answer,
+    bytes: &mut Vec<u8>,
+    until: Until,
+    begun: Instant,
+) -> io::Result<bool> {
+    let at_most = match until {
+        Until::End => CHECK_DEADLINE,
+        Until::FirstEvent(_) if !answer.events().is_empty() => return Ok(false),
+        Until::FirstEvent(at_most) => at_most,
+    };
+    match read_more(socket, bytes, begun, at_most) {
+        Ok(count) => Ok(count > 0),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut && matches!(until, Until::FirstEvent(_)) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -301,18 +353,32 @@ mod tests {
     #[test]
     fn urls() {
         let url = Url::parse("http://h:81/mcp?x=1").unwrap();
-        assert_eq!((url.address.as_str(), url.authority.as_str(), url.path.as_str()), ("h:81", "h:81", "/mcp?x=1"));
+        assert_eq!(
+            (url.address.as_str(), url.authority.as_str(), url.path.as_str()),
+            ("h:81", "h:81", "/mcp?x=1")
+        );
         assert_eq!(Url::parse("http://[::1]/mcp").unwrap().address, "[::1]:80");
         assert_eq!(Url::parse("http://h").unwrap().path, "/");
-        for (text, part) in [("https://h/mcp", "https"), ("h/mcp", "http://"), ("http:///x", "no host"), ("http://h/a b", "percent")] {
+        for (text, part) in [
+            ("https://h/mcp", "https"),
+            ("h/mcp", "http://"),
+            ("http:///x", "no host"),
+            ("http://h/a b", "percent"),
+        ] {
             assert!(Url::parse(text).unwrap_err().contains(part), "{text}");
         }
     }
 
     #[test]
     fn events() {
-        let answer = Answer { body: b": hi\n\nid: 1\ndata:\n\ndata: a\r\ndata: b\r\n\r\n".to_vec(), ..Answer::default() };
+        let answer = Answer {
+            body: b": hi\n\nid: 1\ndata:\n\ndata: a\r\ndata: b\r\n\r\n".to_vec(),
+            ..Answer::default()
+        };
         let events = answer.events();
-        assert_eq!(events, [Event { id: Some("1".into()), data: String::new() }, Event { id: None, data: "a\nb".into() }]);
+        assert_eq!(
+            events,
+            [Event { id: Some("1".into()), data: String::new() }, Event { id: None, data: "a\nb".into() }]
+        );
     }
 }

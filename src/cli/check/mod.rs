@@ -98,34 +98,45 @@ pub fn run(arguments: &[OsString]) -> Result<(), Failure> {
 
 /// `None` when help was asked for.
 fn parse(arguments: &[OsString]) -> Result<Option<Asked>, Failure> {
-    use lexopt::prelude::{Long, Short, Value, ValueExt as _};
-    let usage = |problem: &dyn std::fmt::Display| Failure::Usage(format!("{problem} (burdock help check)"));
+    use lexopt::prelude::{Long, Short, Value};
     let mut parser = lexopt::Parser::from_args(arguments.iter().cloned());
     let (mut url, mut token, mut tool, mut given, mut json) = (None, None, None, None, false);
-    while let Some(argument) = parser.next().map_err(|error| usage(&error))? {
-        let mut value = || parser.value().and_then(|value| value.string()).map_err(|error| usage(&error));
+    while let Some(argument) = parser.next().map_err(usage)? {
         match argument {
             Short('h') | Long("help") => return Ok(None),
             Long("json") => json = true,
-            Long("token-file") => token = Some(read_token(&value()?)?),
-            Long("tool") => tool = Some(value()?),
-            Long("arguments") => {
-                let text = value()?;
-                let parsed = serde_json::from_str(&text).map_err(|error| usage(&format_args!("--arguments: {error}")))?;
-                given = Some(parsed);
-            }
-            Value(text) if url.is_none() => url = Some(text.string().map_err(|error| usage(&error))?),
-            other => return Err(usage(&other.unexpected())),
+            Long("token-file") => token = Some(read_token(&value(&mut parser)?)?),
+            Long("tool") => tool = Some(value(&mut parser)?),
+            Long("arguments") => given = Some(read_arguments(&value(&mut parser)?)?),
+            Value(text) if url.is_none() => url = Some(text.to_string_lossy().into_owned()),
+            other => return Err(usage(other.unexpected())),
         }
     }
-    let text = url.ok_or_else(|| usage(&"check what? Give the endpoint's URL"))?;
-    let url = Url::parse(&text).map_err(|problem| usage(&format_args!("{text}: {problem}")))?;
+    let text = url.ok_or_else(|| usage("check what? Give the endpoint's URL"))?;
+    let url = Url::parse(&text).map_err(|problem| usage(format_args!("{text}: {problem}")))?;
     let arguments = given.unwrap_or_else(|| serde_json::json!({"text": "hello", "message": "hello"}));
     Ok(Some(Asked { url, text, token, tool, arguments, json }))
 }
 
+fn usage(problem: impl std::fmt::Display) -> Failure {
+    Failure::Usage(format!("{problem} (burdock help check says more)"))
+}
+
+fn value(parser: &mut lexopt::Parser) -> Result<String, Failure> {
+    Ok(parser.value().map_err(usage)?.to_string_lossy().into_owned())
+}
+
+fn read_arguments(text: &str) -> Result<serde_json::Value, Failure> {
+    match serde_json::from_str(text) {
+        Ok(arguments @ serde_json::Value::Object(_)) => Ok(arguments),
+        Ok(_) => Err(usage("--arguments: a JSON object is wanted")),
+        Err(error) => Err(usage(format_args!("--arguments: {error}"))),
+    }
+}
+
 fn read_token(path: &str) -> Result<String, Failure> {
-    let text = crate::small_file::read(path.as_ref()).map_err(|problem| Failure::Usage(problem.to_string()))?;
+    let (text, _) = crate::small_file::read(path.as_ref())
+        .map_err(|problem| Failure::Usage(format!("{path}: {problem}")))?;
     let token = text.trim();
     if token.is_empty() || token.contains(|byte: char| !byte.is_ascii_graphic()) {
         return Err(Failure::Usage(format!("{path}: not one token: it must be a single word")));
