@@ -69,6 +69,10 @@ pub const REPLY_PATIENCE: Duration = Duration::from_secs(1);
 pub const KEEP_ALIVE_COMMENT: Duration = Duration::from_secs(15);
 /// Events between a worker and its reader. A reader that is behind by more loses its connection.
 pub const READER_EVENTS_MAX: usize = 16;
+/// A larger event is given to a reader only when it has nothing else to write.
+pub const LARGE_EVENT_BYTES: usize = 64 * 1024;
+/// How long a session's backend may be held up for a reader that is behind.
+pub const BEHIND_PATIENCE: Duration = Duration::from_secs(1);
 /// Events kept in a stream's log for resumption.
 pub const REPLAY_EVENTS_MAX: usize = 256;
 /// Bytes kept in a stream's log for resumption; a final response is kept even when it is larger.
@@ -118,6 +122,12 @@ pub const INBOX_MAX: usize = 64;
 pub const INBOX_REQUESTS_MAX: usize = 48;
 /// Requests in flight in one session, each way.
 pub const CALLS_MAX: usize = 256;
+/// Between two lines of one kind in the log of one session.
+pub const LOG_STEP: Duration = Duration::from_secs(1);
+/// How long a server's request waits for its client's answer.
+pub const ASK_AGE: Duration = Duration::from_secs(3600);
+/// Children of ended sessions that are still stopping, beyond the cap of sessions, before new ones have to wait.
+pub const ENDING_CHILDREN_MAX: usize = 32;
 /// How long an answer or a notification waits for room in a full inbox before it is dropped (and logged).
 pub const INBOX_WAIT: Duration = Duration::from_secs(5);
 /// Shards of the session table.
@@ -266,6 +276,7 @@ const _: () = assert!(UNFINISHED_BYTES_MAX >= BODY_BYTES_MAX && UNFINISHED_BYTES
 const _: () = assert!(HELD_BYTES_PRESSURE < HELD_BYTES_CALLS_MAX);
 const _: () = assert!(HELD_BYTES_CALLS_MAX + MESSAGE_BYTES_MAX < HELD_BYTES_MAX);
 const _: () = assert!(FINISHED_BYTES_MAX >= MESSAGE_BYTES_MAX);
+const _: () = assert!(READER_EVENTS_MAX < REPLAY_EVENTS_MAX);
 const _: () = assert!(INBOX_REQUESTS_MAX < INBOX_MAX);
 const _: () = assert!(STDIN_QUEUE_REQUESTS_MAX < STDIN_QUEUE_MAX);
 const _: () = assert!(KEEP_ALIVE_COMMENT.as_secs() * 2 < IDLE_CONNECTION_DEADLINE.as_secs());

@@ -137,53 +137,64 @@ pub fn parse(mut bytes: Vec<u8>, share: Share) -> Result<Parsed, Invalid> {
     Ok(Parsed::One(Message { payload: Payload::new(bytes, share), kind, concerns }))
 }
 
-/// Reads what a backend wrote on one line: a message, or a batch.
-///
-/// # Errors
-/// As [`parse`].
-pub fn parse_line(payload: Payload) -> Result<Parsed, Invalid> {
-    let text = std::str::from_utf8(&payload)
-        .map_err(|error| Invalid::json(format!("the message is not UTF-8: {error}")))?;
-    if text.trim_ascii_start().starts_with('[') {
-        return parse_batch(text).map(Parsed::Batch);
+/// What a backend wrote on one line.
+#[derive(Debug)]
+pub enum Line {
+    /// A message, or what is none.
+    One(Result<Message, Invalid>),
+    /// A batch, each member by itself.
+    Batch(Vec<Result<Message, Invalid>>),
+}
+
+/// Reads what a backend wrote on one line.
+pub fn parse_line(payload: Payload) -> Line {
+    let text = match std::str::from_utf8(&payload) {
+        Ok(text) => text,
+        Err(error) => return Line::One(Err(Invalid::json(format!("the message is not UTF-8: {error}")))),
+    };
+    if !text.trim_ascii_start().starts_with('[') {
+        return Line::One(envelope(text).map(|(kind, concerns)| Message { payload, kind, concerns }));
     }
-    let (kind, concerns) = envelope(text)?;
-    Ok(Parsed::One(Message { payload, kind, concerns }))
+    match serde_json::from_str(text).map_err(not_json) {
+        // A line is bounded, so are its members; to take them back together would lose the good ones.
+        Ok(Batch::<{ usize::MAX }>(items)) => {
+            Line::Batch(items.into_iter().map(|item| parse_owned(item.get())).collect())
+        }
+        Err(invalid) => Line::One(Err(invalid)),
+    }
 }
 
 fn parse_batch(text: &str) -> Result<Vec<Message>, Invalid> {
-    let Batch(items) = serde_json::from_str(text).map_err(not_json)?;
+    let Batch::<BATCH_MESSAGES_MAX>(items) = serde_json::from_str(text).map_err(not_json)?;
     if items.is_empty() {
         return Err(Invalid::request(None, "an empty batch"));
     }
     items.into_iter().map(|item| parse_owned(item.get())).collect()
 }
 
-/// The items of an array, at most [`BATCH_MESSAGES_MAX`]: reading stops there, not at the array's end.
-struct Batch<'a>(Vec<&'a RawValue>);
+/// The items of an array, at most `MAX`: reading stops there, not at the array's end.
+struct Batch<'a, const MAX: usize>(Vec<&'a RawValue>);
 
-impl<'de> Deserialize<'de> for Batch<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Batch<'de>, D::Error> {
-        deserializer.deserialize_seq(BatchVisitor)
+impl<'de, const MAX: usize> Deserialize<'de> for Batch<'de, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Batch<'de, MAX>, D::Error> {
+        deserializer.deserialize_seq(BatchVisitor::<MAX>)
     }
 }
 
-struct BatchVisitor;
+struct BatchVisitor<const MAX: usize>;
 
-impl<'de> Visitor<'de> for BatchVisitor {
-    type Value = Batch<'de>;
+impl<'de, const MAX: usize> Visitor<'de> for BatchVisitor<MAX> {
+    type Value = Batch<'de, MAX>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array of messages")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Batch<'de>, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Batch<'de, MAX>, A::Error> {
         let mut items = Vec::new();
         while let Some(item) = sequence.next_element()? {
-            if items.len() == BATCH_MESSAGES_MAX {
-                return Err(A::Error::custom(format_args!(
-                    "more than {BATCH_MESSAGES_MAX} messages in one batch"
-                )));
+            if items.len() == MAX {
+                return Err(A::Error::custom(format_args!("more than {MAX} messages in one batch")));
             }
             items.push(item);
         }

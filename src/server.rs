@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_io::{Async, Timer};
@@ -187,8 +187,8 @@ struct Member(Option<(Arc<Crowds>, IpAddr)>);
 impl Crowds {
     /// `None` when the address has too many. Loopback and trusted proxies stand for many clients and have no cap.
     fn join(self: &Arc<Self>, peer: Peer) -> Option<Member> {
-        let address = peer.address;
-        if address.is_loopback() || peer.trusted {
+        let address = crowd_of(peer.address);
+        if peer.address.is_loopback() || peer.trusted {
             return Some(Member(None));
         }
         let mut crowds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -198,6 +198,14 @@ impl Crowds {
         }
         *crowd += 1;
         Some(Member(Some((Arc::clone(self), address))))
+    }
+}
+
+/// Whose sockets are counted together: an IPv6 host has a whole /64 to itself.
+fn crowd_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(six) => Ipv6Addr::from_bits(six.to_bits() & !u128::from(u64::MAX)).into(),
     }
 }
 
@@ -228,6 +236,9 @@ mod tests {
         assert!(crowds.join(peer(2, false)).is_some(), "another address");
         assert!(crowds.join(peer(1, true)).is_some(), "a trusted proxy");
         assert!(crowds.join(Peer { address: [127, 0, 0, 1].into(), trusted: false }).is_some());
+        let six = |text: &str| crowd_of(text.parse().unwrap());
+        assert_eq!(six("2001:db8:1:2::1"), six("2001:db8:1:2:ffff::"));
+        assert_ne!(six("2001:db8:1:2::1"), six("2001:db8:1:3::1"));
         drop(held);
         assert!(crowds.join(peer(1, false)).is_some());
         assert!(crowds.0.lock().unwrap().is_empty(), "an address that left is remembered");

@@ -181,6 +181,8 @@ enum Cause {
     Asked,
     /// Its stdout ended: it can answer nothing any more.
     StdoutClosed,
+    /// It closed its stdin: it can be asked nothing any more.
+    StdinClosed,
     /// A line without end.
     EndlessLine,
 }
@@ -291,11 +293,13 @@ fn outcome(turns: &Turns, status: Option<ExitStatus>) -> Exit {
     match (cause, status) {
         (Some(Cause::Asked), _) | (_, None) => Exit::Stopped,
         (Some(Cause::EndlessLine), _) => Exit::EndlessLine,
-        (Some(Cause::StdoutClosed), _) if signalled => Exit::Stopped,
-        (Some(Cause::StdoutClosed) | None, Some(status)) => match (status.code(), status.signal()) {
-            (Some(code), _) => Exit::Status(code),
-            (None, signal) => Exit::Signal(signal.unwrap_or_default()),
-        },
+        (Some(Cause::StdoutClosed | Cause::StdinClosed), _) if signalled => Exit::PipeClosed,
+        (Some(Cause::StdoutClosed | Cause::StdinClosed) | None, Some(status)) => {
+            match (status.code(), status.signal()) {
+                (Some(code), _) => Exit::Status(code),
+                (None, signal) => Exit::Signal(signal.unwrap_or_default()),
+            }
+        }
     }
 }
 
@@ -317,10 +321,15 @@ async fn ladder(stdin: Async<OwnedFd>, pid: Pid, term_grace: Duration, desk: &De
             pause(CHILD_EOF_GRACE).await;
         }
     };
-    or(write_queue(&stdin, &desk.queue), order).await;
+    let written = or(async { write_queue(&stdin, &desk.queue).await }, async {
+        order.await;
+        Cause::Asked
+    });
+    // Dropping the order on the way gives its cell free: what it was set to stands.
+    let cause = written.await;
     drop(stdin);
-    // The queue also ends when the handle was dropped, a moment before `order` saw it.
-    let cause = *turns.stopping.get_or_init(|| async { Cause::Asked }).await;
+    desk.queue.close();
+    let cause = *turns.stopping.get_or_init(|| async { cause }).await;
     if cause != Cause::EndlessLine {
         pause(CHILD_EOF_GRACE).await;
         turns.terminated.store(true, Ordering::Relaxed);
@@ -345,14 +354,24 @@ async fn pause(duration: Duration) {
     Timer::after(duration).await;
 }
 
-/// Writes queued messages, one line each, until the queue is closed and empty. When the child has closed its stdin
-/// the messages are dropped: that it ended is told by its exit.
-async fn write_queue(stdin: &Async<OwnedFd>, queue: &Receiver<Payload>) {
-    let mut open = true;
-    while let Ok(message) = queue.recv().await {
-        if open && let Err(error) = write_line(stdin, &message).await {
-            log::debug!("a child's stdin is closed: {error}");
-            open = false;
+/// Writes queued messages, one line each, until the queue is closed and empty or the child has closed its stdin.
+async fn write_queue(stdin: &Async<OwnedFd>, queue: &Receiver<Payload>) -> Cause {
+    loop {
+        // This end of a pipe is never readable but when the other is closed.
+        let closed = async {
+            let _ = stdin.readable().await;
+            Err(Cause::StdinClosed)
+        };
+        // When the queue ends the handle was dropped, or told to stop.
+        let next = or(async { queue.recv().await.map_err(|_| Cause::Asked) }, closed);
+        match next.await {
+            Err(cause) => return cause,
+            Ok(message) => {
+                if let Err(error) = write_line(stdin, &message).await {
+                    log::debug!("a child's stdin is closed: {error}");
+                    return Cause::StdinClosed;
+                }
+            }
         }
     }
 }

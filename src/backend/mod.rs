@@ -64,6 +64,8 @@ pub enum Exit {
     Signal(i32),
     /// It was stopped by us.
     Stopped,
+    /// It was stopped because it had closed its stdin or stdout.
+    PipeClosed,
     /// It was killed because a line on its stdout had no end.
     EndlessLine,
 }
@@ -102,6 +104,7 @@ impl Exit {
             Exit::Status(status) => format!("the server exited with status {status}"),
             Exit::Signal(signal) => format!("the server was ended by signal {signal}"),
             Exit::Stopped => "the server was stopped".into(),
+            Exit::PipeClosed => "the server closed its stdin or stdout and was stopped".into(),
             Exit::EndlessLine => "the server wrote a line without end and was killed".into(),
         }
     }

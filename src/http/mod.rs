@@ -14,7 +14,7 @@ mod writer;
 pub use connection::{Connection, Deadlines, Ended, Phase, RequestBody};
 pub use head::{Method, RequestHead};
 pub use socket::Socket;
-pub use sse::{Event, EventId, EventReader, Opening};
+pub use sse::{Event, EventId, EventReader, Opening, Room};
 
 use crate::budget::Payload;
 

@@ -4,7 +4,11 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::Write as _;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use async_channel::{Receiver, Sender};
 
 use crate::budget::Payload;
 
@@ -134,9 +138,59 @@ pub struct EventReader {
     /// Events to be written first.
     pub backlog: VecDeque<Event>,
     /// Events as they happen.
-    pub live: async_channel::Receiver<Event>,
+    pub live: Receiver<Event>,
     /// Silence after which a comment is written.
     pub keep_alive_comment: Duration,
+    /// Who wants to know when the queue has room again.
+    pub room: Option<Room>,
+}
+
+impl EventReader {
+    /// Tells whoever wants to know when the queue has room again. To be called when an event was taken.
+    pub(super) fn tell_room(&self) {
+        if self.live.is_empty()
+            && let Some(room) = &self.room
+        {
+            room.tell();
+        }
+    }
+}
+
+impl Drop for EventReader {
+    /// A queue keeps its events, and they their bytes, until its sender goes as well, which may be never.
+    fn drop(&mut self) {
+        self.live.close();
+        while self.live.try_recv().is_ok() {}
+        self.tell_room();
+    }
+}
+
+/// Tells the sender of a reader's queue that there is room again, when it wants to know: so that nobody is woken for
+/// nothing.
+#[derive(Clone, Debug)]
+pub struct Room {
+    wanted: Arc<AtomicBool>,
+    poke: Sender<()>,
+}
+
+impl Room {
+    /// A room for all readers of one sender, and the end at which the sender hears of it.
+    pub fn new() -> (Room, Receiver<()>) {
+        let (poke, poked) = async_channel::bounded(1);
+        (Room { wanted: Arc::default(), poke }, poked)
+    }
+
+    /// The sender wants to know. It must look once more after this, for there may be room already.
+    pub fn want(&self) {
+        self.wanted.store(true, Ordering::SeqCst);
+    }
+
+    fn tell(&self) {
+        if self.wanted.swap(false, Ordering::SeqCst) {
+            // When it is full the sender will hear of it anyway.
+            let _ = self.poke.try_send(());
+        }
+    }
 }
 
 #[cfg(test)]

@@ -98,7 +98,9 @@ async fn next_event(reader: &mut EventReader) -> Next {
     if let Some(event) = reader.backlog.pop_front() {
         return Next::Event(event);
     }
-    reader.live.recv().await.map_or(Next::Ended, Next::Event)
+    let next = reader.live.recv().await.map_or(Next::Ended, Next::Event);
+    reader.tell_room();
+    next
 }
 
 async fn silence(deadline: &Deadline) -> Next {

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Accept, Admitted};
+use super::Admitted;
 use crate::budget::Payload;
 use crate::http::connection::RequestBody;
 use crate::http::{Event, EventId, EventReader, Opening, Reply};
@@ -36,7 +36,7 @@ pub(super) async fn post(sessions: &Arc<Sessions>, request: &Admitted, body: Req
     let Some(session) = &request.session else { return no_session(&messages) };
     match sessions.lookup(session, request.server, request.principal.as_ref()).await {
         Lookup::Here(handle) => match check(&handle, request, &messages, batch) {
-            Ok(()) => deliver(&handle, request, messages).await,
+            Ok(()) => deliver(&handle, reply_form(request, batch), messages).await,
             Err(reply) => reply,
         },
         elsewhere => not_here(&elsewhere, only_id(&messages)),
@@ -101,7 +101,8 @@ fn check(handle: &SessionHandle, request: &Admitted, messages: &[Message], batch
     if messages.iter().any(|message| asks_for(message, "initialize")) {
         return Err(Reply::text(400, "initialize must not be in a batch"));
     }
-    if !request.accept.events {
+    let asks = messages.iter().any(|message| matches!(message.kind, Kind::Request { .. }));
+    if asks && !request.accept.events {
         return Err(Reply::text(406, "a batch is answered as an event stream: accept text/event-stream"));
     }
     Ok(())
@@ -121,7 +122,7 @@ fn check_version(handle: &SessionHandle, request: &Admitted, id: Option<&Id>) ->
 }
 
 /// Gives messages to the session's worker: 202 when none wants a response (L8), else the events of the responses.
-async fn deliver(handle: &SessionHandle, request: &Admitted, messages: Vec<Message>) -> Reply {
+async fn deliver(handle: &SessionHandle, form: Form, messages: Vec<Message>) -> Reply {
     let ids: Vec<Id> = messages
         .iter()
         .filter_map(|message| match &message.kind {
@@ -144,48 +145,55 @@ async fn deliver(handle: &SessionHandle, request: &Admitted, messages: Vec<Messa
     }
     let (events, live) = async_channel::bounded(READER_EVENTS_MAX);
     let stream = handle.new_stream();
-    let address = ReturnAddress { stream, events, form: request.accept.form(), since: Instant::now() };
+    let address = ReturnAddress { stream, events, form, since: Instant::now() };
     match handle.request(Input::Messages(messages, Some(address))) {
         Ok(()) => Reply::events(EventReader {
-            opening: opening(handle, request.accept, stream),
+            opening: opening(handle, form, stream),
             backlog: VecDeque::new(),
             live,
             keep_alive_comment: handle.keep_alive_comment,
+            room: Some(handle.room.clone()),
         }),
         Err(NotTaken::Busy) => {
             METRICS.calls_refused_total.add_one();
-            busy(request.accept, &ids)
+            busy(form, &ids)
         }
         Err(NotTaken::Ended) => not_here(&Lookup::Closed, ids.first()),
     }
 }
 
+/// A batch is answered as an event stream: one object would not do, and an array would have to wait for the slowest
+/// response (L10).
+fn reply_form(request: &Admitted, batch: bool) -> Form {
+    if batch { Form::Stream } else { request.accept.form() }
+}
+
 /// JSON when the response comes first and soon, else an event stream (design 3), with a priming event where the
 /// revision has it (L13).
-fn opening(handle: &SessionHandle, accept: Accept, stream: u32) -> Opening {
+fn opening(handle: &SessionHandle, form: Form, stream: u32) -> Opening {
     let first = handle.activity.version().primes().then_some(Event {
         id: Some(EventId { stream, place: 0 }),
         retry_ms: Some(RETRY_MS),
         data: None,
         last: false,
     });
-    match accept.form() {
+    match form {
         Form::Json => Opening::Json,
         Form::Stream => Opening::Stream { first },
         Form::Either => Opening::Either { patience: REPLY_PATIENCE, first },
     }
 }
 
-fn busy(accept: Accept, ids: &[Id]) -> Reply {
+fn busy(form: Form, ids: &[Id]) -> Reply {
     let text = "the session is too far behind with earlier messages: try again in a moment";
     let errors = ids.iter().map(|id| message::error(id, message::INTERNAL_ERROR, text, None)).collect();
-    answered(accept, errors)
+    answered(form, errors)
 }
 
 /// Responses that are all here already.
-fn answered(accept: Accept, responses: Vec<Payload>) -> Reply {
+fn answered(form: Form, responses: Vec<Payload>) -> Reply {
     match &responses[..] {
-        [response] if accept.json => return Reply::json(200, response.clone()),
+        [response] if form != Form::Stream => return Reply::json(200, response.clone()),
         _ => {}
     }
     let count = responses.len();
@@ -197,6 +205,7 @@ fn answered(accept: Accept, responses: Vec<Payload>) -> Reply {
         backlog: responses.into_iter().enumerate().map(event).collect(),
         live,
         keep_alive_comment: crate::limits::KEEP_ALIVE_COMMENT,
+        room: None,
     })
 }
 
@@ -228,9 +237,9 @@ async fn initialize(sessions: &Arc<Sessions>, request: &Admitted, message: Messa
     METRICS.initialize_seconds.observe(begun.elapsed());
     match created {
         Ok((handle, answer)) => {
-            answered(request.accept, vec![answer]).header(SESSION_HEADER, handle.id.to_string())
+            answered(request.accept.form(), vec![answer]).header(SESSION_HEADER, handle.id.to_string())
         }
-        Err(CreateError::Refused(answer)) => answered(request.accept, vec![answer]),
+        Err(CreateError::Refused(answer)) => answered(request.accept.form(), vec![answer]),
         Err(CreateError::Failed(status, text)) => refuse(status, Some(&id), message::INTERNAL_ERROR, &text),
         Err(CreateError::AtCap(cap)) => {
             refuse(503, Some(&id), message::INTERNAL_ERROR, &format!("{cap}: try again later"))
@@ -281,6 +290,7 @@ fn come_back() -> Reply {
         backlog: VecDeque::new(),
         live,
         keep_alive_comment: crate::limits::KEEP_ALIVE_COMMENT,
+        room: None,
     })
 }
 

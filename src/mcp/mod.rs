@@ -229,10 +229,9 @@ fn check_media(head: &RequestHead, admitted: &Admitted) -> Result<(), Refusal> {
             Err(Refusal::new(406, "the answer is application/json or text/event-stream: accept both"))
         }
         Verb::Post => match head.only("content-type")? {
-            Some(media) if !is_json(media) => {
-                Err(Refusal::new(415, "the body must be JSON: send Content-Type: application/json"))
-            }
-            _ => Ok(()),
+            // Without a type a page could send it unasked (no preflight), so it is as wrong as another one.
+            Some(media) if is_json(media) => Ok(()),
+            _ => Err(Refusal::new(415, "the body must be JSON: send Content-Type: application/json")),
         },
         Verb::Get if !events => Err(Refusal::new(406, "the answer is text/event-stream: accept it")),
         Verb::Get | Verb::Delete => Ok(()),

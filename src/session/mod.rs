@@ -25,8 +25,10 @@ use crate::backend::{Backend, Exit, child};
 use crate::budget::{self, Payload};
 use crate::config::{Config, Server, SessionLimits};
 use crate::foreign::Foreign;
+use crate::http::Room;
 use crate::limits::{
-    ABANDONED_AFTER, INBOX_MAX, INBOX_REQUESTS_MAX, INBOX_WAIT, REAP_STEP_MAX, TABLE_SHARDS,
+    ABANDONED_AFTER, ENDING_CHILDREN_MAX, INBOX_MAX, INBOX_REQUESTS_MAX, INBOX_WAIT, REAP_STEP_MAX,
+    TABLE_SHARDS,
 };
 use crate::message::{self, Message};
 use crate::metrics::{Entered, METRICS};
@@ -97,6 +99,8 @@ pub struct SessionHandle {
     pub activity: Arc<Activity>,
     /// For the readers of its streams.
     pub keep_alive_comment: Duration,
+    /// For the readers of its streams, too.
+    pub room: Room,
     inbox: Sender<Input>,
     _counted: Entered,
 }
@@ -288,7 +292,9 @@ impl Sessions {
             }
             Ok(Opened::Refused(answer)) => Err(CreateError::Refused(answer)),
             Ok(Opened::Failed(status, text)) => {
-                log::error!("[{}] no session on {}: {text}", handle.id.short(), settings.name);
+                // That this node stops, or that the client left, is nobody's fault.
+                let level = if status == 503 { log::Level::Info } else { log::Level::Error };
+                log::log!(level, "[{}] no session on {}: {text}", handle.id.short(), settings.name);
                 Err(CreateError::Failed(status, text))
             }
             Err(_) => Err(CreateError::Failed(500, "an internal error ended the session".into())),
@@ -299,7 +305,9 @@ impl Sessions {
     fn begun(&self, handle: &SessionHandle, server: &str, client: String, address: IpAddr) {
         let version = handle.activity.version();
         let (id, shown) = (handle.id.short(), Foreign(client.as_bytes()));
-        log::info!("[{id}] session of {shown} at {address} on {server}, {}", version.as_str());
+        let whose =
+            handle.principal.as_ref().map(|principal| format!(" for {principal}")).unwrap_or_default();
+        log::info!("[{id}] session of {shown} at {address}{whose} on {server}, {}", version.as_str());
         METRICS.sessions_created_total.add_one();
         self.registry.record(Record {
             id: handle.id.clone(),
@@ -320,12 +328,14 @@ impl Sessions {
         let id = SessionId::new(&self.node)?;
         let (inbox, inputs) = async_channel::bounded(INBOX_MAX);
         let activity = Arc::new(Activity::new());
+        let (room, poked) = Room::new();
         let handle = Arc::new(SessionHandle {
             id: id.clone(),
             server,
             principal,
             activity: Arc::clone(&activity),
             keep_alive_comment: self.keep_alive_comment,
+            room: room.clone(),
             inbox,
             _counted: METRICS.sessions.enter(),
         });
@@ -340,6 +350,8 @@ impl Sessions {
             idle_timeout,
             idle_timeout_no_stream: idle_timeout.min(self.limits.idle_timeout_no_stream),
             keep_alive_comment: self.keep_alive_comment,
+            room,
+            poked,
         });
         let (opened, opening) = async_channel::bounded(1);
         let (sessions, owned) = (Arc::clone(self), Arc::clone(&handle));
@@ -381,6 +393,7 @@ impl Sessions {
     ) -> Result<(), &'static str> {
         let Err(cap) = self.take_place(server, settings, principal) else { return Ok(()) };
         let candidate = self.longest_abandoned(|handle| match cap {
+            Cap::Ending => false,
             Cap::All => true,
             Cap::Server => handle.server == server,
             Cap::Principal => handle.principal.as_ref() == principal,
@@ -395,6 +408,10 @@ impl Sessions {
         let mut counts = lock(&self.counts);
         if counts.all >= self.limits.max {
             return Err(Cap::All);
+        }
+        // A child outlives its session by its stop: sessions that come and go must not pile up processes.
+        if usize::try_from(METRICS.children.get()).unwrap_or(0) >= self.limits.max + ENDING_CHILDREN_MAX {
+            return Err(Cap::Ending);
         }
         let of_server = counts.by_server.get(&server).copied().unwrap_or(0);
         if settings.max_sessions.is_some_and(|max| of_server >= max) {
@@ -418,8 +435,12 @@ impl Sessions {
         if let Some(count) = counts.by_server.get_mut(&server) {
             *count = count.saturating_sub(1);
         }
-        if let Some(count) = principal.and_then(|principal| counts.by_principal.get_mut(principal)) {
+        let Some(principal) = principal else { return };
+        if let Some(count) = counts.by_principal.get_mut(principal) {
             *count = count.saturating_sub(1);
+            if *count == 0 {
+                counts.by_principal.remove(principal);
+            }
         }
     }
 
@@ -481,6 +502,7 @@ enum Cap {
     All,
     Server,
     Principal,
+    Ending,
 }
 
 impl Cap {
@@ -488,6 +510,7 @@ impl Cap {
         match self {
             Cap::All => "this node has as many sessions as it may (--max-sessions)",
             Cap::Server => "this server has as many sessions as it may (maxSessions)",
+            Cap::Ending => "too many servers of ended sessions are still stopping",
             Cap::Principal => "you have as many sessions as one principal may",
         }
     }

@@ -1,8 +1,9 @@
 //! One stream of a session, sans-io: its event log, and the reader it is attached to.
 //!
 //! Events are numbered from 1 in the order they are pushed. The log is bounded in events and bytes; when it is
-//! full the oldest message that nobody waits for goes first. A reader that does not keep up is let go: it loses its
-//! connection, not its events, for it may attach again with the last id it saw (L27).
+//! full the oldest message that nobody waits for goes first. The log is the queue of a reader that is behind; only when a
+//! message is shed that it was not given is the reader let go: it loses its connection, and may attach again with the
+//! last id it saw (L27).
 
 use std::collections::VecDeque;
 
@@ -10,7 +11,8 @@ use async_channel::{Sender, TrySendError};
 
 use crate::budget::Payload;
 use crate::http::{Event, EventId};
-use crate::limits::{REPLAY_BYTES_MAX, REPLAY_EVENTS_MAX};
+use crate::limits::{LARGE_EVENT_BYTES, REPLAY_BYTES_MAX, REPLAY_EVENTS_MAX};
+use crate::metrics::METRICS;
 
 /// A message in the log.
 #[derive(Clone, Debug)]
@@ -22,15 +24,15 @@ struct Entry {
     last: bool,
 }
 
-/// What became of a pushed message.
+/// How far the reader is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
-    /// A reader has it.
+    /// It has all there is.
     Delivered,
-    /// Nobody reads: it waits in the log.
+    /// Nobody reads: messages wait in the log.
     Logged,
-    /// The reader did not keep up and was let go; the message waits in the log.
-    ReaderLetGo,
+    /// It has no room: messages wait in the log, to be pumped when it has.
+    Behind,
 }
 
 /// A stream: 0 is the standalone one (GET), others belong to a POST.
@@ -87,17 +89,33 @@ impl Stream {
         let place = self.take_place();
         self.ended |= last;
         self.log_bytes += payload.len();
-        let entry = Entry { place, payload, keep, last };
-        let event = self.event(&entry);
-        self.log.push_back(entry);
-        let pushed = self.hand_over(event);
-        if pushed == Pushed::Delivered {
-            self.delivered = place;
+        self.log.push_back(Entry { place, payload, keep, last });
+        self.pump()
+    }
+
+    /// Hands the reader what it has not been given, as far as it has room. A large message waits until it has nothing
+    /// else, so that what a slow reader holds is bounded in bytes.
+    pub fn pump(&mut self) -> Pushed {
+        while let Some(reader) = &self.reader {
+            let next = self.log.partition_point(|entry| entry.place <= self.delivered);
+            let Some(entry) = self.log.get(next) else {
+                if self.ended {
+                    self.reader = None;
+                }
+                return Pushed::Delivered;
+            };
+            let large = entry.payload.len() > LARGE_EVENT_BYTES;
+            if large && !reader.is_empty() && !reader.is_closed() {
+                return Pushed::Behind;
+            }
+            let place = entry.place;
+            match reader.try_send(self.event(entry)) {
+                Ok(()) => self.delivered = place,
+                Err(TrySendError::Closed(_)) => self.reader = None,
+                Err(TrySendError::Full(_)) => return Pushed::Behind,
+            }
         }
-        if last {
-            self.reader = None;
-        }
-        pushed
+        Pushed::Logged
     }
 
     /// The next place. After four billion it begins anew, with an empty log.
@@ -120,21 +138,6 @@ impl Stream {
         }
     }
 
-    fn hand_over(&mut self, event: Event) -> Pushed {
-        let Some(reader) = &self.reader else { return Pushed::Logged };
-        match reader.try_send(event) {
-            Ok(()) => Pushed::Delivered,
-            Err(TrySendError::Closed(_)) => {
-                self.reader = None;
-                Pushed::Logged
-            }
-            Err(TrySendError::Full(_)) => {
-                self.reader = None;
-                Pushed::ReaderLetGo
-            }
-        }
-    }
-
     /// Brings the log within its bounds; returns how many messages were dropped.
     pub fn shed(&mut self) -> usize {
         self.shed_to(REPLAY_EVENTS_MAX, REPLAY_BYTES_MAX)
@@ -146,6 +149,10 @@ impl Stream {
         while self.log.len() > events || self.log_bytes > bytes {
             let Some(oldest) = self.log.iter().position(|entry| !entry.keep) else { break };
             if let Some(entry) = self.log.remove(oldest) {
+                // Its reader would miss this one: it is let go, and may come back for what is left.
+                if entry.place > self.delivered && self.reader.take().is_some() {
+                    METRICS.slow_readers_total.add_one();
+                }
                 self.log_bytes -= entry.payload.len();
                 dropped += 1;
             }
@@ -153,15 +160,13 @@ impl Stream {
         dropped
     }
 
-    /// Attaches `reader` in place of the one there was (which is let go) and returns what it has to be given
-    /// first: everything after `after`, or what no reader was given yet, and the place it starts from.
-    pub fn attach(&mut self, reader: Sender<Event>, after: Option<u32>) -> (VecDeque<Event>, EventId) {
+    /// Attaches `reader` in place of the one there was (which is let go). It is given everything after `after`, or
+    /// what no reader was given yet. Returns where it starts, and how far it is.
+    pub fn attach(&mut self, reader: Sender<Event>, after: Option<u32>) -> (EventId, Pushed) {
         let from = after.unwrap_or(self.delivered).min(self.next_place - 1);
-        let backlog: VecDeque<Event> =
-            self.log.iter().filter(|entry| entry.place > from).map(|entry| self.event(entry)).collect();
-        self.delivered = self.next_place - 1;
-        self.reader = if self.ended { None } else { Some(reader) };
-        (backlog, EventId { stream: self.number, place: from })
+        self.delivered = from;
+        self.reader = Some(reader);
+        (EventId { stream: self.number, place: from }, self.pump())
     }
 
     /// Lets the reader go: its connection ends the stream gracefully.
@@ -184,37 +189,65 @@ mod tests {
         events.into_iter().map(|event| String::from_utf8(event.data.unwrap().to_vec()).unwrap()).collect()
     }
 
+    fn received(events: &Receiver<Event>) -> Vec<String> {
+        texts(std::iter::from_fn(|| events.try_recv().ok()))
+    }
+
     #[test]
     fn what_nobody_read_waits_for_the_first_reader() {
         let mut stream = Stream::new(0);
         assert_eq!(stream.push(payload("a"), false, false), Pushed::Logged);
-        let (reader, _events) = bounded(4);
-        let (backlog, start) = stream.attach(reader, None);
-        assert_eq!((texts(backlog), start.place), (vec!["a".into()], 0));
         let (reader, events) = bounded(4);
-        let (backlog, start) = stream.attach(reader, None);
-        assert_eq!((backlog.len(), start.place), (0, 1));
+        let (start, pushed) = stream.attach(reader, None);
+        assert_eq!((received(&events), start.place, pushed), (vec!["a".into()], 0, Pushed::Delivered));
+        let (reader, events) = bounded(4);
+        assert_eq!(stream.attach(reader, None).0.place, 1);
         assert_eq!(stream.push(payload("b"), false, false), Pushed::Delivered);
-        assert_eq!(texts([events.try_recv().unwrap()]), ["b"]);
+        assert_eq!(received(&events), ["b"]);
     }
 
     #[test]
-    fn a_slow_reader_is_let_go_and_resumes() {
+    fn a_reader_that_is_behind_is_given_the_rest() {
         let (reader, events) = bounded(1);
         let mut stream = Stream::with_reader(3, reader);
         assert_eq!(stream.push(payload("a"), false, false), Pushed::Delivered);
-        assert_eq!(stream.push(payload("b"), false, false), Pushed::ReaderLetGo);
-        assert_eq!(stream.push(payload("c"), true, true), Pushed::Logged);
-        assert_eq!(events.try_recv().unwrap().id, Some(EventId { stream: 3, place: 1 }));
-        assert!(events.is_closed());
-        let (reader, rest) = bounded(1);
-        let (backlog, _) = stream.attach(reader, Some(1));
-        assert_eq!(texts(backlog), ["b", "c"]);
-        assert!(rest.is_closed(), "an ended stream has no reader");
+        assert_eq!(stream.push(payload("b"), false, false), Pushed::Behind);
+        assert_eq!(stream.push(payload("c"), true, true), Pushed::Behind);
+        assert_eq!(received(&events), ["a"]);
+        assert_eq!(stream.pump(), Pushed::Behind);
+        assert_eq!(received(&events), ["b"]);
+        assert_eq!(stream.pump(), Pushed::Delivered);
+        assert_eq!(received(&events), ["c"]);
+        assert!(events.is_closed(), "an ended stream has no reader");
     }
 
     #[test]
-    fn a_response_is_shed_last() {
+    fn a_large_message_waits_for_an_empty_queue() {
+        let (reader, events) = bounded(8);
+        let mut stream = Stream::with_reader(3, reader);
+        let large = "x".repeat(LARGE_EVENT_BYTES + 1);
+        assert_eq!(stream.push(payload(&large), false, false), Pushed::Delivered);
+        assert_eq!(stream.push(payload(&large), false, false), Pushed::Behind);
+        assert_eq!(events.len(), 1);
+        events.try_recv().unwrap();
+        assert_eq!(stream.pump(), Pushed::Delivered);
+    }
+
+    #[test]
+    fn a_reader_that_would_miss_a_message_is_let_go() {
+        let (reader, events) = bounded(1);
+        let mut stream = Stream::with_reader(3, reader);
+        for _ in 0..4 {
+            stream.push(payload("n"), false, false);
+        }
+        assert_eq!(stream.shed_to(3, 1000), 1);
+        assert!(stream.has_reader(), "the one it was given went first");
+        assert_eq!(stream.shed_to(2, 1000), 1);
+        assert!(!stream.has_reader() && events.is_closed());
+    }
+
+    #[test]
+    fn what_is_waited_for_is_shed_last() {
         let mut stream = Stream::new(1);
         stream.push(payload("response"), true, false);
         for _ in 0..10 {
@@ -222,8 +255,9 @@ mod tests {
         }
         assert_eq!(stream.shed_to(3, 1000), 8);
         assert_eq!(stream.shed_to(0, 0), 2);
-        let (reader, _events) = bounded(1);
-        assert_eq!(texts(stream.attach(reader, Some(0)).0), ["response"]);
+        let (reader, events) = bounded(1);
+        stream.attach(reader, Some(0));
+        assert_eq!(received(&events), ["response"]);
     }
 
     #[derive(Clone, Debug)]
@@ -251,7 +285,7 @@ mod tests {
         fn prop_no_loss_and_no_duplicate_inside_the_bound(steps in prop::collection::vec(step(), 0..80)) {
             let mut stream = Stream::new(0);
             let mut pushed = 0u32;
-            let mut reader: Option<(VecDeque<Event>, Receiver<Event>, u32)> = None;
+            let mut reader: Option<(Receiver<Event>, u32)> = None;
             for step in steps {
                 match step {
                     Step::Push => {
@@ -261,24 +295,28 @@ mod tests {
                     Step::Attach | Step::Resume(_) => {
                         let after = if let Step::Resume(place) = step { Some(place.min(pushed)) } else { None };
                         let (sender, events) = bounded(3);
-                        let (backlog, start) = stream.attach(sender, after);
+                        let (start, _) = stream.attach(sender, after);
                         prop_assert!(after.is_none_or(|after| start.place == after));
-                        reader = Some((backlog, events, start.place));
+                        reader = Some((events, start.place));
                     }
                     Step::Drop => reader = None,
                     Step::Read => {
-                        let Some((backlog, events, seen)) = &mut reader else { continue };
-                        if let Some(event) = backlog.pop_front().or_else(|| events.try_recv().ok()) {
+                        let Some((events, seen)) = &mut reader else { continue };
+                        if let Ok(event) = events.try_recv() {
                             let place = event.id.unwrap().place;
                             prop_assert_eq!(place, *seen + 1, "lost or twice");
                             prop_assert_eq!(texts([event])[0].clone(), place.to_string());
                             *seen = place;
+                        } else {
+                            prop_assert_eq!(*seen, pushed, "an empty queue before the end");
                         }
+                        stream.pump();
                     }
                 }
             }
-            let (sender, _events) = bounded(1);
-            prop_assert_eq!(stream.attach(sender, Some(0)).0.len() as u32, pushed);
+            let (sender, events) = bounded(100);
+            stream.attach(sender, Some(0));
+            prop_assert_eq!(events.len() as u32, pushed);
         }
     }
 }

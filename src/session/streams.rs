@@ -25,6 +25,8 @@ pub struct Streams {
     posts: HashMap<u32, Post>,
     /// POST streams that have ended and wait for a reader to resume, oldest first.
     finished: VecDeque<(u32, Instant)>,
+    /// Whether some reader has not been given all there is.
+    behind: bool,
 }
 
 /// The stream of a POST.
@@ -65,7 +67,12 @@ impl Streams {
     /// The streams of a new session: the standalone one, without a reader.
     #[allow(clippy::new_without_default, reason = "a session begins: not a plain value")]
     pub fn new() -> Streams {
-        Streams { standalone: Stream::new(STANDALONE), posts: HashMap::new(), finished: VecDeque::new() }
+        Streams {
+            standalone: Stream::new(STANDALONE),
+            posts: HashMap::new(),
+            finished: VecDeque::new(),
+            behind: false,
+        }
     }
 
     /// Begins the stream of a POST with `open` requests.
@@ -74,19 +81,32 @@ impl Streams {
         self.posts.insert(address.stream, Post { stream, open, form: address.form, since: address.since });
     }
 
-    /// Attaches a reader to a stream, after an event or after what readers were given already. Returns what it is
-    /// given first, and where it starts; `None` when there is no such stream (any more).
-    pub fn attach(
-        &mut self,
-        number: u32,
-        reader: Sender<Event>,
-        after: Option<u32>,
-    ) -> Option<(VecDeque<Event>, EventId)> {
+    /// Attaches a reader to a stream, after an event or after what readers were given already. Returns where it
+    /// starts; `None` when there is no such stream (any more).
+    pub fn attach(&mut self, number: u32, reader: Sender<Event>, after: Option<u32>) -> Option<EventId> {
         let stream = match number {
             STANDALONE => &mut self.standalone,
             number => &mut self.posts.get_mut(&number)?.stream,
         };
-        Some(stream.attach(reader, after))
+        let (start, pushed) = stream.attach(reader, after);
+        self.behind |= pushed == Pushed::Behind;
+        Some(start)
+    }
+
+    /// Whether some reader has not been given all there is.
+    pub fn behind(&self) -> bool {
+        self.behind
+    }
+
+    /// Gives readers that were behind what they have room for.
+    pub fn pump(&mut self) {
+        let posts = self.posts.values_mut().map(|post| &mut post.stream);
+        // All of them: no short cut at the first that is behind.
+        self.behind = posts
+            .chain([&mut self.standalone])
+            .filter_map(|stream| (stream.pump() == Pushed::Behind).then_some(()))
+            .count()
+            > 0;
     }
 
     /// Whether somebody reads this stream.
@@ -111,9 +131,7 @@ impl Streams {
     /// one that somebody waits for, a server request: it is not shed.
     pub fn deliver(&mut self, number: u32, message: Payload, keep: bool) {
         let stream = self.posts.get_mut(&number).map_or(&mut self.standalone, |post| &mut post.stream);
-        if stream.push(message, keep, false) == Pushed::ReaderLetGo {
-            METRICS.slow_readers_total.add_one();
-        }
+        self.behind |= stream.push(message, keep, false) == Pushed::Behind;
         METRICS.events_shed_total.add(stream.shed() as u64);
     }
 
@@ -126,6 +144,7 @@ impl Streams {
         let soon = now.duration_since(post.since) < REPLY_PATIENCE;
         let whole = last && post.form == Form::Either && post.stream.untouched() && soon;
         let pushed = post.stream.push(response, true, last);
+        self.behind |= pushed == Pushed::Behind;
         METRICS.events_shed_total.add(post.stream.shed() as u64);
         match (last, whole && pushed == Pushed::Delivered || post.form == Form::Json) {
             (true, true) => drop(self.posts.remove(&number)),
@@ -212,8 +231,8 @@ mod tests {
     }
 
     fn resumes(streams: &mut Streams, number: u32) -> Option<usize> {
-        let (reader, _live) = bounded(1);
-        streams.attach(number, reader, Some(0)).map(|(backlog, _)| backlog.len())
+        let (reader, live) = bounded(2 * REPLAY_EVENTS_MAX);
+        streams.attach(number, reader, Some(0)).map(|_| live.len())
     }
 
     #[test]
@@ -276,10 +295,10 @@ mod tests {
         let mut streams = Streams::new();
         streams.deliver(STANDALONE, payload(7), true);
         (0..2 * REPLAY_EVENTS_MAX).for_each(|_| streams.deliver(STANDALONE, payload(1), false));
-        let (reader, _live) = bounded(1);
-        let (backlog, _) = streams.attach(STANDALONE, reader, None).unwrap();
-        assert_eq!(backlog.front().and_then(|event| event.data.clone()).map(|data| data.len()), Some(7));
-        assert_eq!(backlog.len(), REPLAY_EVENTS_MAX);
+        let (reader, live) = bounded(2 * REPLAY_EVENTS_MAX);
+        streams.attach(STANDALONE, reader, None).unwrap();
+        assert_eq!(live.len(), REPLAY_EVENTS_MAX);
+        assert_eq!(live.try_recv().unwrap().data.map(|data| data.len()), Some(7));
     }
 
     #[test]

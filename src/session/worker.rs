@@ -3,8 +3,8 @@
 //! One task, one loop, one closed set of inputs. It waits for nobody: messages to the backend and events to readers
 //! are handed over without waiting, and what cannot be handed over has a written answer. What it owns dies with it.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,11 +16,12 @@ use super::{Activity, Ended};
 use crate::backend::{Backend, Exit, Output, Priority, SendError};
 use crate::budget::{self, Payload};
 use crate::foreign::Foreign;
-use crate::http::{Event, EventId, EventReader, Opening};
+use crate::http::{Event, EventId, EventReader, Opening, Room};
 use crate::limits::{
-    CALLS_MAX, HELD_BYTES_CALLS_MAX, IDLE_WITH_CALLS_FACTOR, READER_EVENTS_MAX, REPLY_PATIENCE, RETRY_MS,
+    ASK_AGE, BEHIND_PATIENCE, CALLS_MAX, HELD_BYTES_CALLS_MAX, IDLE_WITH_CALLS_FACTOR, LOG_STEP,
+    READER_EVENTS_MAX, RETRY_MS,
 };
-use crate::message::{self, Id, Kind, Message, Parsed};
+use crate::message::{self, Id, Invalid, Kind, Line, Message};
 use crate::metrics::{Entered, METRICS};
 use crate::sweep::{self, Deadline};
 use crate::version::{self, Version};
@@ -74,6 +75,10 @@ pub struct Setup {
     pub idle_timeout_no_stream: Duration,
     /// For the readers of its streams.
     pub keep_alive_comment: Duration,
+    /// What readers tell when they have room again, and where it is heard.
+    pub room: Room,
+    /// See `room`.
+    pub poked: Receiver<()>,
 }
 
 /// See the module.
@@ -84,9 +89,19 @@ pub struct Worker {
     streams: Streams,
     /// Requests of the client that the backend has not answered.
     calls: HashMap<Id, Call>,
-    /// Requests of the backend that the client has not answered, and the stream each went out on.
-    asks: HashMap<Id, u32>,
+    /// Requests of the backend that the client has not answered.
+    asks: HashMap<Id, Ask>,
+    /// Since when some reader is behind.
+    behind_since: Option<Instant>,
     garbage_logged: Option<Instant>,
+    deaf_logged: Option<Instant>,
+}
+
+/// A backend's request in flight.
+#[derive(Debug)]
+struct Ask {
+    stream: u32,
+    since: Instant,
 }
 
 /// A client's request in flight.
@@ -103,6 +118,8 @@ enum Next {
     InboxClosed,
     Output(Output),
     OutputsClosed,
+    /// A reader that was behind has room.
+    Room,
 }
 
 impl Worker {
@@ -114,7 +131,9 @@ impl Worker {
             streams: Streams::new(),
             calls: HashMap::new(),
             asks: HashMap::new(),
+            behind_since: None,
             garbage_logged: None,
+            deaf_logged: None,
         }
     }
 
@@ -144,9 +163,8 @@ impl Worker {
             };
             match next {
                 Next::Output(Output::Message(payload)) => match message::parse_line(payload) {
-                    Ok(Parsed::One(message)) if is_response_to(&message, id) => return self.opened(message),
-                    Ok(parsed) => self.take_backend_messages(parsed),
-                    Err(invalid) => self.log_garbage(invalid.text.as_bytes()),
+                    Line::One(Ok(message)) if is_response_to(&message, id) => return self.opened(message),
+                    line => self.take_line(line),
                 },
                 Next::Output(Output::Garbage(line)) => {
                     self.log_garbage(&line);
@@ -154,6 +172,9 @@ impl Worker {
                 }
                 Next::Output(Output::TooLong) => {
                     return Opened::Failed(502, "the server's answer to initialize is too large".into());
+                }
+                Next::Output(Output::Exited(exit @ Exit::NotStarted(_))) => {
+                    return Opened::Failed(502, exit.describe());
                 }
                 Next::Output(Output::Exited(exit)) => {
                     return Opened::Failed(
@@ -165,7 +186,7 @@ impl Worker {
                     return Opened::Failed(502, "the server ended before it answered initialize".into());
                 }
                 Next::InboxClosed => return Opened::Failed(503, "this node is stopping".into()),
-                Next::Input(_) => {}
+                Next::Input(_) | Next::Room => {}
             }
         }
     }
@@ -199,19 +220,46 @@ impl Worker {
                 Next::InboxClosed => return self.setup.activity.ended(),
                 Next::Output(output) => self.take_output(output),
                 Next::OutputsClosed => Some(Ended::Exited(Exit::Stopped)),
+                Next::Room => None,
             };
             if let Some(ended) = ended {
                 return ended;
             }
+            self.pump();
         }
     }
 
     /// Fair between the client and the backend: neither can starve the other.
     async fn next(&self) -> Next {
-        race(async { self.setup.inbox.recv().await.map_or(Next::InboxClosed, Next::Input) }, async {
-            self.setup.backend.outputs().recv().await.map_or(Next::OutputsClosed, Next::Output)
-        })
-        .await
+        let input = async { self.setup.inbox.recv().await.map_or(Next::InboxClosed, Next::Input) };
+        let output =
+            async { self.setup.backend.outputs().recv().await.map_or(Next::OutputsClosed, Next::Output) };
+        let Some(since) = self.behind_since else { return race(input, output).await };
+        let room = async {
+            let _ = self.setup.poked.recv().await;
+            Next::Room
+        };
+        // Back-pressure: a reader that reads gets a moment before its log fills. One that does not holds up nobody.
+        let output = async {
+            if let Some(left) = BEHIND_PATIENCE.checked_sub(since.elapsed()) {
+                async_io::Timer::after(left).await;
+            }
+            output.await
+        };
+        race(input, or(room, output)).await
+    }
+
+    /// Gives readers that are behind what they have room for; they tell when there is more.
+    fn pump(&mut self) {
+        if self.streams.behind() {
+            // In this order: a reader that has room by now is seen by the pump, a later one tells.
+            self.setup.room.want();
+            self.streams.pump();
+        }
+        self.behind_since = match self.streams.behind() {
+            true => Some(self.behind_since.unwrap_or_else(Instant::now)),
+            false => None,
+        };
     }
 
     fn take_input(&mut self, input: Input) -> Option<Ended> {
@@ -229,10 +277,7 @@ impl Worker {
 
     fn take_output(&mut self, output: Output) -> Option<Ended> {
         match output {
-            Output::Message(payload) => match message::parse_line(payload) {
-                Ok(parsed) => self.take_backend_messages(parsed),
-                Err(invalid) => self.unreadable(invalid),
-            },
+            Output::Message(payload) => self.take_line(message::parse_line(payload)),
             Output::Garbage(line) => self.log_garbage(&line),
             Output::TooLong => self.too_long(),
             Output::Exited(exit) => return Some(Ended::Exited(exit)),
@@ -306,7 +351,9 @@ impl Worker {
 
     fn give_backend(&mut self, message: Message) {
         METRICS.messages_to_backend_total.add_one();
-        if let Err(error) = self.setup.backend.send(message.payload, Priority::Other) {
+        if let Err(error) = self.setup.backend.send(message.payload, Priority::Other)
+            && now_and_then(&mut self.deaf_logged)
+        {
             log::warn!(
                 "[{}] dropped an answer or notification of the client: the server does not read ({error:?})",
                 self.setup.label
@@ -325,7 +372,7 @@ impl Worker {
     fn attach(&mut self, after: Option<EventId>) -> Option<EventReader> {
         let number = after.map_or(STANDALONE, |id| id.stream);
         let (events, live) = async_channel::bounded(READER_EVENTS_MAX);
-        let (backlog, start) = self.streams.attach(number, events, after.map(|id| id.place))?;
+        let start = self.streams.attach(number, events, after.map(|id| id.place))?;
         if after.is_some() {
             METRICS.streams_resumed_total.add_one();
         }
@@ -333,20 +380,24 @@ impl Worker {
         let priming = Event { id: Some(start), retry_ms: Some(RETRY_MS), data: None, last: false };
         Some(EventReader {
             opening: Opening::Stream { first: self.version.primes().then_some(priming) },
-            backlog,
+            backlog: VecDeque::new(),
             live,
             keep_alive_comment: self.setup.keep_alive_comment,
+            room: Some(self.setup.room.clone()),
         })
     }
 
     // --- From the backend -----------------------------------------------------------------------------------------
 
-    fn take_backend_messages(&mut self, parsed: Parsed) {
-        match parsed {
-            Parsed::One(message) => self.take_backend_message(message),
-            Parsed::Batch(messages) => {
-                messages.into_iter().for_each(|message| self.take_backend_message(message))
-            }
+    /// In a batch each message stands for itself: a bad one spoils no other.
+    fn take_line(&mut self, line: Line) {
+        let mut take = |message: Result<Message, Invalid>| match message {
+            Ok(message) => self.take_backend_message(message),
+            Err(invalid) => self.unreadable(invalid),
+        };
+        match line {
+            Line::One(message) => take(message),
+            Line::Batch(messages) => messages.into_iter().for_each(take),
         }
     }
 
@@ -396,7 +447,7 @@ impl Worker {
                 .send(message::error(&id, message::INTERNAL_ERROR, text, None), Priority::Other);
             return;
         }
-        self.asks.insert(id, stream);
+        self.asks.insert(id, Ask { stream, since: Instant::now() });
         self.streams.deliver(stream, payload, true);
     }
 
@@ -407,12 +458,15 @@ impl Worker {
             return STANDALONE;
         };
         let related = match &**method {
-            "notifications/progress" => self
-                .calls
-                .values()
-                .find(|call| call.progress_token.is_some() && call.progress_token == message.concerns)
-                .map(|call| call.stream),
-            "notifications/cancelled" => message.concerns.as_ref().and_then(|id| self.asks.get(id)).copied(),
+            // Of no live call, as that of a task may be (T5), it is no other call's business (L45).
+            "notifications/progress" => {
+                let owner =
+                    |call: &&Call| call.progress_token.is_some() && call.progress_token == message.concerns;
+                Some(self.calls.values().find(owner).map_or(STANDALONE, |call| call.stream))
+            }
+            "notifications/cancelled" => {
+                message.concerns.as_ref().and_then(|id| self.asks.get(id)).map(|ask| ask.stream)
+            }
             // By their nature about no request: with the others only when nobody reads the standalone stream.
             "notifications/tools/list_changed"
             | "notifications/prompts/list_changed"
@@ -430,18 +484,23 @@ impl Worker {
             .unwrap_or(STANDALONE)
     }
 
-    /// The stream of the only POST with a request in flight.
+    /// The stream of the only POST with a request in flight. One whose client is there comes before those that
+    /// nobody reads: a client that went away without `cancelled` must not take what is meant for it.
     fn only_post(&self) -> Option<u32> {
-        let mut streams = self.calls.values().map(|call| call.stream);
-        let first = streams.next()?;
-        streams.all(|stream| stream == first).then_some(first)
+        let streams = || self.calls.values().map(|call| call.stream);
+        let read = || streams().filter(|stream| self.streams.has_reader(*stream));
+        match (read().next(), self.streams.has_reader(STANDALONE)) {
+            (Some(_), _) => the_only(read()),
+            (None, true) => None,
+            (None, false) => the_only(streams()),
+        }
     }
 
     fn respond(&mut self, stream: u32, response: Payload) {
         self.streams.respond(stream, response, Instant::now());
     }
 
-    fn unreadable(&mut self, invalid: message::Invalid) {
+    fn unreadable(&mut self, invalid: Invalid) {
         self.log_garbage(invalid.text.as_bytes());
         let Some(id) = invalid.id else { return };
         if let Some(call) = self.calls.remove(&id) {
@@ -464,13 +523,12 @@ impl Worker {
     }
 
     fn log_garbage(&mut self, line: &[u8]) {
-        if self.garbage_logged.is_none_or(|at| at.elapsed() >= REPLY_PATIENCE) {
+        if now_and_then(&mut self.garbage_logged) {
             log::warn!(
                 "[{}] the server's stdout has a line that is not JSON-RPC: {}",
                 self.setup.label,
                 Foreign(line)
             );
-            self.garbage_logged = Some(Instant::now());
         }
     }
 
@@ -478,6 +536,7 @@ impl Worker {
 
     fn tick(&mut self, now: Instant) -> Option<Ended> {
         self.streams.forget_old(now);
+        self.expire_asks(now);
         if budget::pressure() {
             self.streams.shed_under_pressure();
         }
@@ -493,6 +552,15 @@ impl Worker {
         // A call nobody waits for cannot keep a session for ever.
         let timeout = if self.calls.is_empty() { timeout } else { timeout * IDLE_WITH_CALLS_FACTOR };
         (Duration::from_secs(activity.idle_secs(sweep::now_secs()).into()) >= timeout).then_some(Ended::Idle)
+    }
+
+    /// A server whose request was never answered hears so (L46).
+    fn expire_asks(&mut self, now: Instant) {
+        let old = self.asks.extract_if(|_, ask| now.duration_since(ask.since) >= ASK_AGE);
+        for (id, _) in old {
+            let answer = message::error(&id, message::INTERNAL_ERROR, "the client did not answer", None);
+            let _ = self.setup.backend.send(answer, Priority::Other);
+        }
     }
 
     fn fail_calls(&mut self, text: &str) {
@@ -522,12 +590,29 @@ impl Worker {
     }
 }
 
+/// Whether a line of its kind may go to the log: at most one a second, whatever clients and children do.
+fn now_and_then(last: &mut Option<Instant>) -> bool {
+    let now = Instant::now();
+    let may = last.is_none_or(|last| now.duration_since(last) >= LOG_STEP);
+    if may {
+        *last = Some(now);
+    }
+    may
+}
+
+fn the_only(mut streams: impl Iterator<Item = u32>) -> Option<u32> {
+    let first = streams.next()?;
+    streams.all(|stream| stream == first).then_some(first)
+}
+
 fn is_response_to(message: &Message, id: &Id) -> bool {
     matches!(&message.kind, Kind::Response { id: Some(answered), .. } if answered == id)
 }
 
 fn wrote(garbage: Option<Vec<u8>>) -> String {
-    garbage.map(|line| format!("; its stdout began with: {}", Foreign(&line))).unwrap_or_default()
+    let stdout =
+        garbage.map(|line| format!("; its stdout began with: {}", Foreign(&line))).unwrap_or_default();
+    stdout + "; its stderr is in burdock's log"
 }
 
 /// Runs a worker's life behind the panic fence (invariant 8): whatever happens, waiting clients are answered.

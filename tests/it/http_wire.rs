@@ -96,7 +96,7 @@ impl TestServer {
     fn offer(&self, name: &str, opening: Opening, backlog: Vec<Event>, comment: Duration) -> Sender<Event> {
         let (sender, live) = async_channel::bounded(16);
         let backlog = VecDeque::from(backlog);
-        let reader = EventReader { opening, backlog, live, keep_alive_comment: comment };
+        let reader = EventReader { opening, backlog, live, keep_alive_comment: comment, room: None };
         self.seen.streams.lock().unwrap().insert(name.to_owned(), reader);
         sender
     }
@@ -1144,7 +1144,7 @@ fn an_event_is_one_write() {
     feed.try_send(event(3, "three", true)).unwrap();
     let backlog = VecDeque::from([event(1, "one", false)]);
     let opening = Opening::Either { patience: PATIENCE, first: priming() };
-    let reader = EventReader { opening, backlog, live, keep_alive_comment: PATIENCE };
+    let reader = EventReader { opening, backlog, live, keep_alive_comment: PATIENCE, room: None };
     let (writes, _) = writes_of(&echo("{}"), Reply::events(reader));
     assert_eq!(writes.len(), 4, "{writes:?}");
     assert!(writes[0].ends_with("\r\n\r\n1b\r\nid: 1-0\nretry: 1000\ndata:\n\n\r\n"), "{writes:?}");
