@@ -214,10 +214,10 @@ pub const LINE_BUDGET_WAIT: Duration = Duration::from_secs(10);
 pub const GARBAGE_LINES_PER_SEC_MAX: u32 = 10;
 /// How long the watchdog looks for marked processes after burdock has gone.
 pub const WATCHDOG_SWEEP: Duration = Duration::from_millis(1500);
-/// Between two looks through `/proc` while children end: one look serves all that ended meanwhile.
-pub const WATCHDOG_SCAN_STEP: Duration = Duration::from_millis(200);
 /// The same while it still finds some: a program that forks as fast as it is killed.
 pub const WATCHDOG_SWEEP_MAX: Duration = Duration::from_secs(10);
+/// Between two looks through `/proc` while children end: one look serves all that ended meanwhile.
+pub const WATCHDOG_SCAN_STEP: Duration = Duration::from_millis(200);
 /// Between two looks through `/proc` after burdock has gone.
 pub const WATCHDOG_SWEEP_STEP: Duration = Duration::from_millis(20);
 /// Looks in a row that find nothing before a child's number counts as gone: a fork can slip past one.

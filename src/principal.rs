@@ -4,7 +4,7 @@
 //! be replaced while the other still works.
 
 use std::fmt;
-use std::fs::{Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -205,25 +205,66 @@ impl NewToken {
         let line = format!("{principal} {ALGORITHM}{}", to_hex(&hmac_sha256::Hash::hash(token.as_bytes())));
         Ok(NewToken { token, line })
     }
+}
 
-    /// Adds the line to the token file, which is created for its owner only when there is none.
+/// A token file that a line can be added to.
+#[derive(Debug)]
+pub struct TokenFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl TokenFile {
+    /// Opens the token file, and makes it for its owner only when there is none. Whatever may be wrong with it is
+    /// found here, before the token is shown to anybody.
     ///
     /// # Errors
-    /// [`Error::File`] or [`Error::Public`]; then nothing was added.
-    pub fn append(&self, path: &Path) -> Result<(), Error> {
-        let failed =
-            |error: io::Error| Error::File { path: path.to_owned(), problem: small_file::why(&error) };
+    /// [`Error::File`] or [`Error::Public`].
+    pub fn open(path: &Path) -> Result<TokenFile, Error> {
+        let failed = |problem: String| Error::File { path: path.to_owned(), problem };
         // What is no regular file is refused by `read` in words; opening a FIFO would wait.
         if path.exists() {
-            small_file::read(path).map_err(|problem| Error::File { path: path.to_owned(), problem })?;
+            small_file::read(path).map_err(failed)?;
         }
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true).mode(OWNER_ONLY);
-        let mut file = options.open(path).map_err(failed)?;
-        check_private(path, &file.metadata().map_err(failed)?)?;
-        let start = if ends_within_line(&mut file).map_err(failed)? { "\n" } else { "" };
-        file.write_all(format!("{start}{}\n", self.line).as_bytes()).map_err(failed)?;
-        file.sync_all().map_err(failed)
+        let file = options.open(path).map_err(|error| failed(why_not_made(path, &error)))?;
+        let metadata = file.metadata().map_err(|error| failed(small_file::why(&error)))?;
+        check_private(path, &metadata)?;
+        Ok(TokenFile { path: path.to_owned(), file })
+    }
+
+    /// Adds a token's line. To be called when its token has been shown: a token without its line lets nobody in, but
+    /// a line whose token nobody has stays in the file for ever.
+    ///
+    /// # Errors
+    /// [`Error::File`]; then nothing was added.
+    pub fn add(mut self, token: &NewToken) -> Result<(), Error> {
+        self.write(token).map_err(|error| Error::File {
+            path: self.path,
+            problem: format!("cannot be written, so this token will not be accepted: {error}"),
+        })
+    }
+
+    fn write(&mut self, token: &NewToken) -> io::Result<()> {
+        let before = self.file.metadata()?.len();
+        let start = if ends_within_line(&mut self.file)? { "\n" } else { "" };
+        let line = format!("{start}{}\n", token.line);
+        let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_all());
+        if written.is_err() {
+            // Half a line would keep burdock from starting.
+            self.file.set_len(before)?;
+        }
+        written
+    }
+}
+
+fn why_not_made(path: &Path, error: &io::Error) -> String {
+    match path.parent() {
+        Some(directory) if error.kind() == io::ErrorKind::NotFound && !directory.as_os_str().is_empty() => {
+            format!("cannot be made: there is no directory {}", directory.display())
+        }
+        Some(_) | None => small_file::why(error),
     }
 }
 
@@ -234,7 +275,7 @@ impl fmt::Debug for NewToken {
 }
 
 /// Whether the file's last line has no line feed.
-fn ends_within_line(file: &mut std::fs::File) -> io::Result<bool> {
+fn ends_within_line(file: &mut File) -> io::Result<bool> {
     if file.metadata()?.len() == 0 {
         return Ok(false);
     }

@@ -88,6 +88,8 @@ fn who_may_call(config: &Config) -> &'static str {
         "Clients need a token (burdock token NAME makes one)."
     } else if everyone_may_call(config) {
         "WARNING: --insecure-public: everyone who can reach this address may use the servers, as one user."
+    } else if config.access.is_behind_local_proxy() {
+        "Without --token-file, everyone on this machine may use the servers, and whoever a proxy on it lets through."
     } else {
         "Without --token-file, everyone on this machine is one user."
     }
@@ -246,6 +248,14 @@ mod tests {
         let text =
             banner(&config(&["--listen=0.0.0.0:80", "--insecure-public", url, "--", "/bin/sh"]), bound);
         assert!(text.contains("https://m.example/x/mcp") && !text.contains(UNKNOWN_HOST), "{text}");
+    }
+
+    #[test]
+    fn the_banner_tells_of_a_proxy() {
+        let bound = ([127, 0, 0, 1], 80).into();
+        let url = "--public-url=https://m.example";
+        let text = banner(&config(&[url, "--trusted-proxy=127.0.0.1", "--", "/bin/sh"]), bound);
+        assert!(text.contains("whoever a proxy on it lets through"), "{text}");
     }
 
     #[test]

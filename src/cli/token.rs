@@ -1,12 +1,13 @@
 //! `burdock token NAME`: makes a bearer token.
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use lexopt::Arg;
 
 use super::{Failure, complain, print};
-use crate::principal::{NewToken, Principal};
+use crate::principal::{self, NewToken, Principal, TokenFile};
 
 /// The help of the command.
 pub const HELP: &str = "\
@@ -48,12 +49,23 @@ pub fn run(arguments: &[OsString]) -> Result<(), Failure> {
     };
     let principal = Principal::new(name).map_err(Failure::Usage)?;
     let new = NewToken::make(&principal).map_err(|error| Failure::Failed(error.to_string()))?;
-    if let Some(path) = &typed.append {
-        new.append(path).map_err(|error| Failure::Failed(error.to_string()))?;
+    let failed = |error: principal::Error| Failure::Failed(error.to_string());
+    let file = typed.append.as_deref().map(TokenFile::open).transpose().map_err(failed)?;
+    show(&new)?;
+    if let Some(file) = file {
+        file.add(&new).map_err(failed)?;
     }
-    print(&format!("{}\n", new.token))?;
     complain(what_next(&new, typed.append.as_deref()));
     Ok(())
+}
+
+/// Writes the token to stdout. Other than for a help text, a reader that has gone away is a failure here: nobody
+/// would have the token.
+fn show(new: &NewToken) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}", new.token).and_then(|()| out.flush()).map_err(|error| {
+        Failure::Failed(format!("nobody could be shown the token, so it is of no use: stdout: {error}"))
+    })
 }
 
 fn parse(arguments: &[OsString]) -> Result<Typed, lexopt::Error> {

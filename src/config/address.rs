@@ -1,9 +1,60 @@
-//! Addresses as they are typed: networks of proxies and the admin listener.
+//! Addresses as they are typed: where to listen, and networks of proxies.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+
+/// What `--listen` may be, for messages.
+const SOCKET_ALLOWED: &str =
+    "must be an address and a port like 127.0.0.1:8080, localhost:8080, 0.0.0.0:8080 or [::1]:8080";
+
+/// Reads an address and a port; `localhost` stands for 127.0.0.1, other names are not looked up.
+///
+/// # Errors
+/// What is wrong with `text` and what is allowed, in words for the user.
+pub fn socket(text: &str) -> Result<SocketAddr, String> {
+    let wrong = |problem: String| format!("{text:?} {problem}; {SOCKET_ALLOWED}");
+    // A bare IPv6 address has colons too, and none of them is before a port.
+    let (host, port) = match text.rsplit_once(':') {
+        Some(parts) if text.parse::<Ipv6Addr>().is_err() && !text.ends_with(']') => parts,
+        Some(_) | None => return Err(wrong(without_port(text))),
+    };
+    Ok(SocketAddr::new(ip(host).map_err(wrong)?, self::port(port).map_err(wrong)?))
+}
+
+fn without_port(text: &str) -> String {
+    match (text.parse::<u64>(), text.parse::<Ipv6Addr>()) {
+        (Ok(_), _) => format!("has no address: with one it is 127.0.0.1:{text}"),
+        (_, Ok(_)) => "has no port, and an IPv6 address with one stands in brackets".to_owned(),
+        (Err(_), Err(_)) => "has no port".to_owned(),
+    }
+}
+
+fn ip(host: &str) -> Result<IpAddr, String> {
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    match (bracketed, host) {
+        (Some(inside), _) => inside
+            .parse::<Ipv6Addr>()
+            .map(IpAddr::V6)
+            .map_err(|_| format!("has no IPv6 address in its brackets: {inside}")),
+        (None, "") => Err("has no address before its port".to_owned()),
+        (None, name) if name.eq_ignore_ascii_case("localhost") => Ok(Ipv4Addr::LOCALHOST.into()),
+        (None, address) => address
+            .parse::<Ipv4Addr>()
+            .map(IpAddr::V4)
+            .map_err(|_| format!("begins with {address:?}, which is no address")),
+    }
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse::<u16>() {
+        Ok(port) if digits => Ok(port),
+        _ if digits => Err(format!("has the port {text}, and the largest is 65535")),
+        _ => Err(format!("has {text:?} where its port should be")),
+    }
+}
 
 /// Where the admin listener is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +140,39 @@ impl fmt::Display for IpNet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_to_listen() {
+        for text in ["127.0.0.1:8080", "0.0.0.0:0", "[::1]:80", "[::]:65535", "[::ffff:127.0.0.1]:1"] {
+            assert_eq!(socket(text), Ok(text.parse().unwrap()), "{text}");
+        }
+        assert_eq!(socket("localhost:80"), Ok(([127, 0, 0, 1], 80).into()));
+        assert_eq!(socket("LocalHost:0"), Ok(([127, 0, 0, 1], 0).into()));
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_address_is_told() {
+        for (text, problem) in [
+            ("8080", "\"8080\" has no address: with one it is 127.0.0.1:8080; must be"),
+            ("1.2.3.4", "\"1.2.3.4\" has no port; must be"),
+            ("localhost", "has no port;"),
+            ("[::1]", "has no port;"),
+            ("::1", "has no port, and an IPv6 address with one stands in brackets"),
+            ("", "\"\" has no port;"),
+            (":80", "has no address before its port"),
+            ("1.2.3.4:", "has \"\" where its port should be"),
+            ("1.2.3.4:http", "has \"http\" where its port should be"),
+            ("1.2.3.4:+80", "has \"+80\" where its port should be"),
+            ("1.2.3.4:65536", "has the port 65536, and the largest is 65535"),
+            ("localhost:99999999999999999999", "has the port 99999999999999999999,"),
+            ("mcp.example.com:80", "begins with \"mcp.example.com\", which is no address"),
+            ("1.2.3:80", "begins with \"1.2.3\""),
+            ("[1.2.3.4]:80", "has no IPv6 address in its brackets: 1.2.3.4"),
+        ] {
+            let error = socket(text).unwrap_err();
+            assert!(error.contains(problem), "{text}: {error}");
+        }
+    }
 
     #[test]
     fn a_network_holds_its_addresses_only() {

@@ -226,7 +226,9 @@ impl Typed {
                 Arg::Long("help") | Arg::Short('h') => self.help = true,
                 Arg::Long(name) => {
                     let name = name.to_owned();
-                    let flag = Flag::by_name(&name).ok_or_else(|| unknown_flag(&name))?;
+                    let Some(flag) = Flag::by_name(&name) else {
+                        return Err(unknown_flag(&name, &mut parser));
+                    };
                     let text = match flag.describe().takes {
                         Takes::Nothing => "true".to_owned(),
                         Takes::One | Takes::Many => value(&mut parser, flag)?,
@@ -287,7 +289,15 @@ fn value(parser: &mut lexopt::Parser, flag: Flag) -> Result<String, Error> {
     text.into_string().map_err(|_| error("is not UTF-8 text".to_owned()))
 }
 
-fn unknown_flag(name: &str) -> Error {
+/// The error about a flag that is not there. `--port` is what many servers have, and no slip of the finger.
+fn unknown_flag(name: &str, parser: &mut lexopt::Parser) -> Error {
+    if name == "port" {
+        let port = parser.value().ok().and_then(|value| value.to_str()?.parse::<u16>().ok());
+        let port = port.map_or("PORT".to_owned(), |port| port.to_string());
+        return Error::Usage(format!(
+            "there is no flag --port; the port goes with its address: --listen 127.0.0.1:{port}"
+        ));
+    }
     let known = Flag::ALL.map(|flag| format!("--{}", flag.describe().name));
     let typed = format!("--{name}");
     let hint = hint(&typed, known.iter().map(String::as_str));
@@ -383,6 +393,15 @@ mod tests {
             (&["--lisen", "x"][..], "there is no flag --lisen; did you mean --listen?"),
             (&["--redis", "x"], "there is no flag --redis"),
             (&["-x"], "there is no flag -x"),
+            (
+                &["--port", "9000"],
+                "there is no flag --port; the port goes with its address: --listen 127.0.0.1:9000",
+            ),
+            (
+                &["--port=x"],
+                "there is no flag --port; the port goes with its address: --listen 127.0.0.1:PORT",
+            ),
+            (&["--port"], "there is no flag --port; the port goes with its address: --listen 127.0.0.1:PORT"),
             (&["--listen"], "--listen: needs a value: --listen ADDR:PORT"),
             (&["--listen", "a", "--listen", "b"], "--listen: given twice"),
             (&["npx"], "unexpected argument npx; a command to serve comes after --: burdock serve -- npx"),

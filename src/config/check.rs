@@ -1,6 +1,5 @@
 //! The conversion: from what was typed to a [`Config`] that can be run.
 
-use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -12,7 +11,7 @@ use super::args::Given;
 use super::json::Document;
 use super::{
     Access, AdminListen, Config, Environment, Error, Flag, IpNet, LogFormat, LogSettings, Server,
-    SessionLimits, Typed, duration, file, is_server_name, program,
+    SessionLimits, Typed, address, duration, file, is_own_name, program, server_name,
 };
 use crate::backend::child::Command;
 use crate::limits::{
@@ -25,9 +24,6 @@ use crate::small_file;
 
 /// Where `--listen` is when nobody says.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
-
-/// A server's name when its program's own cannot be one.
-const UNNAMED: &str = "server";
 
 const ONE_MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -104,12 +100,8 @@ fn is_log_filter(text: &str) -> bool {
 }
 
 fn listen(typed: &Typed) -> Result<SocketAddr, Error> {
-    parsed(
-        typed,
-        Flag::Listen,
-        "must be an address and a port like 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080",
-    )
-    .map(|listen| listen.unwrap_or(LISTEN))
+    let Some(given) = typed.one(Flag::Listen) else { return Ok(LISTEN) };
+    address::socket(&given.text).map_err(|problem| given.error(problem))
 }
 
 fn admin(typed: &Typed, insecure_public: bool) -> Result<Option<AdminListen>, Error> {
@@ -119,7 +111,7 @@ fn admin(typed: &Typed, insecure_public: bool) -> Result<Option<AdminListen>, Er
     match &admin {
         AdminListen::Tcp(address) if !is_loopback(*address) && !insecure_public => {
             Err(given.error(format_args!(
-                "{address} can be reached by others, and whoever reaches it sees every session; \
+                "{address} can be reached by others, and whoever reaches it sees the metrics; \
              use 127.0.0.1:{} or unix:/PATH, or allow it with --insecure-public",
                 address.port()
             )))
@@ -165,7 +157,7 @@ fn servers(
     }
 }
 
-/// The server made of the words after `--`, named after its program.
+/// The server made of the words after `--`, named after what they run.
 fn typed_server(words: &[String], environment: &Environment) -> Result<Server, Error> {
     let (program, args) =
         words.split_first().ok_or_else(|| Error::Usage("there is no command after --".to_owned()))?;
@@ -178,10 +170,8 @@ fn typed_server(words: &[String], environment: &Environment) -> Result<Server, E
     };
     program::check(&command, environment)
         .map_err(|problem| Error::Typed { by: format!("-- {program}"), problem })?;
-    let name =
-        Path::new(program).file_name().and_then(|name| name.to_str()).filter(|name| is_server_name(name));
     Ok(Server {
-        name: name.unwrap_or(UNNAMED).to_owned(),
+        name: server_name::of_command(words),
         command: Arc::new(command),
         start_deadline: CHILD_START_DEADLINE,
         max_sessions: None,
@@ -219,18 +209,44 @@ fn access(
     }
     if allow_hosts.is_empty() && !loopback {
         warnings.push(format!(
-            "nobody said by which name clients reach {listen}; they will be refused until \
-             --public-url or --allow-host does"
+            "nobody said by which name clients reach {listen}: those that come by its address are served, \
+             those that come by a name are refused until --public-url or --allow-host says it"
         ));
     }
-    Ok(Access {
+    let access = Access {
         allow_hosts,
         allow_origins: each(typed, Flag::AllowOrigin, origin)?,
         trusted_proxies: each(typed, Flag::TrustedProxy, |text| text.parse::<IpNet>().ok())?,
         tokens,
         public_url,
         loopback,
-    })
+    };
+    if access.is_behind_local_proxy() && !insecure_public {
+        proxied(typed, &access, warnings)?;
+    }
+    Ok(access)
+}
+
+/// Refuses a loopback address that a proxy on this machine opens to others while nothing says who may call. A name
+/// alone is no proof of such a proxy (it may stand in `/etc/hosts`), so that is a warning only.
+fn proxied(typed: &Typed, access: &Access, warnings: &mut Vec<String>) -> Result<(), Error> {
+    if access.tokens.is_some() || !access.trusted_proxies.is_empty() {
+        return Ok(());
+    }
+    let url = access.public_url.as_deref().filter(|url| !is_own_name(url_host(url)));
+    if let (Some(url), Some(given)) = (url, typed.one(Flag::PublicUrl)) {
+        return Err(given.error(format_args!(
+            "{url} brings in others through a proxy, and whoever comes may run the servers; \
+             say who may call with --token-file FILE (burdock token NAME --append FILE makes one), name the proxy \
+             that decides it with --trusted-proxy 127.0.0.1, or allow everyone with --insecure-public"
+        )));
+    }
+    warnings.push(
+        "--allow-host names more than this machine: if a proxy brings in others, all of them may run the servers; \
+         say who may call with --token-file FILE"
+            .to_owned(),
+    );
+    Ok(())
 }
 
 fn tokens(typed: &Typed) -> Result<Option<Tokens>, Error> {
@@ -350,11 +366,6 @@ fn cores() -> usize {
 
 fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
-}
-
-fn parsed<T: FromStr>(typed: &Typed, flag: Flag, must: impl Display) -> Result<Option<T>, Error> {
-    let Some(given) = typed.one(flag) else { return Ok(None) };
-    given.text.parse().map(Some).map_err(|_| given.error(must))
 }
 
 /// Each value of a list, as `convert` reads it.
@@ -492,7 +503,27 @@ mod tests {
         let (config, _) = check(&["--listen", "10.0.0.5:80", "--insecure-public"]).unwrap();
         assert_eq!(config.access.allow_hosts, ["10.0.0.5"]);
         let (_, warnings) = check(&["--listen", "0.0.0.0:80", "--insecure-public"]).unwrap();
-        assert!(warnings[0].contains("--allow-host"), "{warnings:?}");
+        let expected = "by its address are served, those that come by a name are refused";
+        assert!(warnings[0].contains(expected) && warnings[0].contains("--allow-host"), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_local_proxy_for_others_needs_a_decision() {
+        const URL: &str = "--public-url=https://mcp.example.com";
+        let error = check(&[URL]).unwrap_err();
+        assert!(error.starts_with("--public-url: https://mcp.example.com brings in others"), "{error}");
+        for way_out in ["--token-file", "--trusted-proxy", "--insecure-public"] {
+            assert!(error.contains(way_out), "{way_out}: {error}");
+        }
+        assert_eq!(check(&[URL, "--trusted-proxy=127.0.0.1"]).unwrap().1, Vec::<String>::new());
+        assert_eq!(check(&[URL, "--insecure-public"]).unwrap().1, Vec::<String>::new());
+        assert!(check(&[URL, "--allow-host=localhost"]).is_err());
+        for own in ["http://localhost:8080", "http://127.0.0.1:9", "http://[::1]", "http://mcp.LOCALHOST"] {
+            assert_eq!(check(&[&format!("--public-url={own}")]).unwrap().1, Vec::<String>::new(), "{own}");
+        }
+        let (_, warnings) = check(&["--allow-host=mcp.example.com"]).unwrap();
+        assert!(warnings[0].starts_with("--allow-host names more than this machine"), "{warnings:?}");
+        assert_eq!(check(&["--allow-host=localhost,[::1]"]).unwrap().1, Vec::<String>::new());
     }
 
     #[test]
@@ -506,7 +537,7 @@ mod tests {
     #[test]
     fn wrong_values_are_named_with_what_is_allowed() {
         for (flag, values, allowed) in [
-            ("--listen", &["8080", "localhost:8080", "1.2.3.4", ""][..], "like 127.0.0.1:8080"),
+            ("--listen", &["8080", "host.example:8080", "1.2.3.4", ""][..], "like 127.0.0.1:8080"),
             ("--admin", &["4000", "unix:"], "unix:/run"),
             ("--node", &["", "N1", "1n", "n-1", "abcdefghijklmnopq", "\u{e4}"], "lower case letters"),
             ("--default", &["x"], "there is: sh"),

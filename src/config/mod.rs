@@ -12,9 +12,10 @@ pub mod file;
 pub mod json;
 pub mod nearest;
 mod program;
+mod server_name;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +31,7 @@ use crate::principal::Tokens;
 pub struct Config {
     /// Where clients connect (`--listen`). Port 0 lets the system choose.
     pub listen: SocketAddr,
-    /// The second listener, for metrics and the session list (`--admin`); none when `None`.
+    /// The second listener, for metrics (`--admin`); none when `None`.
     pub admin: Option<AdminListen>,
     /// This process's name in session ids (`--node`): `[a-z][a-z0-9]{0,15}`.
     pub node: String,
@@ -83,6 +84,23 @@ pub struct Access {
     pub public_url: Option<String>,
     /// Whether `listen` is a loopback address.
     pub loopback: bool,
+}
+
+impl Access {
+    /// Whether others come in although `listen` is a loopback address: through a proxy on this machine, by a name
+    /// that is not this machine's own.
+    pub fn is_behind_local_proxy(&self) -> bool {
+        self.loopback && !self.allow_hosts.iter().all(|name| is_own_name(name))
+    }
+}
+
+/// Whether a name, as it stands in a URL, always means the machine itself: a loopback address or `localhost`.
+fn is_own_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    match name.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => name == "localhost" || name.ends_with(".localhost"),
+    }
 }
 
 /// Bounds of sessions.

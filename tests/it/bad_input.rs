@@ -117,9 +117,31 @@ fn malformed_command_lines() {
         (&["serve", "--"], "no command after --"),
         (&["serve", "--config", "x", "--", "sh"], "leave out one of the two"),
         (&["serve", "--insecure-public=x", "--", "sh"], "--insecure-public"),
-        (&["serve", "--listen", "8080", "--", "sh"], "--listen: must be an address and a port"),
+        (
+            &["serve", "--port", "9000", "--", "sh"],
+            "no flag --port; the port goes with its address: --listen 127.0.0.1:9000",
+        ),
+        (
+            &["serve", "--listen", "8080", "--", "sh"],
+            "--listen: \"8080\" has no address: with one it is 127.0.0.1:8080",
+        ),
+        (
+            &["serve", "--listen", "127.0.0.1", "--", "sh"],
+            "\"127.0.0.1\" has no port; must be an address and a port",
+        ),
+        (
+            &["serve", "--listen", "localhost:70000", "--", "sh"],
+            "has the port 70000, and the largest is 65535",
+        ),
+        (
+            &["serve", "--public-url", "https://mcp.example.com", "--", "sh"],
+            "--public-url: https://mcp.example.com brings in others",
+        ),
         (&["serve", "--listen", "0.0.0.0:0", "--", "sh"], "--token-file"),
-        (&["serve", "--admin", "0.0.0.0:0", "--", "sh"], "--admin: 0.0.0.0:0 can be reached by others"),
+        (
+            &["serve", "--admin", "0.0.0.0:0", "--", "sh"],
+            "--admin: 0.0.0.0:0 can be reached by others, and whoever reaches it sees the metrics",
+        ),
         (&["serve", "--node", "N1", "--", "sh"], "--node: must be lower case"),
         (&["serve", "--default", "x", "--", "sh"], "--default: there is no server x; there is: sh"),
         (&["serve", "--idle-timeout", "1d", "--", "sh"], "500ms, 90s, 15m, 2h"),
@@ -289,4 +311,30 @@ fn a_token_is_made_for_its_owner_only() {
     assert_eq!((status, stdout.as_str()), (Some(1), ""), "{stderr}");
     assert!(stderr.contains("chmod 600"), "{stderr}");
     assert!(!fs::read_to_string(&path).unwrap().contains("carol"));
+}
+
+#[test]
+fn no_line_is_kept_of_a_token_that_nobody_saw() {
+    let scratch = Scratch::new();
+    let path = scratch.file("tokens", "# users\n", 0o600);
+    let (reader, gone) = std::io::pipe().unwrap();
+    drop(reader);
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    for stdout in [Stdio::from(gone), Stdio::from(full)] {
+        let output = burdock(&["token", "alice", "--append"]).arg(&path).stdout(stdout).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("nobody could be shown the token"), "{stderr}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "# users\n");
+    }
+}
+
+#[test]
+fn a_missing_directory_is_named() {
+    let scratch = Scratch::new();
+    let path = scratch.0.join("missing/tokens");
+    let (status, stdout, stderr) = said(burdock(&["token", "alice", "--append"]).arg(&path));
+    assert_eq!((status, stdout.as_str()), (Some(1), ""), "{stderr}");
+    let expected = format!("there is no directory {}\n", scratch.0.join("missing").display());
+    assert!(stderr.ends_with(&expected), "{stderr}");
 }
