@@ -91,6 +91,13 @@ pub struct Message {
     pub concerns: Option<Id>,
 }
 
+impl Message {
+    /// A response made here, to a request of the other side.
+    pub fn response(id: &Id, error: bool, payload: Payload) -> Message {
+        Message { payload, kind: Kind::Response { id: Some(id.clone()), error }, concerns: None }
+    }
+}
+
 /// One message, or several in an array (2025-03-26 only, L7).
 #[derive(Debug)]
 pub enum Parsed {

@@ -10,7 +10,7 @@ use async_io::{Async, Timer};
 use smol::io::{AsyncRead, AsyncWrite};
 use smol::lock::Semaphore;
 
-use crate::config::Config;
+use crate::config::{Config, Launch};
 use crate::drain;
 use crate::http::connection::Ended;
 use crate::http::{Connection, Socket};
@@ -68,7 +68,12 @@ pub fn run(config: Config, announce: impl FnOnce(&Config, SocketAddr)) -> Result
     let admin = config.admin.as_ref().map(admin::bind).transpose()?;
     runtime::start(config.threads).map_err(|error| RunError::System("start threads", error))?;
     async_io::block_on(async {
-        backend::watchdog::start().await.map_err(|error| RunError::System("start the watchdog", error))?;
+        // Without children there is nothing it could watch, and this program may not be burdock.
+        if config.servers.iter().any(|server| matches!(server.launch, Launch::Child(_))) {
+            backend::watchdog::start()
+                .await
+                .map_err(|error| RunError::System("start the watchdog", error))?;
+        }
         let signals = drain::signals().map_err(|error| RunError::System("listen for signals", error))?;
         let sessions = Arc::new(Sessions::new(&config, Registry::memory()));
         let endpoint = Arc::new(Endpoint::new(Arc::clone(&config), Arc::clone(&sessions)));

@@ -11,7 +11,7 @@ use crate::budget::{self, Payload};
 use crate::http::{Event, EventId};
 use crate::limits::{
     FINISHED_BYTES_MAX, FINISHED_STREAM_AGE, FINISHED_STREAMS_MAX, REPLAY_BYTES_UNDER_PRESSURE,
-    REPLAY_EVENTS_UNDER_PRESSURE, REPLY_PATIENCE,
+    REPLAY_EVENTS_UNDER_PRESSURE, REPLY_PATIENCE, RETRY_MS,
 };
 use crate::metrics::METRICS;
 
@@ -34,6 +34,8 @@ struct Post {
     /// Requests of this POST that have no response yet.
     open: usize,
     json_only: bool,
+    /// Its reader was let go before the response, and will come back.
+    let_go: bool,
     since: Instant,
 }
 
@@ -58,7 +60,10 @@ impl Streams {
     /// Begins the stream of a POST with `open` requests.
     pub fn open(&mut self, address: ReturnAddress, open: usize, now: Instant) {
         let stream = Stream::with_reader(address.stream, address.events);
-        self.posts.insert(address.stream, Post { stream, open, json_only: address.json_only, since: now });
+        self.posts.insert(
+            address.stream,
+            Post { stream, open, json_only: address.json_only, let_go: false, since: now },
+        );
     }
 
     /// Attaches a reader to a stream, after an event or after what readers were given already. Returns what it is
@@ -103,13 +108,25 @@ impl Streams {
         METRICS.events_shed_total.add(stream.shed() as u64);
     }
 
+    /// Ends the connection of a POST's reader gracefully; it resumes the stream by GET. A reader that takes nothing
+    /// but one JSON body stays.
+    pub fn let_go(&mut self, number: u32) {
+        if let Some(post) = self.posts.get_mut(&number).filter(|post| !post.json_only) {
+            post.let_go = true;
+            post.stream.let_go(RETRY_MS);
+        }
+    }
+
     /// Puts a response on its POST's stream; the last one ends the stream (L17).
     pub fn respond(&mut self, number: u32, response: Payload, now: Instant) {
         let Some(post) = self.posts.get_mut(&number) else { return };
         post.open = post.open.saturating_sub(1);
         let last = post.open == 0;
         // Then the reply is one JSON body: its client has no event id to resume after, so nothing need be kept.
-        let whole = last && post.stream.untouched() && now.duration_since(post.since) < REPLY_PATIENCE;
+        let whole = last
+            && !post.let_go
+            && post.stream.untouched()
+            && now.duration_since(post.since) < REPLY_PATIENCE;
         let pushed = post.stream.push(response, true, last);
         METRICS.events_shed_total.add(post.stream.shed() as u64);
         match (last, whole && pushed == Pushed::Delivered || post.json_only) {
