@@ -9,6 +9,7 @@ use std::time::Instant;
 use async_channel::Receiver;
 
 use crate::backend::handler::{self, HandlerHandle};
+use crate::backend::watchdog::RUN_MARK;
 use crate::backend::{Exit, Output, Priority, SendError};
 use crate::budget::{Payload, Share};
 use crate::config::{Config, Error};
@@ -134,13 +135,15 @@ fn take_message(handle: &HandlerHandle, message: &Message) -> bool {
 /// Writes what the session says, until it is over.
 fn write_outputs(outputs: &Receiver<Output>) -> io::Result<()> {
     let mut out = io::stdout().lock();
+    let behind_burdock = std::env::var_os(RUN_MARK).is_some();
     while let Ok(output) = outputs.recv_blocking() {
         match output {
             Output::Message(payload) | Output::Response { payload, .. } | Output::Related { payload, .. } => {
                 write_line(&mut out, &payload)?;
             }
             Output::Exited(Exit::Panicked) => return Err(io::Error::other("a handler panicked")),
-            // On stdio there is no stream to be left, and no child's stdout.
+            // Only burdock knows what to make of it; to others there is no stream to be left.
+            Output::Detach(id) if behind_burdock => write_line(&mut out, &message::detach(&id))?,
             Output::Detach(_) | Output::Exited(_) | Output::Garbage(_) | Output::TooLong => {}
         }
     }

@@ -389,6 +389,11 @@ impl Worker {
                 );
             }
             Kind::Request { id, method } => self.ask(id, &method, message.payload, stream),
+            Kind::Notification { method } if &*method == message::DETACH => {
+                if let Some(id) = &message.concerns {
+                    self.detach(id);
+                }
+            }
             Kind::Notification { method } => {
                 // The server no longer waits for this answer (L44).
                 if let Some(id) = message.concerns.filter(|_| &*method == "notifications/cancelled") {
