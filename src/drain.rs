@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::limits::{DRAIN_POLL, FLUSH_DEADLINE, STOP_DEADLINE};
 use crate::mcp::Endpoint;
 use crate::metrics::METRICS;
-use crate::session::{Ended, Sessions};
+use crate::session::Sessions;
 
 /// The signals that stop a node.
 ///
@@ -41,9 +41,7 @@ pub async fn until_stopped(
         log::warn!("a second signal: not waiting for {} calls", METRICS.calls.get());
     })
     .await;
-    for handle in sessions.all() {
-        sessions.close(&handle, Ended::Drained);
-    }
+    sessions.stop();
     // No new connections; replies on their way and the ends of streams still go out.
     accepting.cancel().await;
     none_left(|| METRICS.requests.get(), FLUSH_DEADLINE).await;

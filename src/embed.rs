@@ -9,7 +9,7 @@ use std::time::Instant;
 use async_channel::Receiver;
 
 use crate::backend::handler::{self, HandlerHandle};
-use crate::backend::watchdog::RUN_MARK;
+use crate::backend::watchdog::MARK_NAME;
 use crate::backend::{Exit, Output, Priority, SendError};
 use crate::budget::{Payload, Share};
 use crate::config::{Config, Error};
@@ -135,7 +135,7 @@ fn take_message(handle: &HandlerHandle, message: &Message) -> bool {
 /// Writes what the session says, until it is over.
 fn write_outputs(outputs: &Receiver<Output>) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let behind_burdock = std::env::var_os(RUN_MARK).is_some();
+    let behind_burdock = std::env::var_os(MARK_NAME).is_some();
     while let Ok(output) = outputs.recv_blocking() {
         match output {
             Output::Message(payload) | Output::Response { payload, .. } | Output::Related { payload, .. } => {

@@ -17,7 +17,7 @@
 //! | room | what is there |
 //! |---|---|
 //! | `main` | takes what the system hands over; the only exit |
-//! | `cli` | one file per command: serve, token |
+//! | `cli` | one file per command: serve, check, token |
 //! | `server` | listeners, permits, and `serve_connection`, a request's whole life |
 //! | `drain` | signals, and the order in which a node stops |
 //! | `admin` | the second listener: metrics |

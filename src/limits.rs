@@ -48,9 +48,9 @@ pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// From the first byte of a head to its last.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(15);
-/// From the end of the head to the end of the body. A larger body gets more: see `BODY_BYTES_PER_SEC_MIN`.
+/// From the end of the head to the end of the body, and again for a body that keeps `BODY_BYTES_PER_SEC_MIN`.
 pub const BODY_DEADLINE: Duration = Duration::from_secs(30);
-/// An upload slower than this, after `BODY_DEADLINE`, is ended with 408.
+/// A body that brings less than this, on average over each `BODY_DEADLINE`, is ended with 408.
 pub const BODY_BYTES_PER_SEC_MIN: usize = 16 * 1024;
 /// For a reader to take `WRITE_STEP_BYTES`, or all there is. Slower readers lose their connection.
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(30);
@@ -103,6 +103,12 @@ pub const HELD_BYTES_PRESSURE: usize = HELD_BYTES_MAX / 4 * 3;
 
 /// Above this new calls are refused with a JSON-RPC error; what is left is for bodies and answers.
 pub const HELD_BYTES_CALLS_MAX: usize = HELD_BYTES_MAX / 8 * 7;
+
+/// What unfinished bodies may hold in all beyond `BODY_BYTES_SMALL` each, so that uploads that stall cannot stop the
+/// calls of others.
+pub const UNFINISHED_BYTES_MAX: usize = HELD_BYTES_MAX / 4;
+/// A body up to this size is an everyday message.
+pub const BODY_BYTES_SMALL: usize = 16 * 1024;
 
 // --- Sessions -------------------------------------------------------------------------------------------------
 
@@ -251,6 +257,23 @@ pub const SPARE_THREADS_MAX: usize = 64;
 /// Looks for which a spare thread is kept after it was last needed.
 pub const SPARE_LOOKS: u32 = 20;
 
+// --- burdock check ----------------------------------------------------------------------------------------------
+
+/// For a connection, and for a whole answer.
+pub const CHECK_DEADLINE: Duration = Duration::from_secs(30);
+/// For the first event of a GET stream; many have none.
+pub const CHECK_STREAM_WAIT: Duration = Duration::from_secs(2);
+/// The head of an answer.
+pub const CHECK_HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Header fields of an answer.
+pub const CHECK_HEADERS_MAX: usize = 100;
+/// The body of an answer.
+pub const CHECK_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Pages of one list.
+pub const CHECK_PAGES_MAX: usize = 100;
+/// Pings whose median is told.
+pub const CHECK_PINGS: usize = 20;
+
 // --- The process ----------------------------------------------------------------------------------------------
 
 /// Default of `--drain-timeout`: calls in flight at SIGTERM get this long.
@@ -271,6 +294,7 @@ const _: () = assert!(READ_AHEAD_BYTES_MAX >= HEAD_BYTES_MAX);
 const _: () = assert!(DISCARD_BYTES_MAX >= READ_AHEAD_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX <= MESSAGE_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX * 8 <= HELD_BYTES_MAX);
+const _: () = assert!(UNFINISHED_BYTES_MAX >= BODY_BYTES_MAX && UNFINISHED_BYTES_MAX < HELD_BYTES_PRESSURE);
 const _: () = assert!(HELD_BYTES_PRESSURE < HELD_BYTES_CALLS_MAX);
 const _: () = assert!(HELD_BYTES_CALLS_MAX + MESSAGE_BYTES_MAX < HELD_BYTES_MAX);
 const _: () = assert!(FINISHED_BYTES_MAX >= MESSAGE_BYTES_MAX);

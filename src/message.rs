@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use memchr::{memchr2, memmem};
+use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
@@ -162,14 +163,43 @@ pub fn parse_line(payload: Payload) -> Result<Parsed, Invalid> {
 }
 
 fn parse_batch(text: &str) -> Result<Vec<Message>, Invalid> {
-    let items: Vec<&RawValue> = serde_json::from_str(text).map_err(not_json)?;
+    let Batch(items) = serde_json::from_str(text).map_err(not_json)?;
     if items.is_empty() {
         return Err(Invalid::request(None, "an empty batch"));
     }
-    if items.len() > BATCH_MESSAGES_MAX {
-        return Err(Invalid::request(None, "too many messages in one batch"));
-    }
     items.into_iter().map(|item| parse_owned(item.get())).collect()
+}
+
+/// The items of an array, at most [`BATCH_MESSAGES_MAX`]: reading stops there, not at the array's end.
+struct Batch<'a>(Vec<&'a RawValue>);
+
+impl<'de> Deserialize<'de> for Batch<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Batch<'de>, D::Error> {
+        deserializer.deserialize_seq(BatchVisitor)
+    }
+}
+
+struct BatchVisitor;
+
+impl<'de> Visitor<'de> for BatchVisitor {
+    type Value = Batch<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of messages")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Batch<'de>, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = sequence.next_element()? {
+            if items.len() == BATCH_MESSAGES_MAX {
+                return Err(A::Error::custom(format_args!(
+                    "more than {BATCH_MESSAGES_MAX} messages in one batch"
+                )));
+            }
+            items.push(item);
+        }
+        Ok(Batch(items))
+    }
 }
 
 fn parse_owned(text: &str) -> Result<Message, Invalid> {
@@ -319,17 +349,22 @@ pub struct Initialize {
     pub client: String,
 }
 
+/// Each part is read by itself, so that one of a wrong type, which the backend may refuse, hides no other.
 #[derive(Deserialize)]
-struct InitializeMessage<'a> {
+struct WithParams<'a> {
     #[serde(borrow)]
-    params: Option<InitializeParams<'a>>,
+    params: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct InitializeParams<'a> {
-    #[serde(borrow)]
+struct VersionOnly<'a> {
+    #[serde(borrow, rename = "protocolVersion")]
     protocol_version: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct ClientOnly {
+    #[serde(rename = "clientInfo")]
     client_info: Option<ClientInfo>,
 }
 
@@ -339,22 +374,28 @@ struct ClientInfo {
     version: Option<String>,
 }
 
+fn params_of(message: &Message) -> Option<&str> {
+    let message: WithParams<'_> = serde_json::from_slice(&message.payload).ok()?;
+    message.params.map(RawValue::get)
+}
+
+fn version_in(params: &str) -> Option<&RawValue> {
+    serde_json::from_str::<VersionOnly<'_>>(params).ok()?.protocol_version
+}
+
 /// Reads an `initialize` request. What is missing or of another type is left empty: the backend judges it.
 pub fn initialize(message: &Message) -> Initialize {
-    let Ok(InitializeMessage { params: Some(params) }) = serde_json::from_slice(&message.payload) else {
-        return Initialize::default();
-    };
-    let version = params.protocol_version.and_then(unquote).map(Cow::into_owned);
-    let client = params
-        .client_info
-        .map(|info| [info.name, info.version].into_iter().flatten().collect::<Vec<_>>().join(" "));
+    let params = params_of(message).unwrap_or_default();
+    let version = version_in(params).and_then(unquote).map(Cow::into_owned);
+    let info = serde_json::from_str::<ClientOnly>(params).ok().and_then(|params| params.client_info);
+    let client =
+        info.map(|info| [info.name, info.version].into_iter().flatten().collect::<Vec<_>>().join(" "));
     Initialize { version, client: client.unwrap_or_default() }
 }
 
 /// The same `initialize` with another `protocolVersion`; every other byte stays. `None` when it has none.
 pub fn with_version(message: &Message, version: &str) -> Option<Message> {
-    let parsed: InitializeMessage<'_> = serde_json::from_slice(&message.payload).ok()?;
-    let old = parsed.params?.protocol_version?.get();
+    let old = version_in(params_of(message)?)?.get();
     let at = (old.as_ptr() as usize).checked_sub(message.payload.as_ptr() as usize)?;
     let mut bytes = Vec::with_capacity(message.payload.len() + version.len());
     bytes.extend_from_slice(message.payload.get(..at)?);
@@ -540,6 +581,11 @@ mod tests {
         );
         let replaced = with_version(&message, "2025-11-25").unwrap();
         assert_eq!(&*replaced.payload, text.replace("2026-07-28", "2025-11-25").as_bytes());
+        let odd = one(&text.replace(r#""name":"c""#, r#""name":5"#)).unwrap();
+        assert_eq!(
+            initialize(&odd),
+            Initialize { version: Some("2026-07-28".into()), client: String::new() }
+        );
     }
 
     fn json_value() -> impl Strategy<Value = serde_json::Value> {

@@ -168,7 +168,11 @@ where
             Admission::Answer(reply) => reply,
             Admission::Mcp(admitted) => {
                 let body = connection.read_body(&head, crate::limits::BODY_BYTES_MAX).await?;
-                endpoint.serve(admitted, body).await
+                if admitted.begins_session() {
+                    connection.unless_closed(endpoint.serve(admitted, body)).await?
+                } else {
+                    endpoint.serve(admitted, body).await
+                }
             }
         };
         if endpoint.draining() {

@@ -48,6 +48,11 @@ impl Version {
     }
 }
 
+/// Whether this is a revision of the stateless era, which an answer to `initialize` must never name (L39).
+pub fn is_stateless(version: &str) -> bool {
+    version > LATEST
+}
+
 /// Whether an `initialize` for `version` can be given to a backend as it is; others ask for [`LATEST`] instead
 /// (a 2026-07-28 must never be echoed, L39 and `clients.md` C7).
 pub fn may_be_asked(version: &str) -> bool {

@@ -1,5 +1,6 @@
 //! The command line: which command, and what it says at the end.
 
+pub mod check;
 pub mod serve;
 pub mod token;
 
@@ -21,6 +22,7 @@ Usage: burdock COMMAND
 
 Commands:
   serve         serve a command, or the servers of an mcp.json, over HTTP
+  check URL     talk to an MCP endpoint as a client and say what works
   token NAME    make a bearer token for somebody who may call
   help COMMAND  what a command can do
 
@@ -45,15 +47,17 @@ pub enum Failure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Command {
     Serve,
+    Check,
     Token,
 }
 
 impl Command {
-    const ALL: [Command; 2] = [Command::Serve, Command::Token];
+    const ALL: [Command; 3] = [Command::Serve, Command::Check, Command::Token];
 
     fn name(self) -> &'static str {
         match self {
             Command::Serve => "serve",
+            Command::Check => "check",
             Command::Token => "token",
         }
     }
@@ -61,6 +65,7 @@ impl Command {
     fn help(self) -> String {
         match self {
             Command::Serve => serve::help(),
+            Command::Check => check::HELP.to_owned(),
             Command::Token => token::HELP.to_owned(),
         }
     }
@@ -105,6 +110,7 @@ fn dispatch(arguments: &[OsString], environment: &Environment) -> Result<(), Fai
         ))),
         name => match Command::named(name)? {
             Command::Serve => serve::run(rest, environment),
+            Command::Check => check::run(rest),
             Command::Token => token::run(rest),
         },
     }

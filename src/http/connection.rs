@@ -13,7 +13,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use smol::future::or;
 use smol::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -228,21 +228,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Err(self.refuse(BODY_TOO_LARGE).await);
         }
         self.take_body(&mut body, bytes_max).await?;
-        if self.body.is_done() {
-            return Ok(body);
-        }
         self.send_continue().await?;
-        let begun = Instant::now();
+        let mut counted = 0;
         self.deadline.arm(self.deadlines.body);
         while !self.body.is_done() {
             match self.fill(Phase::Body).await {
                 Ok(true) => self.take_body(&mut body, bytes_max).await?,
                 Ok(false) => return Err(Ended::Closed),
-                Err(Ended::Deadline(_)) => self.extend_body_deadline(begun, body.bytes.len()).await?,
+                Err(Ended::Deadline(_)) => {
+                    self.extend_body_deadline(body.bytes.len() - counted).await?;
+                    counted = body.bytes.len();
+                }
                 Err(ended) => return Err(ended),
             }
         }
         self.deadline.disarm();
+        body.share.body_finished();
         Ok(body)
     }
 
@@ -254,7 +255,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         self.continue_owed = false;
         // A little more than is taken, when another request follows; never less.
-        if !body.share.grow_to(body.bytes.len() + input.len()) {
+        if !body.share.grow_unfinished_to(body.bytes.len() + input.len()) {
             return Err(self.refuse(BUDGET_SPENT).await);
         }
         if body.bytes.capacity() == 0 {
@@ -278,17 +279,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
-    /// A body may take as long as it brings `body_bytes_per_sec_min`, after the time every body has.
-    async fn extend_body_deadline(&mut self, begun: Instant, received: usize) -> Result<(), Ended> {
-        let earned = received as f64 / self.deadlines.body_bytes_per_sec_min.max(1) as f64;
-        let allowed = self.deadlines.body + Duration::from_secs_f64(earned);
-        match allowed.checked_sub(begun.elapsed()) {
-            Some(left) if !left.is_zero() => {
-                self.deadline.arm(left);
-                Ok(())
-            }
-            _ => Err(self.refuse(BODY_TOO_SLOW).await),
+    /// A body may take as long as it brings `body_bytes_per_sec_min`: `received` in the time that has just passed.
+    async fn extend_body_deadline(&mut self, received: usize) -> Result<(), Ended> {
+        let wanted = self.deadlines.body.as_secs_f64() * self.deadlines.body_bytes_per_sec_min as f64;
+        if (received as f64) < wanted {
+            return Err(self.refuse(BODY_TOO_SLOW).await);
         }
+        self.deadline.arm(self.deadlines.body);
+        Ok(())
     }
 
     /// Reads some bytes ahead; false at the end. The deadline must be armed, and there must be room.
@@ -319,6 +317,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 ended
             }
         }
+    }
+
+    /// Does `work` unless the other end closes meanwhile: for work that is in vain without a client. What the client
+    /// sends is read ahead as far as there is room.
+    ///
+    /// # Errors
+    /// [`Ended::Closed`] or [`Ended::Io`]; then `work` was dropped.
+    pub async fn unless_closed<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Ended> {
+        let Connection { socket, ahead, .. } = self;
+        or(async { Ok(work.await) }, ahead.closed(socket)).await
     }
 
     /// Throws away the rest of a body that nobody read, so that the next request can be.

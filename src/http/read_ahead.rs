@@ -4,12 +4,14 @@
 //! thousand idle connections share a handful of buffers, and a request still needs one `read`.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use smol::io::AsyncRead;
 
+use super::connection::Ended;
 use crate::limits::{BLANK_LINES_MAX, POOLED_BUFFERS_MAX, READ_AHEAD_BYTES_MAX};
 use crate::metrics::METRICS;
 
@@ -49,7 +51,7 @@ impl ReadAhead {
     }
 
     /// Whether nothing more can be read before something is used.
-    pub(super) fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.end - self.start == BUFFER_BYTES
     }
 
@@ -66,6 +68,20 @@ impl ReadAhead {
         if let Some(buffer) = self.buffer.take() {
             give_back(buffer);
         }
+    }
+
+    /// Reads ahead as far as there is room, until the other end closes.
+    pub(super) async fn closed<T, S: AsyncRead + Unpin>(&mut self, socket: &mut S) -> Result<T, Ended> {
+        // Without room nothing wakes this half; the other, with which it is raced, does.
+        poll_fn(|cx| {
+            while !self.is_full() {
+                if ready!(self.poll_fill(socket, cx))? == 0 {
+                    return Poll::Ready(Err(Ended::Closed));
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     /// Reads once from the socket. Returns how much came, 0 at its end. Not to be called when full.

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use smol::future::or;
@@ -309,16 +309,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let Connection { socket, ahead, deadline, .. } = self;
         deadline.arm(patience);
         let next = or(next_event(reader), silence(deadline));
-        // Without room nothing wakes this half; the other does.
-        let closed = poll_fn(|cx| {
-            while !ahead.is_full() {
-                if ready!(ahead.poll_fill(socket, cx))? == 0 {
-                    return Poll::Ready(Err(Ended::Closed));
-                }
-            }
-            Poll::Pending
-        });
-        or(async { Ok(next.await) }, closed).await
+        or(async { Ok(next.await) }, ahead.closed(socket)).await
     }
 
     /// Writes two parts, the second without copying it, under the write deadline.

@@ -108,10 +108,11 @@ impl Peer {
             .headers("x-forwarded-for")
             .map(|value| String::from_utf8_lossy(value).into_owned())
             .collect();
-        let addresses =
-            lists.iter().flat_map(|list| list.split(',')).filter_map(|text| text.trim().parse().ok());
-        let addresses: Vec<IpAddr> = addresses.collect();
-        addresses.into_iter().rev().find(|address| !is_trusted(access, *address)).unwrap_or(self.address)
+        let entries = lists.iter().flat_map(|list| list.split(',')).map(str::trim);
+        // From the right: what stands left of an entry that is no address may be anybody's invention.
+        let entries: Vec<&str> = entries.collect();
+        let mut addresses = entries.into_iter().rev().map_while(|entry| entry.parse::<IpAddr>().ok());
+        addresses.find(|address| !is_trusted(access, *address)).unwrap_or(self.address)
     }
 }
 

@@ -14,7 +14,9 @@ use crate::http::{Event, EventId, EventReader, Opening, Reply};
 use crate::limits::{READER_EVENTS_MAX, REPLY_PATIENCE, RETRY_AFTER_SECS, RETRY_MS};
 use crate::message::{self, ErrorData, Id, Invalid, Kind, Message, Parsed};
 use crate::metrics::METRICS;
-use crate::session::{CreateError, Ended, Input, Lookup, NotTaken, ReturnAddress, SessionHandle, Sessions};
+use crate::session::{
+    CreateError, Ended, Form, Input, Lookup, NotTaken, ReturnAddress, SessionHandle, Sessions,
+};
 use crate::version;
 
 /// The session header, in the spelling that every revision's clients know.
@@ -142,7 +144,7 @@ async fn deliver(handle: &SessionHandle, request: &Admitted, messages: Vec<Messa
     }
     let (events, live) = async_channel::bounded(READER_EVENTS_MAX);
     let stream = handle.new_stream();
-    let address = ReturnAddress { stream, events, json_only: !request.accept.events };
+    let address = ReturnAddress { stream, events, form: request.accept.form(), since: Instant::now() };
     match handle.request(Input::Messages(messages, Some(address))) {
         Ok(()) => Reply::events(EventReader {
             opening: opening(handle, request.accept, stream),
@@ -161,16 +163,17 @@ async fn deliver(handle: &SessionHandle, request: &Admitted, messages: Vec<Messa
 /// JSON when the response comes first and soon, else an event stream (design 3), with a priming event where the
 /// revision has it (L13).
 fn opening(handle: &SessionHandle, accept: Accept, stream: u32) -> Opening {
-    if !accept.events {
-        return Opening::Json;
-    }
     let first = handle.activity.version().primes().then_some(Event {
         id: Some(EventId { stream, place: 0 }),
         retry_ms: Some(RETRY_MS),
         data: None,
         last: false,
     });
-    if accept.json { Opening::Either { patience: REPLY_PATIENCE, first } } else { Opening::Stream { first } }
+    match accept.form() {
+        Form::Json => Opening::Json,
+        Form::Stream => Opening::Stream { first },
+        Form::Either => Opening::Either { patience: REPLY_PATIENCE, first },
+    }
 }
 
 fn busy(accept: Accept, ids: &[Id]) -> Reply {
@@ -264,8 +267,21 @@ pub(super) async fn get(sessions: &Sessions, request: &Admitted) -> Reply {
         (Ok(()), Ok(Some(reader))) => Reply::events(reader),
         (Ok(()), Ok(None)) => no_such_stream(),
         (Ok(()), Err(_)) | (Err(NotTaken::Ended), _) => not_here(&Lookup::Closed, None),
-        (Err(NotTaken::Busy), _) => Reply::text(503, "the session is too far behind: try again in a moment"),
+        (Err(NotTaken::Busy), _) => come_back(),
     }
+}
+
+/// A stream that says when to come back, and ends: inside a living session overload is no HTTP error (invariant 11).
+fn come_back() -> Reply {
+    let (_, live) = async_channel::bounded(1);
+    Reply::events(EventReader {
+        opening: Opening::Stream {
+            first: Some(Event { id: None, retry_ms: Some(RETRY_MS), data: None, last: false }),
+        },
+        backlog: VecDeque::new(),
+        live,
+        keep_alive_comment: crate::limits::KEEP_ALIVE_COMMENT,
+    })
 }
 
 fn no_such_stream() -> Reply {

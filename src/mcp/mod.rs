@@ -17,7 +17,7 @@ use crate::foreign::Foreign;
 use crate::http::connection::RequestBody;
 use crate::http::{Method, Refusal, Reply, RequestHead};
 use crate::principal::Principal;
-use crate::session::Sessions;
+use crate::session::{Form, Sessions};
 
 /// What the endpoint's path takes.
 const METHODS: &str = "GET, POST, DELETE";
@@ -54,6 +54,14 @@ pub struct Admitted {
     last_event_id: Option<String>,
 }
 
+impl Admitted {
+    /// Whether this may be an `initialize`: its child's start is in vain when the client goes away, while a lost
+    /// connection must not cancel any other request (L20).
+    pub fn begins_session(&self) -> bool {
+        matches!(self.verb, Verb::Post) && self.session.is_none()
+    }
+}
+
 /// The methods of the endpoint.
 #[derive(Clone, Copy, Debug)]
 enum Verb {
@@ -67,6 +75,17 @@ enum Verb {
 struct Accept {
     json: bool,
     events: bool,
+}
+
+impl Accept {
+    /// How the reply to a POST may look.
+    fn form(self) -> Form {
+        match self {
+            Accept { events: false, .. } => Form::Json,
+            Accept { json: false, .. } => Form::Stream,
+            Accept { .. } => Form::Either,
+        }
+    }
 }
 
 impl Endpoint {

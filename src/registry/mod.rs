@@ -3,10 +3,11 @@
 //! A side room: nothing on the way from a client to its living session waits for it (design 4.4). The in-memory
 //! member knows this process only, so an id of another node is unknown to it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use crate::limits::CLOSED_REMEMBERED_MAX;
+use crate::principal::Principal;
 use crate::session::SessionId;
 
 /// What the registry keeps of a session: that it exists, never its state.
@@ -52,38 +53,79 @@ impl Registry {
         }
     }
 
-    /// A session has ended, however. Never waits.
-    pub fn close(&self, id: &SessionId) {
+    /// The session of this id, of `principal`, has ended, however. Never waits.
+    pub fn close(&self, id: &SessionId, principal: Option<&Principal>) {
         match self {
-            Registry::Memory(memory) => memory.close(id),
+            Registry::Memory(memory) => memory.close(id, principal),
         }
     }
 
-    /// Asks about an id that is not in the local table.
-    pub async fn find(&self, id: &SessionId) -> Found {
+    /// Asks about an id that is not in the local table, for `principal`: what belonged to another is unknown (S3).
+    pub async fn find(&self, id: &SessionId, principal: Option<&Principal>) -> Found {
         match self {
-            Registry::Memory(memory) => memory.find(id),
+            Registry::Memory(memory) => memory.find(id, principal),
         }
     }
 }
 
-/// The ids of sessions that ended lately, oldest first.
+/// The sessions that ended lately, and whose they were.
 #[derive(Debug, Default)]
 pub struct Memory {
-    closed: Mutex<VecDeque<SessionId>>,
+    closed: Mutex<Closed>,
+}
+
+#[derive(Debug, Default)]
+struct Closed {
+    owners: HashMap<SessionId, Option<Principal>>,
+    /// Oldest first.
+    order: VecDeque<SessionId>,
 }
 
 impl Memory {
-    fn close(&self, id: &SessionId) {
+    fn close(&self, id: &SessionId, principal: Option<&Principal>) {
         let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        if closed.len() >= CLOSED_REMEMBERED_MAX {
-            closed.pop_front();
+        if closed.order.len() >= CLOSED_REMEMBERED_MAX
+            && let Some(oldest) = closed.order.pop_front()
+        {
+            closed.owners.remove(&oldest);
         }
-        closed.push_back(id.clone());
+        if closed.owners.insert(id.clone(), principal.cloned()).is_none() {
+            closed.order.push_back(id.clone());
+        }
     }
 
-    fn find(&self, id: &SessionId) -> Found {
+    fn find(&self, id: &SessionId, principal: Option<&Principal>) -> Found {
         let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        if closed.contains(id) { Found::Closed } else { Found::Unknown }
+        match closed.owners.get(id) {
+            Some(owner) if owner.as_ref() == principal => Found::Closed,
+            Some(_) | None => Found::Unknown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_its_owner_hears_that_a_session_was_closed() {
+        let memory = Memory::default();
+        let (ann, bob) = (Principal::new("ann").unwrap(), Principal::new("bob").unwrap());
+        let id = SessionId::new(&"n1".into()).unwrap();
+        memory.close(&id, Some(&ann));
+        assert_eq!(memory.find(&id, Some(&ann)), Found::Closed);
+        assert_eq!(memory.find(&id, Some(&bob)), Found::Unknown);
+        assert_eq!(memory.find(&id, None), Found::Unknown);
+    }
+
+    #[test]
+    fn it_forgets_the_oldest() {
+        let memory = Memory::default();
+        let ids: Vec<SessionId> =
+            (0..=CLOSED_REMEMBERED_MAX).map(|_| SessionId::new(&"n1".into()).unwrap()).collect();
+        ids.iter().for_each(|id| memory.close(id, None));
+        assert_eq!(memory.find(&ids[0], None), Found::Unknown);
+        assert_eq!(memory.find(&ids[1], None), Found::Closed);
+        assert_eq!(memory.closed.lock().unwrap().owners.len(), CLOSED_REMEMBERED_MAX);
     }
 }

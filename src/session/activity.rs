@@ -65,9 +65,12 @@ impl Activity {
         !self.busy.load(Ordering::Relaxed) && u64::from(self.idle_secs(now)) >= after.as_secs()
     }
 
-    /// A number for a new stream. It wraps after 4 billion POSTs of one session.
+    /// A number for a new stream. After four billion POSTs the numbers come again, but never 0, the standalone one.
     pub fn new_stream(&self) -> u32 {
-        self.next_stream.fetch_add(1, Ordering::Relaxed)
+        match self.next_stream.fetch_add(1, Ordering::Relaxed) {
+            0 => self.new_stream(),
+            number => number,
+        }
     }
 
     /// The version was negotiated.

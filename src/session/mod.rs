@@ -11,6 +11,7 @@ pub mod worker;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use async_channel::{Sender, TrySendError};
 
 pub use self::activity::Activity;
 pub use self::id::{SessionId, is_node_name};
-pub use self::streams::ReturnAddress;
+pub use self::streams::{Form, ReturnAddress};
 pub use self::worker::{Input, Opened};
 use crate::backend::{Backend, Exit, child, handler};
 use crate::budget::{self, Payload};
@@ -200,6 +201,7 @@ pub struct Sessions {
     keep_alive_comment: Duration,
     shards: [Mutex<HashMap<u128, Arc<SessionHandle>>>; TABLE_SHARDS],
     counts: Mutex<Counts>,
+    stopping: AtomicBool,
     registry: Registry,
 }
 
@@ -213,6 +215,7 @@ impl Sessions {
             keep_alive_comment: config.keep_alive_comment,
             shards: std::array::from_fn(|_| Mutex::default()),
             counts: Mutex::default(),
+            stopping: AtomicBool::new(false),
             registry,
         }
     }
@@ -230,10 +233,18 @@ impl Sessions {
                 Lookup::Here(handle)
             }
             Some(_) => Lookup::Unknown,
-            None => match self.registry.find(&id).await {
+            None => match self.registry.find(&id, principal).await {
                 Found::Closed => Lookup::Closed,
                 Found::Unknown => Lookup::Unknown,
             },
+        }
+    }
+
+    /// Ends every session, and begins no more.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        for handle in self.all() {
+            self.close(&handle, Ended::Drained);
         }
     }
 
@@ -262,22 +273,17 @@ impl Sessions {
                 return Err(CreateError::Failed(500, format!("no random bits for a session id: {error}")));
             }
         };
-        match opened.recv().await {
+        // Either this sees that the node stops, or `stop` sees the new session.
+        if self.stopping.load(Ordering::SeqCst) {
+            self.close(&handle, Ended::Drained);
+        }
+        let unclaimed = Unclaimed { sessions: self, handle: &handle };
+        let opened = opened.recv().await;
+        // Answered: from here on the session's worker decides.
+        std::mem::forget(unclaimed);
+        match opened {
             Ok(Opened::Ready(answer)) => {
-                log::info!(
-                    "[{}] session of {} at {address} on {}, {}",
-                    handle.id.short(),
-                    Foreign(client.as_bytes()),
-                    settings.name,
-                    handle.activity.version().as_str()
-                );
-                METRICS.sessions_created_total.add_one();
-                self.registry.record(Record {
-                    id: handle.id.clone(),
-                    server: settings.name.clone(),
-                    principal: handle.principal.as_ref().map(ToString::to_string),
-                    client,
-                });
+                self.begun(&handle, &settings.name, client, address);
                 Ok((handle, answer))
             }
             Ok(Opened::Refused(answer)) => Err(CreateError::Refused(answer)),
@@ -287,6 +293,20 @@ impl Sessions {
             }
             Err(_) => Err(CreateError::Failed(500, "an internal error ended the session".into())),
         }
+    }
+
+    /// A session lives: for the log, the metrics and the registry.
+    fn begun(&self, handle: &SessionHandle, server: &str, client: String, address: IpAddr) {
+        let version = handle.activity.version();
+        let (id, shown) = (handle.id.short(), Foreign(client.as_bytes()));
+        log::info!("[{id}] session of {shown} at {address} on {server}, {}", version.as_str());
+        METRICS.sessions_created_total.add_one();
+        self.registry.record(Record {
+            id: handle.id.clone(),
+            server: server.to_owned(),
+            principal: handle.principal.as_ref().map(ToString::to_string),
+            client,
+        });
     }
 
     /// Starts backend and worker, and enters the session in the table.
@@ -340,7 +360,7 @@ impl Sessions {
         let was_there = self.shard(&handle.id).remove(&handle.id.key()).is_some();
         if was_there {
             self.give_back(handle.server, handle.principal.as_ref());
-            self.registry.close(&handle.id);
+            self.registry.close(&handle.id, handle.principal.as_ref());
             ended.count();
             let level = if matches!(ended, Ended::Exited(_) | Ended::Panicked) {
                 log::Level::Warn
@@ -450,6 +470,18 @@ fn start_backend(launch: &Launch, label: String) -> Backend {
     }
 }
 
+/// A session whose `initialize` is not answered yet; dropped when the client that asked has gone away.
+struct Unclaimed<'a> {
+    sessions: &'a Sessions,
+    handle: &'a SessionHandle,
+}
+
+impl Drop for Unclaimed<'_> {
+    fn drop(&mut self) {
+        self.sessions.close(self.handle, Ended::Abandoned);
+    }
+}
+
 /// A cap on sessions.
 #[derive(Clone, Copy, Debug)]
 enum Cap {
@@ -551,7 +583,12 @@ mod tests {
 
     fn call(handle: &SessionHandle, id: i64) -> async_channel::Receiver<crate::http::Event> {
         let (events, live) = async_channel::bounded(4);
-        let address = ReturnAddress { stream: handle.new_stream(), events, json_only: false };
+        let address = ReturnAddress {
+            stream: handle.new_stream(),
+            events,
+            form: Form::Either,
+            since: std::time::Instant::now(),
+        };
         let request = message(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"m"}}"#));
         handle.request(Input::Messages(vec![request], Some(address))).unwrap();
         live

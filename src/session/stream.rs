@@ -1,7 +1,7 @@
 //! One stream of a session, sans-io: its event log, and the reader it is attached to.
 //!
 //! Events are numbered from 1 in the order they are pushed. The log is bounded in events and bytes; when it is
-//! full the oldest message that is no response goes first. A reader that does not keep up is let go: it loses its
+//! full the oldest message that nobody waits for goes first. A reader that does not keep up is let go: it loses its
 //! connection, not its events, for it may attach again with the last id it saw (L27).
 
 use std::collections::VecDeque;
@@ -17,7 +17,8 @@ use crate::limits::{REPLAY_BYTES_MAX, REPLAY_EVENTS_MAX};
 struct Entry {
     place: u32,
     payload: Payload,
-    response: bool,
+    /// Somebody waits for it: it is a response, or a request of the server.
+    keep: bool,
     last: bool,
 }
 
@@ -80,14 +81,13 @@ impl Stream {
         self.next_place == 1
     }
 
-    /// Appends a message and hands it to the reader. `response` protects it from being shed; `last` ends the
+    /// Appends a message and hands it to the reader. `keep` protects it from being shed; `last` ends the
     /// stream: the reader, if any, gets the event and is let go.
-    pub fn push(&mut self, payload: Payload, response: bool, last: bool) -> Pushed {
-        let place = self.next_place;
-        self.next_place += 1;
+    pub fn push(&mut self, payload: Payload, keep: bool, last: bool) -> Pushed {
+        let place = self.take_place();
         self.ended |= last;
         self.log_bytes += payload.len();
-        let entry = Entry { place, payload, response, last };
+        let entry = Entry { place, payload, keep, last };
         let event = self.event(&entry);
         self.log.push_back(entry);
         let pushed = self.hand_over(event);
@@ -98,6 +98,17 @@ impl Stream {
             self.reader = None;
         }
         pushed
+    }
+
+    /// The next place. After four billion it begins anew, with an empty log.
+    fn take_place(&mut self) -> u32 {
+        let place = self.next_place;
+        self.next_place = place.checked_add(1).unwrap_or_else(|| {
+            self.log.clear();
+            (self.log_bytes, self.delivered) = (0, 0);
+            1
+        });
+        place
     }
 
     fn event(&self, entry: &Entry) -> Event {
@@ -129,11 +140,11 @@ impl Stream {
         self.shed_to(REPLAY_EVENTS_MAX, REPLAY_BYTES_MAX)
     }
 
-    /// Drops the oldest messages that are no responses until at most `events` and `bytes` are left.
+    /// Drops the oldest messages that nobody waits for until at most `events` and `bytes` are left.
     pub fn shed_to(&mut self, events: usize, bytes: usize) -> usize {
         let mut dropped = 0;
         while self.log.len() > events || self.log_bytes > bytes {
-            let Some(oldest) = self.log.iter().position(|entry| !entry.response) else { break };
+            let Some(oldest) = self.log.iter().position(|entry| !entry.keep) else { break };
             if let Some(entry) = self.log.remove(oldest) {
                 self.log_bytes -= entry.payload.len();
                 dropped += 1;

@@ -33,9 +33,7 @@ struct Post {
     stream: Stream,
     /// Requests of this POST that have no response yet.
     open: usize,
-    json_only: bool,
-    /// Its reader was let go before the response, and will come back.
-    let_go: bool,
+    form: Form,
     since: Instant,
 }
 
@@ -46,8 +44,21 @@ pub struct ReturnAddress {
     pub stream: u32,
     /// The reader's other end.
     pub events: Sender<Event>,
-    /// Whether the client reads nothing but one JSON body.
-    pub json_only: bool,
+    /// How the reply may look.
+    pub form: Form,
+    /// When the POST arrived.
+    pub since: Instant,
+}
+
+/// What the client of a POST reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Nothing but one JSON body.
+    Json,
+    /// Nothing but an event stream.
+    Stream,
+    /// JSON or an event stream.
+    Either,
 }
 
 impl Streams {
@@ -58,12 +69,9 @@ impl Streams {
     }
 
     /// Begins the stream of a POST with `open` requests.
-    pub fn open(&mut self, address: ReturnAddress, open: usize, now: Instant) {
+    pub fn open(&mut self, address: ReturnAddress, open: usize) {
         let stream = Stream::with_reader(address.stream, address.events);
-        self.posts.insert(
-            address.stream,
-            Post { stream, open, json_only: address.json_only, let_go: false, since: now },
-        );
+        self.posts.insert(address.stream, Post { stream, open, form: address.form, since: address.since });
     }
 
     /// Attaches a reader to a stream, after an event or after what readers were given already. Returns what it is
@@ -96,13 +104,14 @@ impl Streams {
 
     /// Whether this POST's stream can take more than its response.
     pub fn takes_messages(&self, number: u32) -> bool {
-        self.posts.get(&number).is_some_and(|post| !post.json_only)
+        self.posts.get(&number).is_some_and(|post| post.form != Form::Json)
     }
 
-    /// Puts a notification or server request on a stream; the standalone one when there is no such stream.
-    pub fn deliver(&mut self, number: u32, message: Payload) {
+    /// Puts a message on a stream; the standalone one when there is no such stream. `keep` is for
+    /// one that somebody waits for, a server request: it is not shed.
+    pub fn deliver(&mut self, number: u32, message: Payload, keep: bool) {
         let stream = self.posts.get_mut(&number).map_or(&mut self.standalone, |post| &mut post.stream);
-        if stream.push(message, false, false) == Pushed::ReaderLetGo {
+        if stream.push(message, keep, false) == Pushed::ReaderLetGo {
             METRICS.slow_readers_total.add_one();
         }
         METRICS.events_shed_total.add(stream.shed() as u64);
@@ -111,8 +120,9 @@ impl Streams {
     /// Ends the connection of a POST's reader gracefully; it resumes the stream by GET. A reader that takes nothing
     /// but one JSON body stays.
     pub fn let_go(&mut self, number: u32) {
-        if let Some(post) = self.posts.get_mut(&number).filter(|post| !post.json_only) {
-            post.let_go = true;
+        if let Some(post) = self.posts.get_mut(&number).filter(|post| post.form != Form::Json) {
+            // From now on it is a stream, however soon the response comes.
+            post.form = Form::Stream;
             post.stream.let_go(RETRY_MS);
         }
     }
@@ -123,13 +133,11 @@ impl Streams {
         post.open = post.open.saturating_sub(1);
         let last = post.open == 0;
         // Then the reply is one JSON body: its client has no event id to resume after, so nothing need be kept.
-        let whole = last
-            && !post.let_go
-            && post.stream.untouched()
-            && now.duration_since(post.since) < REPLY_PATIENCE;
+        let soon = now.duration_since(post.since) < REPLY_PATIENCE;
+        let whole = last && post.form == Form::Either && post.stream.untouched() && soon;
         let pushed = post.stream.push(response, true, last);
         METRICS.events_shed_total.add(post.stream.shed() as u64);
-        match (last, whole && pushed == Pushed::Delivered || post.json_only) {
+        match (last, whole && pushed == Pushed::Delivered || post.form == Form::Json) {
             (true, true) => drop(self.posts.remove(&number)),
             (true, false) => self.finish(number, now),
             (false, _) => {}
@@ -198,11 +206,14 @@ impl Streams {
 mod tests {
     use super::*;
     use async_channel::{Receiver, bounded};
+    use proptest::prelude::*;
     use std::time::Duration;
+
+    use crate::limits::REPLAY_EVENTS_MAX;
 
     fn open(streams: &mut Streams, number: u32, requests: usize, now: Instant) -> Receiver<Event> {
         let (events, live) = bounded(8);
-        streams.open(ReturnAddress { stream: number, events, json_only: false }, requests, now);
+        streams.open(ReturnAddress { stream: number, events, form: Form::Either, since: now }, requests);
         live
     }
 
@@ -266,7 +277,98 @@ mod tests {
     #[test]
     fn messages_without_their_stream_go_to_the_standalone_one() {
         let mut streams = Streams::new();
-        streams.deliver(7, payload(1));
+        streams.deliver(7, payload(1), false);
         assert_eq!(resumes(&mut streams, STANDALONE), Some(1));
+    }
+
+    #[test]
+    fn a_server_request_outlasts_a_flood() {
+        let mut streams = Streams::new();
+        streams.deliver(STANDALONE, payload(7), true);
+        (0..2 * REPLAY_EVENTS_MAX).for_each(|_| streams.deliver(STANDALONE, payload(1), false));
+        let (reader, _live) = bounded(1);
+        let (backlog, _) = streams.attach(STANDALONE, reader, None).unwrap();
+        assert_eq!(backlog.front().and_then(|event| event.data.clone()).map(|data| data.len()), Some(7));
+        assert_eq!(backlog.len(), REPLAY_EVENTS_MAX);
+    }
+
+    #[test]
+    fn a_quick_response_to_a_client_of_event_streams_can_be_resumed() {
+        let (mut streams, now) = (Streams::new(), Instant::now());
+        let (events, live) = bounded(8);
+        streams.open(ReturnAddress { stream: 1, events, form: Form::Stream, since: now }, 1);
+        streams.respond(1, payload(1), now);
+        drop(live);
+        assert_eq!(resumes(&mut streams, 1), Some(1));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Open { requests: usize, read: bool },
+        Respond(usize),
+        LeaveUnanswered(usize),
+        Deliver(usize),
+        Wait(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (1..4usize, any::<bool>()).prop_map(|(requests, read)| Step::Open { requests, read }),
+            (0..8usize).prop_map(Step::Respond),
+            (0..8usize).prop_map(Step::LeaveUnanswered),
+            (0..8usize).prop_map(Step::Deliver),
+            (0..2000u64).prop_map(Step::Wait),
+        ]
+    }
+
+    /// A POST as its client knows it.
+    struct Known {
+        number: u32,
+        live: Option<Receiver<Event>>,
+        open: usize,
+        responses: usize,
+    }
+
+    proptest! {
+        /// Whoever reads gets every response and one end; whoever does not finds the responses when it resumes.
+        #[test]
+        fn prop_every_response_is_read_or_kept(steps in prop::collection::vec(step(), 0..60)) {
+            let (mut streams, mut now) = (Streams::new(), Instant::now());
+            let mut known: Vec<Known> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Open { requests, read } if known.len() < FINISHED_STREAMS_MAX => {
+                        let number = known.len() as u32 + 1;
+                        let (events, live) = bounded(200);
+                        streams.open(ReturnAddress { stream: number, events, form: Form::Either, since: now }, requests);
+                        known.push(Known { number, live: read.then_some(live), open: requests, responses: 0 });
+                    }
+                    Step::Respond(at) => if let Some(post) = known.get_mut(at).filter(|post| post.open > 0) {
+                        streams.respond(post.number, payload(1), now);
+                        post.open -= 1;
+                        post.responses += 1;
+                    },
+                    Step::LeaveUnanswered(at) => if let Some(post) = known.get_mut(at).filter(|post| post.open > 0) {
+                        streams.leave_unanswered(post.number, payload(1), now);
+                        post.open -= 1;
+                    },
+                    Step::Deliver(at) => streams.deliver(at as u32, payload(2), false),
+                    Step::Wait(millis) => now += Duration::from_millis(millis),
+                    Step::Open { .. } => {}
+                }
+            }
+            for post in known {
+                let read: Vec<Event> = post.live.iter().flat_map(|live| std::iter::from_fn(|| live.try_recv().ok())).collect();
+                let responses = read.iter().filter(|event| event.data.as_ref().is_some_and(|data| data.len() == 1)).count();
+                if post.live.is_some() {
+                    prop_assert_eq!(responses, post.responses);
+                    prop_assert!(read.iter().rev().skip(1).all(|event| !event.last), "an event after the last");
+                } else if let Some(kept) = resumes(&mut streams, post.number) {
+                    prop_assert!(kept >= post.responses);
+                } else {
+                    prop_assert!(post.responses > 0 && post.open == 0, "a stream in flight is gone");
+                }
+            }
+        }
     }
 }

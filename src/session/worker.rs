@@ -23,7 +23,7 @@ use crate::limits::{
 use crate::message::{self, Id, Kind, Message, Parsed};
 use crate::metrics::{Entered, METRICS};
 use crate::sweep::{self, Deadline};
-use crate::version::Version;
+use crate::version::{self, Version};
 
 /// What a session's worker is told.
 #[derive(Debug)]
@@ -171,13 +171,23 @@ impl Worker {
     }
 
     fn opened(&mut self, answer: Message) -> Opened {
+        if matches!(answer.kind, Kind::Response { error: true, .. }) {
+            return Opened::Refused(answer.payload);
+        }
         match message::negotiated_version(&answer) {
+            Some(version) if version::is_stateless(&version) => Opened::Failed(
+                502,
+                format!(
+                    "the server answered initialize with {}, which has no initialize",
+                    Foreign(version.as_bytes())
+                ),
+            ),
             Some(version) => {
                 self.version = Version::new(&version);
                 self.setup.activity.set_version(self.version.clone());
                 Opened::Ready(answer.payload)
             }
-            None => Opened::Refused(answer.payload),
+            None => Opened::Failed(502, "the server's answer to initialize has no protocolVersion".into()),
         }
     }
 
@@ -240,7 +250,7 @@ impl Worker {
         let stream = reply.as_ref().map_or(STANDALONE, |reply| reply.stream);
         if let Some(reply) = reply {
             let open = messages.iter().filter(|message| matches!(message.kind, Kind::Request { .. })).count();
-            self.streams.open(reply, open, Instant::now());
+            self.streams.open(reply, open);
         }
         for message in messages {
             self.take_client_message(message, stream);
@@ -381,13 +391,7 @@ impl Worker {
     fn take_routed(&mut self, message: Message, stream: u32) {
         match message.kind {
             Kind::Response { id: Some(id), .. } => return self.answered(&id, message.payload),
-            Kind::Response { id: None, .. } => {
-                log::warn!(
-                    "[{}] the server could not read a message: {}",
-                    self.setup.label,
-                    Foreign(&message.payload)
-                );
-            }
+            Kind::Response { id: None, .. } => self.without_id(&message.payload),
             Kind::Request { id, method } => self.ask(id, &method, message.payload, stream),
             Kind::Notification { method } if &*method == message::DETACH => {
                 if let Some(id) = &message.concerns {
@@ -399,10 +403,18 @@ impl Worker {
                 if let Some(id) = message.concerns.filter(|_| &*method == "notifications/cancelled") {
                     self.asks.remove(&id);
                 }
-                self.streams.deliver(stream, message.payload);
+                self.streams.deliver(stream, message.payload, false);
             }
         }
         METRICS.messages_from_backend_total.add_one();
+    }
+
+    /// An error without an id: the server could not read a message. When one call is in flight it was that one.
+    fn without_id(&mut self, payload: &Payload) {
+        log::warn!("[{}] the server could not read a message: {}", self.setup.label, Foreign(payload));
+        if self.calls.len() == 1 {
+            self.fail_calls("the server could not read the request");
+        }
     }
 
     /// A request of the backend to the client (L47).
@@ -420,7 +432,7 @@ impl Worker {
             return;
         }
         self.asks.insert(id, stream);
-        self.streams.deliver(stream, payload);
+        self.streams.deliver(stream, payload, true);
     }
 
     /// The stream of a message that is no response: that of the request it belongs to, else the standalone one.

@@ -21,7 +21,8 @@ fn main() {
     let (address, threads) = (arguments.next().unwrap(), arguments.next().unwrap());
     let mut config = Config::of_handler(server(), address.parse().unwrap()).unwrap();
     config.threads = threads.parse().unwrap();
-    burdock::server::run(config, |_, bound| writeln!(std::io::stdout(), "http://{bound}/mcp").unwrap()).unwrap();
+    burdock::server::run(config, |_, bound| writeln!(std::io::stdout(), "http://{bound}/mcp").unwrap())
+        .unwrap();
 }
 
 fn server() -> Server {
@@ -46,13 +47,18 @@ fn server() -> Server {
                 Elicited::Declined | Elicited::Cancelled => Err(ToolError::new("not accepted")),
             }
         })
-        .tool("falling", "Reports progress that does not always rise.", |context: Context, _: NoArguments| async move {
-            for done in [1.0, 3.0, 2.0, 3.0, f64::NAN, 4.0] {
-                context.progress(done, None, None).await;
-            }
-            Ok("done")
-        });
-    server.prompt(Prompt::new("p", "A prompt.").argument("needed", "Must be there."), |_context, arguments| async move {
-        Ok(format!("needed: {}", arguments["needed"]))
-    })
+        .tool(
+            "falling",
+            "Reports progress that does not always rise.",
+            |context: Context, _: NoArguments| async move {
+                for done in [1.0, 3.0, 2.0, 3.0, f64::NAN, 4.0] {
+                    context.progress(done, None, None).await;
+                }
+                Ok("done")
+            },
+        );
+    server.prompt(
+        Prompt::new("p", "A prompt.").argument("needed", "Must be there."),
+        |_context, arguments| async move { Ok(format!("needed: {}", arguments["needed"])) },
+    )
 }

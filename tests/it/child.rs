@@ -398,8 +398,8 @@ fn kill_in_the_middle() {
 
 #[test]
 fn abandoned_sessions_leave_nothing() {
-    // The full thousand takes minutes on a small machine: BURDOCK_SOAK=1.
-    let count = if std::env::var_os("BURDOCK_SOAK").is_some() { 1000 } else { 60 };
+    // The full thousand takes minutes on a small machine: BURDOCK_LONG=1.
+    let count = if std::env::var_os("BURDOCK_LONG").is_some() { 1000 } else { 60 };
     let mut driver = Driver::start("abandon", count);
     driver.wait_for("ENDED");
     // Grandchildren that left their group are found while burdock goes on.

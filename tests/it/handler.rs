@@ -44,7 +44,8 @@ fn the_demo_says_what_it_is_and_can() {
     }
     let session = burdock.session(LATEST);
     let tools = ask(&session, 1, "tools/list", json!({}));
-    let names: Vec<_> = tools["result"]["tools"].as_array().unwrap().iter().map(|tool| &tool["name"]).collect();
+    let names: Vec<_> =
+        tools["result"]["tools"].as_array().unwrap().iter().map(|tool| &tool["name"]).collect();
     assert_eq!(names, ["echo", "counter", "slow", "ask", "notify"]);
     let schema = &tools["result"]["tools"][0]["inputSchema"];
     assert_eq!((&schema["type"], &schema["required"]), (&json!("object"), &json!(["text"])));
@@ -92,8 +93,12 @@ fn progress_rises_and_needs_a_token() {
     let events = session.post(&call(1, "falling", json!({}))).events();
     let messages: Vec<Value> =
         events.iter().filter(|event| !event.data.is_empty()).map(|event| event.json()).collect();
-    let told: Vec<_> = messages.iter().filter(|message| message["method"] == "notifications/progress").collect();
-    assert_eq!(told.iter().map(|told| told["params"]["progress"].as_f64().unwrap()).collect::<Vec<_>>(), [1.0, 3.0, 4.0]);
+    let told: Vec<_> =
+        messages.iter().filter(|message| message["method"] == "notifications/progress").collect();
+    assert_eq!(
+        told.iter().map(|told| told["params"]["progress"].as_f64().unwrap()).collect::<Vec<_>>(),
+        [1.0, 3.0, 4.0]
+    );
     assert!(told.iter().all(|told| told["params"]["progressToken"] == "token-1"));
     let without = session.post(&request(2, "tools/call", json!({"name": "falling"})));
     assert!(!without.is_stream(), "{}", without.text());
@@ -114,7 +119,10 @@ fn a_form_is_answered_by_another_post() {
         assert!(calling.head().is_stream());
         assert_eq!(calling.event().unwrap().data, "");
         let form = calling.event().unwrap().json();
-        assert_eq!((&form["method"], &form["params"]["message"]), (&json!("elicitation/create"), &json!("Who?")));
+        assert_eq!(
+            (&form["method"], &form["params"]["message"]),
+            (&json!("elicitation/create"), &json!("Who?"))
+        );
         let reply = json!({"jsonrpc": "2.0", "id": form["id"], "result": answer}).to_string();
         assert_eq!(session.post(&reply).status, 202);
         let answer = calling.event().unwrap().json();
@@ -189,7 +197,10 @@ fn changes_are_told_to_who_wants_to_know() {
         assert_eq!(stream.event().unwrap().json()["method"], "notifications/tools/list_changed");
     }
     let read = ask(&one, 4, "resources/read", json!({"uri": "demo://count"}));
-    assert_eq!(read["result"]["contents"][0], json!({"uri": "demo://count", "mimeType": "text/plain", "text": "1"}));
+    assert_eq!(
+        read["result"]["contents"][0],
+        json!({"uri": "demo://count", "mimeType": "text/plain", "text": "1"})
+    );
     ask(&one, 5, "resources/unsubscribe", json!({"uri": "demo://count"}));
     one.call(6, "counter", json!({}));
     one.call(7, "notify", json!({}));
@@ -342,10 +353,17 @@ fn many_sessions_count_each_for_itself() {
             assert_eq!(stream.event().unwrap().json()["method"], "notifications/resources/updated");
         }
         session.call(9, "notify", json!({}));
-        assert_eq!(stream.event().unwrap().json()["method"], "notifications/tools/list_changed", "one more than its own");
+        assert_eq!(
+            stream.event().unwrap().json()["method"],
+            "notifications/tools/list_changed",
+            "one more than its own"
+        );
     }
     let grown = resident_kb(&burdock).saturating_sub(before);
-    println!("{count} sessions with open streams: RssAnon grew by {grown} kB, {} kB each", grown / count as u64);
+    println!(
+        "{count} sessions with open streams: RssAnon grew by {grown} kB, {} kB each",
+        grown / count as u64
+    );
     assert!(grown / (count as u64) < 128, "{grown} kB");
 }
 
@@ -371,8 +389,12 @@ fn a_server_speaks_over_stdio() {
     let output =
         std::process::Command::new(example("conformance")).arg("--stdio").stdin(reader).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    let lines: Vec<Value> =
-        output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(|line| serde_json::from_slice(line).unwrap()).collect();
+    let lines: Vec<Value> = output
+        .stdout
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
     let answer = |id| lines.iter().find(|line| line["id"] == id && line.get("method").is_none()).unwrap();
     assert!(answer(0)["error"]["code"] == -32600 || answer(0)["result"].is_object());
     assert_eq!(answer(2)["result"], json!({}));

@@ -11,7 +11,7 @@ use burdock::http::Event;
 use burdock::limits::{INBOX_MAX, READER_EVENTS_MAX};
 use burdock::message::{self, Parsed};
 use burdock::session::worker::{Setup, Worker};
-use burdock::session::{Activity, Ended, Input, ReturnAddress};
+use burdock::session::{Activity, Ended, Form, Input, ReturnAddress};
 use burdock::{runtime, sweep};
 
 use crate::support::wait_for;
@@ -53,7 +53,13 @@ fn post(stream: u32) -> (Input, Receiver<Event>) {
     let bytes = format!("{{\"jsonrpc\":\"2.0\",\"id\":{stream},\"method\":\"tools/call\"}}").into_bytes();
     let Ok(Parsed::One(call)) = message::parse(bytes, Share::default()) else { panic!("not a message") };
     let (events, reader) = bounded(READER_EVENTS_MAX);
-    (Input::Messages(vec![call], Some(ReturnAddress { stream, events, json_only: false })), reader)
+    (
+        Input::Messages(
+            vec![call],
+            Some(ReturnAddress { stream, events, form: Form::Either, since: std::time::Instant::now() }),
+        ),
+        reader,
+    )
 }
 
 /// async-channel keeps what is queued when the receiver goes, as long as a sender lives. A session's handle has one,

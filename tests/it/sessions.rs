@@ -260,3 +260,57 @@ fn a_port_in_use() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("in use") && text.contains("--listen"), "{text}");
 }
+
+/// A node that ends its sessions begins no more: an `initialize` that comes then is 503, and the exit is not delayed.
+#[test]
+fn no_new_session_while_stopping() {
+    let mut burdock = Burdock::with_child(&[], &["--ignore-eof"]);
+    let _session = burdock.session(LATEST);
+    let mut client = burdock.client();
+    client.request("GET", "/health/live", &[], "");
+    client.response();
+    burdock.signal("-TERM");
+    wait_for("the end of the session", SOON, || burdock.log().contains("session over").then_some(()));
+    let begun = Instant::now();
+    client.request("POST", "/mcp", &[BOTH, JSON], &initialize(LATEST));
+    let reply = client.response();
+    assert_eq!((reply.status, reply.json()["id"].clone()), (503, json!(0)));
+    assert_eq!(reply.header("connection"), Some("close"));
+    assert_eq!(burdock.wait().code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(9));
+}
+
+/// A client that goes away while its child starts leaves neither a session nor the child.
+#[test]
+fn a_client_that_leaves_during_initialize() {
+    let burdock = Burdock::with_child(&[], &["--slow-start", "30"]);
+    let mut client = burdock.client();
+    client.request("POST", "/mcp", &[BOTH, JSON], &initialize(LATEST));
+    wait_for("the child", SOON, || burdock.log().contains("started").then_some(()));
+    drop(client);
+    wait_for("the end of the session", SOON, || {
+        burdock.log().contains("went away during initialize").then_some(())
+    });
+}
+
+/// What a child answers to `initialize` is checked: an error is the client's to see, nonsense is 502.
+#[test]
+fn answers_to_initialize() {
+    for (answer, status, part) in [
+        (
+            r#"{"jsonrpc":"2.0","id":0,"error":{"code":-32602,"message":"no such client"}}"#,
+            200,
+            "no such client",
+        ),
+        (r#"{"jsonrpc":"2.0","id":0,"result":{}}"#, 502, "no protocolVersion"),
+        (r#"{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2026-07-28"}}"#, 502, "2026-07-28"),
+    ] {
+        let script = format!("read x; echo '{answer}'; cat >/dev/null");
+        let burdock = Burdock::serve(&["--", "sh", "-c", &script]);
+        let mut client = burdock.client();
+        client.request("POST", "/mcp", &[BOTH, JSON], &initialize(LATEST));
+        let reply = client.response();
+        assert_eq!((reply.status, reply.header("mcp-session-id")), (status, None), "{}", reply.text());
+        assert!(reply.json()["error"]["message"].as_str().unwrap().contains(part), "{}", reply.text());
+    }
+}
