@@ -18,6 +18,7 @@
 //! |---|---|
 //! | `main` | takes what the system hands over; the only exit |
 //! | `cli` | one file per command: serve, check, token |
+//! | `embed` | burdock as a library: serves one server of this process over HTTP or stdio |
 //! | `server` | listeners, permits, and `serve_connection`, a request's whole life |
 //! | `drain` | signals, and the order in which a node stops |
 //! | `admin` | the second listener: metrics |
@@ -27,7 +28,6 @@
 //! | `logging` | log lines, as text or JSON |
 //! | `config` | what was typed and read becomes one checked `Config` |
 //! | `principal` | who calls, by bearer token |
-//! | `embed` | burdock as a library: serves one server of this process over HTTP or stdio |
 //! | `demo` | the server that `burdock serve` shows without arguments |
 //! | `handler` | servers written in Rust: what they offer, and the context their handlers are given |
 //! | `backend` | what answers: a child process, its pipes, its end, and the watchdog; or a handler |
@@ -44,7 +44,7 @@
 //!
 //! What holds everywhere (`tests/it/tidy.rs` checks what can be checked):
 //!
-//! - A room uses only those below it in this table; `session` and `registry`, and `server`, `drain` and `admin`, are
+//! - A room uses only those below it in this table; `session` and `registry`, `backend` and `handler`, and `server`, `drain` and `admin`, are
 //!   one floor each.
 //! - A session's state has one owner, its worker, which has no lock and waits for nobody.
 //! - Every queue is bounded, every wait has a deadline, and the bound is in `limits`.
@@ -77,5 +77,11 @@ pub mod session;
 pub mod small_file;
 pub mod sweep;
 pub mod version;
+
+/// README, so that its Rust is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+#[derive(Debug)]
+pub struct Readme;
 
 pub use self::embed::{serve, serve_stdio};

@@ -580,8 +580,6 @@ mod tests {
                 .unwrap_err()
                 .to_string()
         };
-        let error = check_bare(&[]);
-        assert!(error.contains("burdock serve -- COMMAND") && error.contains("--config mcp.json"), "{error}");
         assert!(check_bare(&["--config", "x", "--", "sh"]).contains("leave out one of the two"));
         assert!(check_bare(&["--config", "/nonexistent"]).contains("/nonexistent does not exist"));
         assert!(check_bare(&["--config", "/"]).contains("is a directory"));
@@ -589,6 +587,17 @@ mod tests {
             check_bare(&["--", "nosuch-program"]),
             "-- nosuch-program: there is no program nosuch-program in PATH (/bin:/usr/bin)"
         );
+    }
+
+    #[test]
+    fn without_a_server_there_is_the_demo() {
+        let (config, _) = Config::check(&Typed::default(), &Environment::new()).unwrap();
+        assert_eq!((config.servers.len(), config.servers[0].name.as_str()), (1, "demo"));
+        let server = || handler::Server::new("no name for a path", "1");
+        let config = Config::of_handler(server(), ([127, 0, 0, 1], 0).into()).unwrap();
+        assert_eq!((config.default_server, config.servers[0].name.as_str()), (Some(0), UNNAMED));
+        let error = Config::of_handler(server(), ([0, 0, 0, 0], 80).into()).unwrap_err();
+        assert!(error.to_string().contains("others can reach this address"), "{error}");
     }
 
     #[test]

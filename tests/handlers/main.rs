@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
-use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use burdock::config::Config;
@@ -21,8 +20,7 @@ fn main() {
     let (address, threads) = (arguments.next().unwrap(), arguments.next().unwrap());
     let mut config = Config::of_handler(server(), address.parse().unwrap()).unwrap();
     config.threads = threads.parse().unwrap();
-    burdock::server::run(config, |_, bound| writeln!(std::io::stdout(), "http://{bound}/mcp").unwrap())
-        .unwrap();
+    burdock::server::run(config, |_, bound| println!("http://{bound}/mcp")).unwrap();
 }
 
 fn server() -> Server {

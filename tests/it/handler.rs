@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::clients::{node_dir, tools_are_installed};
 use crate::support::{BOTH, Burdock, Client, JSON, SOON, Session, call, example, initialize, wait_for};
 
 const LATEST: &str = "2025-11-25";
@@ -401,4 +402,30 @@ fn a_server_speaks_over_stdio() {
     assert!(text(answer(1)).contains("successfully"));
     assert_eq!(lines.iter().filter(|line| line["method"] == "notifications/progress").count(), 3);
     assert!(lines.iter().all(|line| line.get("id").is_none_or(|id| !id.is_null())));
+}
+
+/// What README says to paste works as pasted, against the server of its first command.
+#[test]
+fn the_snippets_of_readme_work_as_pasted() {
+    if !tools_are_installed("snippets of README") {
+        return;
+    }
+    let burdock = Burdock::serve(&[]);
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let snippet = |language: &str| {
+        let begin = format!("```{language}\n");
+        let block = readme.split(&begin).nth(1).unwrap().split("```").next().unwrap();
+        assert!(block.contains("127.0.0.1:8080"));
+        block.replace("127.0.0.1:8080", &burdock.address.to_string())
+    };
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut python = std::process::Command::new(root.join(".tools/py1/bin/python"));
+    python.args(["-c", &snippet("python")]);
+    let mut node = std::process::Command::new(node_dir().join("node"));
+    node.args(["--input-type=module", "-e", &snippet("js")]).current_dir(root.join("tests/clients"));
+    for mut client in [python, node] {
+        let output = client.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("hello"), "{output:?}");
+    }
 }

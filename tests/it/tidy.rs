@@ -85,8 +85,6 @@ const UNSEEN_ROWS: &[(u32, &str)] = &[
     (4, "about the bind: bad_input.rs sees a public address without tokens refused"),
     (14, "a permission not used: burdock does not drop a healthy connection"),
     (24, "a permission: either side may close; burdock's closes are seen under L19 and L28"),
-    (41, "the backend's duty: capabilities pass through unchanged (L52-L55)"),
-    (46, "burdock sends no requests of its own that could time out"),
     (49, "an error code and a notification like others: they pass through (L52-L55)"),
 ];
 
