@@ -313,3 +313,66 @@ fn read_answer(answer: &[u8]) -> Result<Value, AskError> {
         Ok(Answer { result: None, error: None }) | Err(_) => Err(AskError::Unreadable),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session() -> Session {
+        let (outputs, _) = async_channel::bounded(1);
+        Session::new(Arc::new(Server::new("s", "1").logging().subscriptions()), outputs)
+    }
+
+    #[test]
+    fn a_subscription_covers_what_is_below_it() {
+        let session = session();
+        assert!(session.subscribe("n://a") && session.subscribe("n://a"));
+        assert!(session.subscribed("n://a") && session.subscribed("n://a/b"));
+        assert!(!session.subscribed("n://ab") && !session.subscribed("n://"));
+        session.unsubscribe("n://a");
+        assert!(!session.subscribed("n://a"));
+    }
+
+    #[test]
+    fn subscriptions_and_questions_are_bounded() {
+        let session = session();
+        for number in 0..SUBSCRIPTIONS_MAX {
+            assert!(session.subscribe(&format!("n://{number}")));
+        }
+        assert!(!session.subscribe("n://more") && session.subscribe("n://0"));
+        let (sender, _answers) = async_channel::bounded(1);
+        for _ in 0..ASKS_MAX {
+            session.begin_ask(sender.clone()).unwrap();
+        }
+        assert_eq!(session.begin_ask(sender), Err(AskError::TooMany));
+    }
+
+    #[test]
+    fn a_state_is_one_of_its_type_and_ends_with_the_session() {
+        let session = session();
+        let number = session.state::<AtomicU8>();
+        number.store(7, Ordering::Relaxed);
+        assert_eq!(session.state::<AtomicU8>().load(Ordering::Relaxed), 7);
+        assert_eq!(session.state::<AtomicUsize>().load(Ordering::Relaxed), 0);
+        assert_eq!(Arc::strong_count(&number), 2);
+        session.end();
+        assert_eq!(Arc::strong_count(&number), 1);
+    }
+
+    #[test]
+    fn logs_begin_at_info() {
+        let session = session();
+        assert!(session.logs(LogLevel::Info) && !session.logs(LogLevel::Debug));
+        session.log_from(LogLevel::Error);
+        assert!(session.logs(LogLevel::Alert) && !session.logs(LogLevel::Warning));
+    }
+
+    #[test]
+    fn answers_are_results_or_refusals() {
+        assert_eq!(read_answer(br#"{"result":{"a":1}}"#), Ok(serde_json::json!({"a": 1})));
+        let refused = read_answer(br#"{"error":{"code":-1,"message":"no"}}"#);
+        assert_eq!(refused, Err(AskError::Refused { code: -1, message: "no".into() }));
+        assert_eq!(read_answer(b"{}"), Err(AskError::Unreadable));
+        assert_eq!(read_answer(br#"{"error":5}"#), Err(AskError::Unreadable));
+    }
+}

@@ -249,6 +249,22 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_that_was_let_go_is_told_when_to_come_back_and_finds_the_response() {
+        let (mut streams, now) = (Streams::new(), Instant::now());
+        let live = open(&mut streams, 1, 1, now);
+        streams.let_go(1);
+        let come_back = live.try_recv().unwrap();
+        assert_eq!((come_back.id, come_back.retry_ms), (None, Some(RETRY_MS)));
+        assert!(come_back.data.is_none() && live.is_closed());
+        // It resumes before the response comes, and is lost again.
+        let (reader, resumed) = bounded(1);
+        assert_eq!(streams.attach(1, reader, Some(0)).unwrap().0.len(), 0);
+        streams.respond(1, payload(1), now);
+        assert!(resumed.try_recv().unwrap().last);
+        assert_eq!(resumes(&mut streams, 1), Some(1), "the response was not kept");
+    }
+
+    #[test]
     fn a_batch_ends_with_its_last_response() {
         let (mut streams, now) = (Streams::new(), Instant::now());
         let live = open(&mut streams, 1, 3, now);
