@@ -21,9 +21,9 @@ pub use self::activity::Activity;
 pub use self::id::{SessionId, is_node_name};
 pub use self::streams::{Form, ReturnAddress};
 pub use self::worker::{Input, Opened};
-use crate::backend::{Backend, Exit, child};
+use crate::backend::{Backend, Exit, child, handler};
 use crate::budget::{self, Payload};
-use crate::config::{Config, Server, SessionLimits};
+use crate::config::{Config, Launch, Server, SessionLimits};
 use crate::foreign::Foreign;
 use crate::http::Room;
 use crate::limits::{
@@ -54,7 +54,7 @@ pub enum Ended {
     Abandoned,
     /// This node stops.
     Drained,
-    /// A bug in burdock.
+    /// A bug in burdock, or in a handler.
     Panicked,
 }
 
@@ -345,7 +345,7 @@ impl Sessions {
             label: id.short(),
             activity,
             inbox: inputs,
-            backend: Backend::Child(child::start(Arc::clone(&settings.command), id.short())),
+            backend: start_backend(&settings.launch, id.short()),
             start_deadline: settings.start_deadline,
             idle_timeout,
             idle_timeout_no_stream: idle_timeout.min(self.limits.idle_timeout_no_stream),
@@ -484,6 +484,13 @@ impl Sessions {
     }
 }
 
+fn start_backend(launch: &Launch, label: String) -> Backend {
+    match launch {
+        Launch::Child(command) => Backend::Child(child::start(Arc::clone(command), label)),
+        Launch::Handler(server) => Backend::Handler(handler::start(Arc::clone(server), label)),
+    }
+}
+
 /// A session whose `initialize` is not answered yet; dropped when the client that asked has gone away.
 struct Unclaimed<'a> {
     sessions: &'a Sessions,
@@ -550,7 +557,7 @@ mod tests {
         };
         let server = Server {
             name: "s".into(),
-            command: Arc::new(command),
+            launch: Launch::Child(Arc::new(command)),
             start_deadline: second * 10,
             max_sessions: None,
             idle_timeout: None,
