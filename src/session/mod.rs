@@ -291,12 +291,7 @@ impl Sessions {
                 Ok((handle, answer))
             }
             Ok(Opened::Refused(answer)) => Err(CreateError::Refused(answer)),
-            Ok(Opened::Failed(status, text)) => {
-                // That this node stops, or that the client left, is nobody's fault.
-                let level = if status == 503 { log::Level::Info } else { log::Level::Error };
-                log::log!(level, "[{}] no session on {}: {text}", handle.id.short(), settings.name);
-                Err(CreateError::Failed(status, text))
-            }
+            Ok(Opened::Failed(status, text)) => Err(not_begun(&handle, &settings.name, status, text)),
             Err(_) => Err(CreateError::Failed(500, "an internal error ended the session".into())),
         }
     }
@@ -353,14 +348,24 @@ impl Sessions {
             room,
             poked,
         });
+        Ok((Arc::clone(&handle), self.run(handle, worker, initialize)))
+    }
+
+    /// Gives the worker a task, at whose end the session is closed.
+    fn run(
+        self: &Arc<Self>,
+        handle: Arc<SessionHandle>,
+        worker: worker::Worker,
+        initialize: Message,
+    ) -> async_channel::Receiver<Opened> {
         let (opened, opening) = async_channel::bounded(1);
-        let (sessions, owned) = (Arc::clone(self), Arc::clone(&handle));
+        let sessions = Arc::clone(self);
         runtime::spawn(async move {
             let ended = worker::live(worker, initialize, opened).await;
-            sessions.close(&owned, ended);
+            sessions.close(&handle, ended);
         })
         .detach();
-        Ok((handle, opening))
+        opening
     }
 
     /// The one end of every session: out of the table, out of the registry, and the worker told. What is already
@@ -489,6 +494,13 @@ fn start_backend(launch: &Launch, label: String) -> Backend {
         Launch::Child(command) => Backend::Child(child::start(Arc::clone(command), label)),
         Launch::Handler(server) => Backend::Handler(handler::start(Arc::clone(server), label)),
     }
+}
+
+fn not_begun(handle: &SessionHandle, server: &str, status: u16, text: String) -> CreateError {
+    // That this node stops, or that the client left, is nobody's fault.
+    let level = if status == 503 { log::Level::Info } else { log::Level::Error };
+    log::log!(level, "[{}] no session on {server}: {text}", handle.id.short());
+    CreateError::Failed(status, text)
 }
 
 /// A session whose `initialize` is not answered yet; dropped when the client that asked has gone away.

@@ -173,13 +173,7 @@ impl Worker {
                 Next::Output(Output::TooLong) => {
                     return Opened::Failed(502, "the server's answer to initialize is too large".into());
                 }
-                Next::Output(Output::Exited(exit @ Exit::NotStarted(_))) => {
-                    return Opened::Failed(502, exit.describe());
-                }
-                Next::Output(Output::Exited(exit)) => {
-                    let text = format!("{} before it answered initialize{}", exit.describe(), wrote(garbage));
-                    return Opened::Failed(502, text);
-                }
+                Next::Output(Output::Exited(exit)) => return Opened::Failed(502, too_early(&exit, garbage)),
                 Next::OutputsClosed => {
                     return Opened::Failed(502, "the server ended before it answered initialize".into());
                 }
@@ -642,6 +636,13 @@ fn the_only(mut streams: impl Iterator<Item = u32>) -> Option<u32> {
 
 fn is_response_to(message: &Message, id: &Id) -> bool {
     matches!(&message.kind, Kind::Response { id: Some(answered), .. } if answered == id)
+}
+
+fn too_early(exit: &Exit, garbage: Option<Vec<u8>>) -> String {
+    match exit {
+        Exit::NotStarted(_) => exit.describe(),
+        ran => format!("{} before it answered initialize{}", ran.describe(), wrote(garbage)),
+    }
 }
 
 fn wrote(garbage: Option<Vec<u8>>) -> String {
