@@ -189,10 +189,10 @@ fn tools_are_installed() -> bool {
     if found.status.success() {
         return true;
     }
-    let reason = String::from_utf8_lossy(&found.stderr);
+    let missing = String::from_utf8_lossy(&found.stderr).trim().replace('\n', ", ");
     let required = std::env::var_os("BURDOCK_REQUIRE_TOOLS").is_some_and(|value| value == "1");
-    assert!(!required, "the clients of the matrix are missing: {reason}");
-    say(&format!("SKIP client matrix: {}: run tests/clients/install\n", reason.trim()));
+    assert!(!required, "the clients of the matrix are missing; run tests/clients/install first ({missing})");
+    say(&format!("\nSKIP client matrix: run tests/clients/install first ({missing})\n"));
     false
 }
 
