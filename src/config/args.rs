@@ -96,7 +96,7 @@ const DESCRIPTIONS: [Description; 18] = [
         "insecure-public",
         "",
         Takes::Nothing,
-        "allow an address others can reach without tokens",
+        "allow an address or public URL that others can reach,\nwithout tokens",
     ),
     row(Flag::MaxSessions, "max-sessions", "COUNT", Takes::One, "sessions at once (by the machine's memory)"),
     row(

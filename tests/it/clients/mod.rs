@@ -189,10 +189,10 @@ pub fn tools_are_installed(what: &str) -> bool {
     if found.status.success() {
         return true;
     }
-    let reason = String::from_utf8_lossy(&found.stderr);
+    let missing = String::from_utf8_lossy(&found.stderr).trim().replace('\n', ", ");
     let required = std::env::var_os("BURDOCK_REQUIRE_TOOLS").is_some_and(|value| value == "1");
-    assert!(!required, "the tools of the {what} are missing: {reason}");
-    say(&format!("SKIP {what}: {}: run tests/clients/install\n", reason.trim()));
+    assert!(!required, "the tools of the {what} are missing; run tests/clients/install first ({missing})");
+    say(&format!("\nSKIP {what}: run tests/clients/install first ({missing})\n"));
     false
 }
 
