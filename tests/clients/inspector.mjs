@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { report, step } from "./steps.mjs";
+import { report, server, step } from "./steps.mjs";
 
 const RUN_TIMEOUT_MS = 25_000;
 const run = promisify(execFile);
@@ -29,8 +29,8 @@ await step("list", async () => {
   return `${tools.length} tools`;
 });
 await step("call", async () => {
-  const { content } = await inspect("--method", "tools/call", "--tool-name", "echo", "--tool-arg", "message=grüße ✓");
-  if (content[0].text !== "Echo: grüße ✓") throw new Error(`got ${JSON.stringify(content)}`);
+  const { content } = await inspect("--method", "tools/call", "--tool-name", "echo", "--tool-arg", `${server.echo.argument}=grüße ✓`);
+  if (content[0].text !== `${server.echo.prefix}grüße ✓`) throw new Error(`got ${JSON.stringify(content)}`);
 });
 
 const CANNOT = {

@@ -53,7 +53,7 @@ function answer(id, method, params) {
 function receive({ id, method, params, result, error }) {
   if (method && id !== undefined) answer(id, method, params);
   else if (method === "notifications/progress") progressOf.get(params.progressToken)?.(params);
-  else if (method === "notifications/message") handlers.log(params);
+  else if (method === "notifications/message" || method === "notifications/tools/list_changed") handlers.log(params);
   else if (!method && error) calls.get(id)?.reject(new Error(`${error.code} ${error.message}`));
   else if (!method) calls.get(id)?.resolve(result);
 }

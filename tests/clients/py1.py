@@ -36,7 +36,16 @@ def callbacks(inbox: Inbox) -> dict:
     async def log(_params):
         inbox.log.set()
 
-    return {"elicitation_callback": elicit, "sampling_callback": sample, "logging_callback": log}
+    async def message(told):
+        if getattr(getattr(told, "root", told), "method", None) == "notifications/tools/list_changed":
+            inbox.log.set()
+
+    return {
+        "elicitation_callback": elicit,
+        "sampling_callback": sample,
+        "logging_callback": log,
+        "message_handler": message,
+    }
 
 
 @asynccontextmanager

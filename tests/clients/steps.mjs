@@ -7,7 +7,11 @@
 //
 // Every step prints one JSON line on stdout: { step, ok, note }. What a client says on stderr is for people.
 
+import { readFileSync } from "node:fs";
+
 const STEP_TIMEOUT_MS = 30_000;
+// What the server under test calls its tools: MATRIX_SERVER names an entry of servers.json.
+export const server = JSON.parse(readFileSync(new URL("./servers.json", import.meta.url)))[process.env.MATRIX_SERVER ?? "everything"];
 // server-everything's simulated log comes every five seconds; the first of them is sent during the call
 // that switches it on, so only what comes later than this after the call's answer counts as unrelated.
 const OUTSIDE_A_CALL_MS = 1_000;
@@ -45,7 +49,7 @@ export function textOf(result) {
   return result.content.map((item) => item.text ?? "").join("\n");
 }
 
-// What the client has been sent, and who is waiting for the next log message.
+// What the client has been sent, and who is waiting for the next log message or change of the tools.
 class Inbox {
   waiter = null;
   asked = { elicitation: 0, sampling: 0 };
@@ -55,7 +59,7 @@ class Inbox {
       log: () => this.waiter?.(),
       elicit: () => {
         this.asked.elicitation += 1;
-        return { action: "accept", content: { name: "Nora Matrix", check: true } };
+        return { action: "accept", content: { name: "Nora Matrix", check: true, answer: "Nora Matrix" } };
       },
       sample: () => {
         this.asked.sampling += 1;
@@ -78,34 +82,39 @@ async function list(client) {
 }
 
 async function call(client) {
-  const text = textOf(await client.callTool("echo", { message: "grüße ✓" }));
-  check(text === "Echo: grüße ✓", `got ${text}`);
+  const text = textOf(await client.callTool("echo", { [server.echo.argument]: "grüße ✓" }));
+  check(text === `${server.echo.prefix}grüße ✓`, `got ${text}`);
 }
 
 async function progress(client) {
   const seen = [];
-  const args = { duration: 1, steps: 4 };
-  const text = textOf(await client.callTool("trigger-long-running-operation", args, (p) => seen.push(p.progress)));
-  check(text.includes("completed"), `got ${text}`);
+  const { tool, quick, says } = server.long;
+  const text = textOf(await client.callTool(tool, quick, (p) => seen.push(p.progress)));
+  check(text.includes(says), `got ${text}`);
   check(JSON.stringify(seen) === "[1,2,3,4]", `progress seen: ${JSON.stringify(seen)}`);
   return "4 of 4 in order";
 }
 
 async function notification(client, inbox) {
-  await client.callTool("toggle-simulated-logging", {});
-  await new Promise((resolve) => setTimeout(resolve, OUTSIDE_A_CALL_MS));
-  await inbox.nextLog();
-  await client.callTool("toggle-simulated-logging", {});
+  const { tool, toggles } = server.notification;
+  let told = inbox.nextLog();
+  await client.callTool(tool, {});
+  if (toggles) {
+    await new Promise((resolve) => setTimeout(resolve, OUTSIDE_A_CALL_MS));
+    told = inbox.nextLog();
+  }
+  await told;
+  if (toggles) await client.callTool(tool, {});
 }
 
 async function elicitation(client, inbox) {
-  const text = textOf(await client.callTool("trigger-elicitation-request", {}));
+  const text = textOf(await client.callTool(server.elicitation, {}));
   check(inbox.asked.elicitation === 1, `asked ${inbox.asked.elicitation} times`);
   check(text.includes("Nora Matrix"), `the answer is not in ${text}`);
 }
 
 async function sampling(client, inbox) {
-  const text = textOf(await client.callTool("trigger-sampling-request", { prompt: "hello", maxTokens: 20 }));
+  const text = textOf(await client.callTool(server.sampling, { prompt: "hello", maxTokens: 20 }));
   check(inbox.asked.sampling === 1, `asked ${inbox.asked.sampling} times`);
   check(text.includes("sampled by the matrix"), `the answer is not in ${text}`);
 }
@@ -113,12 +122,11 @@ async function sampling(client, inbox) {
 // Asks the harness to cut every connection after the first progress of a long call, and waits for the call.
 async function cut(client, how) {
   let seen = 0;
-  const args = { duration: 4, steps: 4 };
-  const result = await client.callTool("trigger-long-running-operation", args, () => {
+  const result = await client.callTool(server.long.tool, server.long.slow, () => {
     seen += 1;
     if (seen === 1) report({ step: "cut-now", how });
   });
-  check(textOf(result).includes("completed"), `got ${JSON.stringify(result)}`);
+  check(textOf(result).includes(server.long.says), `got ${JSON.stringify(result)}`);
   await call(client);
   return `result arrived, ${seen} of 4 progress`;
 }
@@ -131,7 +139,8 @@ export async function runSteps(client) {
     await step("progress", () => progress(client));
     await step("notification", () => notification(client, inbox));
     await step("elicitation", () => elicitation(client, inbox));
-    await step("sampling", () => sampling(client, inbox));
+    if (server.sampling) await step("sampling", () => sampling(client, inbox));
+    else report({ step: "sampling", cannot: "the server asks for none" });
     await step("dropped", () => cut(client, "fin"));
     await step("reset", () => cut(client, "rst"));
     await step("close", () => client.close());

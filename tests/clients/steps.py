@@ -6,6 +6,8 @@ and an `Inbox` that the client's callbacks fill. Every step prints one JSON line
 
 import asyncio
 import json
+import os
+from pathlib import Path
 from dataclasses import dataclass, field
 from typing import Any, Awaitable, Callable, Protocol
 
@@ -14,7 +16,11 @@ STEP_TIMEOUT_S = 30
 # switches it on, so only what comes later than this after the call's answer counts as unrelated.
 OUTSIDE_A_CALL_S = 1
 
-ELICITED = {"name": "Nora Matrix", "check": True}
+# What the server under test calls its tools: MATRIX_SERVER names an entry of servers.json.
+SERVERS = json.loads(Path(__file__).with_name("servers.json").read_text())
+SERVER = SERVERS[os.environ.get("MATRIX_SERVER", "everything")]
+
+ELICITED = {"name": "Nora Matrix", "check": True, "answer": "Nora Matrix"}
 SAMPLED = "sampled by the matrix"
 
 OnProgress = Callable[[float, float | None, str | None], Awaitable[None]]
@@ -68,8 +74,8 @@ async def listing(client: Client) -> str:
 
 
 async def call(client: Client) -> None:
-    text = await client.call_tool("echo", {"message": "grüße ✓"})
-    assert text == "Echo: grüße ✓", f"got {text}"
+    text = await client.call_tool("echo", {SERVER["echo"]["argument"]: "grüße ✓"})
+    assert text == SERVER["echo"]["prefix"] + "grüße ✓", f"got {text}"
 
 
 async def progress(client: Client) -> str:
@@ -78,28 +84,32 @@ async def progress(client: Client) -> str:
     async def on_progress(value: float, _total: float | None, _message: str | None) -> None:
         seen.append(value)
 
-    text = await client.call_tool("trigger-long-running-operation", {"duration": 1, "steps": 4}, on_progress)
-    assert "completed" in text, f"got {text}"
+    text = await client.call_tool(SERVER["long"]["tool"], SERVER["long"]["quick"], on_progress)
+    assert SERVER["long"]["says"] in text, f"got {text}"
     assert seen == [1, 2, 3, 4], f"progress seen: {seen}"
     return "4 of 4 in order"
 
 
 async def notification(client: Client, inbox: Inbox) -> None:
-    await client.call_tool("toggle-simulated-logging", {})
-    await asyncio.sleep(OUTSIDE_A_CALL_S)
+    tool, toggles = SERVER["notification"]["tool"], SERVER["notification"]["toggles"]
     inbox.log.clear()
+    await client.call_tool(tool, {})
+    if toggles:
+        await asyncio.sleep(OUTSIDE_A_CALL_S)
+        inbox.log.clear()
     await inbox.log.wait()
-    await client.call_tool("toggle-simulated-logging", {})
+    if toggles:
+        await client.call_tool(tool, {})
 
 
 async def elicitation(client: Client, inbox: Inbox) -> None:
-    text = await client.call_tool("trigger-elicitation-request", {})
+    text = await client.call_tool(SERVER["elicitation"], {})
     assert inbox.elicitations == 1, f"asked {inbox.elicitations} times"
     assert ELICITED["name"] in text, f"the answer is not in {text}"
 
 
 async def sampling(client: Client, inbox: Inbox) -> None:
-    text = await client.call_tool("trigger-sampling-request", {"prompt": "hello", "maxTokens": 20})
+    text = await client.call_tool(SERVER["sampling"], {"prompt": "hello", "maxTokens": 20})
     assert inbox.samplings == 1, f"asked {inbox.samplings} times"
     assert SAMPLED in text, f"the answer is not in {text}"
 
@@ -114,8 +124,8 @@ async def cut(client: Client, how: str) -> str:
         if seen == 1:
             report(step="cut-now", how=how)
 
-    text = await client.call_tool("trigger-long-running-operation", {"duration": 4, "steps": 4}, on_progress)
-    assert "completed" in text, f"got {text}"
+    text = await client.call_tool(SERVER["long"]["tool"], SERVER["long"]["slow"], on_progress)
+    assert SERVER["long"]["says"] in text, f"got {text}"
     await call(client)
     return f"result arrived, {seen} of 4 progress"
 
@@ -127,7 +137,10 @@ async def run_steps(client: Client, inbox: Inbox) -> None:
     await step("progress", lambda: progress(client))
     await step("notification", lambda: notification(client, inbox))
     await step("elicitation", lambda: elicitation(client, inbox))
-    await step("sampling", lambda: sampling(client, inbox))
+    if SERVER["sampling"]:
+        await step("sampling", lambda: sampling(client, inbox))
+    else:
+        report(step="sampling", cannot="the server asks for none")
     await step("dropped", lambda: cut(client, "fin"))
     await step("reset", lambda: cut(client, "rst"))
 

@@ -6,6 +6,7 @@ import {
   CreateMessageRequestSchema,
   ElicitRequestSchema,
   LoggingMessageNotificationSchema,
+  ToolListChangedNotificationSchema,
 } from "@modelcontextprotocol/sdk/types.js";
 import { runSteps } from "./steps.mjs";
 
@@ -17,6 +18,7 @@ await runSteps({
   async connect(handlers) {
     client.setRequestHandler(ElicitRequestSchema, (request) => handlers.elicit(request.params));
     client.setRequestHandler(CreateMessageRequestSchema, (request) => handlers.sample(request.params));
+    client.setNotificationHandler(ToolListChangedNotificationSchema, (message) => handlers.log(message.params));
     client.setNotificationHandler(LoggingMessageNotificationSchema, (message) => handlers.log(message.params));
     await client.connect(transport);
     return transport.protocolVersion;

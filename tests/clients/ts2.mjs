@@ -10,6 +10,7 @@ await runSteps({
   async connect(handlers) {
     client.setRequestHandler("elicitation/create", (request) => handlers.elicit(request.params));
     client.setRequestHandler("sampling/createMessage", (request) => handlers.sample(request.params));
+    client.setNotificationHandler("notifications/tools/list_changed", (message) => handlers.log(message.params));
     client.setNotificationHandler("notifications/message", (message) => handlers.log(message.params));
     await client.connect(transport);
     return transport.protocolVersion;

@@ -173,7 +173,10 @@ impl Connection {
     }
 
     fn note_reply(&self, chunk: &[u8], seen: &Seen) {
-        if self.listening.load(Ordering::Relaxed) && contains(chunk, b"notifications/message") {
+        if self.listening.load(Ordering::Relaxed)
+            && (contains(chunk, b"notifications/message")
+                || contains(chunk, b"notifications/tools/list_changed"))
+        {
             seen.logs_on_get.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -1,5 +1,6 @@
 //! The real `@modelcontextprotocol/server-everything`, started by `npx` behind burdock, and seven real clients:
-//! a matrix of client by step. The drivers and their pinned versions are in `tests/clients`.
+//! a matrix of client by step, and the same
+//! against the demo. The drivers and their pinned versions are in `tests/clients`.
 
 mod driver;
 mod forwarder;
@@ -33,6 +34,23 @@ mcp_remote  ok       ok    ok    ok        ok            ok           ok        
 inspector   ok       ok    ok    cannot    cannot        cannot       cannot    cannot   cannot   no-DELETE
 ";
 
+/// The same against the demo, which asks for no sampling.
+fn expected_of_demo() -> String {
+    let sampling = EXPECTED.lines().nth(1).unwrap().split_whitespace().position(|step| step == "sampling");
+    let cannot = |line: &str| {
+        let mut cells: Vec<&str> = line.split_whitespace().collect();
+        cells[sampling.unwrap()] = "cannot";
+        cells.join(" ")
+    };
+    EXPECTED
+        .lines()
+        .skip(1)
+        .enumerate()
+        .map(|(row, line)| if row == 0 { line.to_owned() } else { cannot(line) })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
 /// Drivers that run at the same time: each waits most of its time, but starts with a burst.
 const AT_ONCE: usize = 3;
 /// burdock listens at once; the first child starts with the first session.
@@ -45,17 +63,22 @@ fn real_clients_walk_the_matrix() {
     if !tools_are_installed("client matrix") {
         return;
     }
-    let server = Server::start();
-    let rows = walk_all(server.address);
+    let command = ["--", "npx", "-y", "@modelcontextprotocol/server-everything"];
+    matrix("everything", Server::start("everything", &command), EXPECTED);
+    matrix("demo", Server::start("demo", &[]), &expected_of_demo());
+}
+
+fn matrix(name: &str, server: Server, expected: &str) {
+    let rows = walk_all(name, server.address);
     let table = render(&rows);
-    say(&table);
+    say(&format!("\n{name}:{table}"));
     say(&notes(&rows));
-    assert_eq!(words(&table), words(EXPECTED), "the matrix is not as expected; logs: {}", logs().display());
+    assert_eq!(words(&table), words(expected), "{name}: not as expected; logs: {}", logs().display());
     server.stop();
 }
 
 /// Runs all drivers, at most [`AT_ONCE`] together, each through a forwarder of its own; in the table's order.
-fn walk_all(server: SocketAddr) -> Vec<(&'static str, Row)> {
+fn walk_all(name: &str, server: SocketAddr) -> Vec<(&'static str, Row)> {
     let clients: Vec<&str> =
         EXPECTED.lines().skip(2).filter_map(|line| line.split_whitespace().next()).collect();
     let next = Mutex::new(clients.iter().enumerate());
@@ -64,7 +87,7 @@ fn walk_all(server: SocketAddr) -> Vec<(&'static str, Row)> {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 while let Some((place, client)) = { next.lock().unwrap().next() } {
-                    let row = walk(client, server);
+                    let row = walk(name, client, server);
                     done.lock().unwrap().push((place, *client, row));
                 }
             });
@@ -75,12 +98,12 @@ fn walk_all(server: SocketAddr) -> Vec<(&'static str, Row)> {
     done.into_iter().map(|(_, client, row)| (client, row)).collect()
 }
 
-fn walk(client: &str, server: SocketAddr) -> Row {
+fn walk(name: &str, client: &str, server: SocketAddr) -> Row {
     let forwarder = Forwarder::start(server).unwrap();
     let mut command = driver_of(client);
     command.arg(format!("http://{}/mcp", forwarder.address()));
-    command.env("PATH", path_with_node()).env("PYTHONDONTWRITEBYTECODE", "1");
-    driver::run(command, &forwarder, &logs().join(format!("{client}.log")))
+    command.env("PATH", path_with_node()).env("PYTHONDONTWRITEBYTECODE", "1").env("MATRIX_SERVER", name);
+    driver::run(command, &forwarder, &logs().join(format!("{name}-{client}.log")))
 }
 
 fn driver_of(client: &str) -> Command {
@@ -100,18 +123,18 @@ fn driver_of(client: &str) -> Command {
     }
 }
 
-/// burdock with server-everything behind it.
+/// burdock with a server.
 struct Server {
     burdock: Child,
     address: SocketAddr,
 }
 
 impl Server {
-    fn start() -> Self {
-        let stderr = File::create(logs().join("burdock.log")).unwrap();
+    fn start(name: &str, command: &[&str]) -> Self {
+        let stderr = File::create(logs().join(format!("{name}-burdock.log"))).unwrap();
         let mut burdock = Command::new(env!("CARGO_BIN_EXE_burdock"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--"])
-            .args(["npx", "-y", "@modelcontextprotocol/server-everything"])
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(command)
             // npx takes the pinned server from node_modules here, and must not ask a registry about it.
             .current_dir(clients_dir())
             .env("npm_config_offline", "true")
