@@ -1,11 +1,12 @@
-//! burdock: stdio MCP servers on the network, one process per session, each client at home in its own.
+//! burdock: MCP servers on the network, each client at home in its own session: one process per session for stdio
+//! servers, [`handler`]s for those written in Rust.
 //!
 //! The map. ARCHITECTURE.md tells the same at length, with the path of one call.
 //!
 //! ```text
-//!  socket -> http::connection -> mcp (endpoint) -> session::worker -> backend (a child's stdin)
-//!                                                                        |
-//!  socket <- http::writer, sse <---- reader <---- session::stream <------+ (its stdout)
+//!  socket -> http::connection -> mcp (endpoint) -> session::worker -> backend (a child's stdin,
+//!                                                                        |  or a handler)
+//!  socket <- http::writer, sse <---- reader <---- session::stream <------+
 //!
 //!                  at the side: registry, admin, metrics, drain
 //! ```
@@ -17,6 +18,7 @@
 //! |---|---|
 //! | `main` | takes what the system hands over; the only exit |
 //! | `cli` | one file per command: serve, check, token |
+//! | `embed` | burdock as a library: serves one server of this process over HTTP or stdio |
 //! | `server` | listeners, permits, and `serve_connection`, a request's whole life |
 //! | `drain` | signals, and the order in which a node stops |
 //! | `admin` | the second listener: metrics |
@@ -26,7 +28,9 @@
 //! | `logging` | log lines, as text or JSON |
 //! | `config` | what was typed and read becomes one checked `Config` |
 //! | `principal` | who calls, by bearer token |
-//! | `backend` | what answers: a child process, its pipes, its end, and the watchdog |
+//! | `demo` | the server that `burdock serve` shows without arguments |
+//! | `handler` | servers written in Rust: what they offer, and the context their handlers are given |
+//! | `backend` | what answers: a child process, its pipes, its end, and the watchdog; or a handler |
 //! | `message` | JSON-RPC envelopes; params and results stay raw bytes |
 //! | `http` | HTTP/1.1 and server-sent events over any byte stream |
 //! | `small_file` | reads a file of bounded size: a config, tokens |
@@ -40,7 +44,7 @@
 //!
 //! What holds everywhere (`tests/it/tidy.rs` checks what can be checked):
 //!
-//! - A room uses only those below it in this table; `session` and `registry`, and `server`, `drain` and `admin`, are
+//! - A room uses only those below it in this table; `session` and `registry`, `backend` and `handler`, and `server`, `drain` and `admin`, are
 //!   one floor each.
 //! - A session's state has one owner, its worker, which has no lock and waits for nobody.
 //! - Every queue is bounded, every wait has a deadline, and the bound is in `limits`.
@@ -54,8 +58,11 @@ pub mod backend;
 pub mod budget;
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod drain;
+mod embed;
 pub mod foreign;
+pub mod handler;
 pub mod http;
 pub mod limits;
 pub mod logging;
@@ -70,3 +77,11 @@ pub mod session;
 pub mod small_file;
 pub mod sweep;
 pub mod version;
+
+/// README, so that its Rust is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+#[derive(Debug)]
+pub struct Readme;
+
+pub use self::embed::{serve, serve_stdio};

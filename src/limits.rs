@@ -235,6 +235,38 @@ pub const WATCHDOG_DEADLINE: Duration = Duration::from_secs(5);
 /// Before a watchdog that died is started again.
 pub const WATCHDOG_RESTART_WAIT: Duration = Duration::from_millis(500);
 
+// --- Handlers -------------------------------------------------------------------------------------------------
+
+/// Messages of a session's handlers that wait for its worker; a handler that says more waits.
+pub const HANDLER_OUTPUTS_MAX: usize = 16;
+/// `seconds` of the demo's tool `slow` at most.
+pub const DEMO_SECONDS_MAX: f64 = 600.0;
+/// Requests of one session's handlers to its client in flight. Fewer than `CALLS_MAX`: the worker never refuses one.
+pub const ASKS_MAX: usize = 64;
+/// How long a client may take to answer a handler, when the server names no other time: people think (L46).
+pub const ASK_DEADLINE: Duration = Duration::from_secs(5 * 60);
+/// Entries on one page of a list, when the server names no other number.
+pub const PAGE_ENTRIES: usize = 250;
+/// Resources one session is subscribed to.
+pub const SUBSCRIPTIONS_MAX: usize = 256;
+/// The URI of a resource in a request.
+pub const URI_BYTES_MAX: usize = 4 * 1024;
+/// Values in the answer to `completion/complete`: the protocol's own bound.
+pub const COMPLETION_VALUES_MAX: usize = 100;
+/// Memory reckoned for one in-process session when `--max-sessions` is derived.
+pub const HANDLER_MEMORY_BYTES: u64 = 128 * 1024;
+/// The cap derived for in-process sessions is at most this.
+pub const HANDLER_SESSIONS_DERIVED_MAX: usize = 50_000;
+/// On stdio, from the end of the input to the exit: for calls in flight to be answered.
+pub const STDIO_END_WAIT: Duration = Duration::from_secs(1);
+/// Between two looks at the threads of the executor. One that stands in the same poll of a handler at two looks is
+/// taken to be blocked.
+pub const WATCH_STEP: Duration = Duration::from_millis(50);
+/// Threads of the executor started in place of blocked ones, at once.
+pub const SPARE_THREADS_MAX: usize = 64;
+/// Looks for which a spare thread is kept after it was last needed.
+pub const SPARE_LOOKS: u32 = 20;
+
 // --- burdock check ----------------------------------------------------------------------------------------------
 
 /// For a connection, and for a whole answer.
@@ -290,3 +322,6 @@ const _: () = assert!(IDLE_TIMEOUT.as_secs() <= CONFIGURED_WAIT_MAX.as_secs());
 const _: () = assert!(KEEP_ALIVE_COMMENT.as_secs() <= KEEP_ALIVE_COMMENT_MAX.as_secs());
 const _: () = assert!(CHILD_TERM_GRACE.as_secs() <= CHILD_TERM_GRACE_MAX.as_secs());
 const _: () = assert!(SWEEP_STEP.as_millis() * 4 <= REPLY_PATIENCE.as_millis());
+const _: () = assert!(ASKS_MAX < CALLS_MAX);
+const _: () = assert!(HANDLER_SESSIONS_DERIVED_MAX <= SESSIONS_MAX);
+const _: () = assert!(URI_BYTES_MAX <= MESSAGE_BYTES_MAX);

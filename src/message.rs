@@ -24,6 +24,10 @@ pub const METHOD_NOT_FOUND: i32 = -32601;
 /// JSON-RPC: something went wrong on this side.
 pub const INTERNAL_ERROR: i32 = -32603;
 
+/// What a child made with our handlers tells burdock: the stream of the request `requestId` may end before its
+/// response. Not part of the protocol, so only a child of burdock's says it, and burdock passes it to nobody.
+pub const DETACH: &str = "notifications/burdock/detach";
+
 /// A request id or progress token: a string or an integer, never null (L11).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(untagged)]
@@ -90,6 +94,13 @@ pub struct Message {
     /// What it is about: a request's `_meta.progressToken`, a progress notification's token, a `cancelled`
     /// notification's request id.
     pub concerns: Option<Id>,
+}
+
+impl Message {
+    /// A response made here, to a request of the other side.
+    pub fn response(id: &Id, error: bool, payload: Payload) -> Message {
+        Message { payload, kind: Kind::Response { id: Some(id.clone()), error }, concerns: None }
+    }
 }
 
 /// One message, or several in an array (2025-03-26 only, L7).
@@ -331,13 +342,13 @@ struct Concerned<'a> {
 }
 
 fn notification_concerns(method: &str, params: &str) -> Option<Id> {
-    let cancelled = match method {
+    let request_id = match method {
         "notifications/progress" => false,
-        "notifications/cancelled" => true,
+        "notifications/cancelled" | DETACH => true,
         _ => return None,
     };
     let params: Concerned<'_> = serde_json::from_str(params).ok()?;
-    if cancelled { params.request_id } else { params.progress_token }.and_then(Id::from_raw)
+    if request_id { params.request_id } else { params.progress_token }.and_then(Id::from_raw)
 }
 
 /// What burdock reads of an `initialize` request.
@@ -451,6 +462,12 @@ pub struct ErrorData<'a> {
 pub fn error(id: &Id, code: i32, text: &str, data: Option<ErrorData<'_>>) -> Payload {
     let message = ErrorMessage { jsonrpc: "2.0", id, error: ErrorObject { code, message: text, data } };
     Payload::made_here(serde_json::to_vec(&message).unwrap_or_default())
+}
+
+/// A [`DETACH`] notification.
+pub fn detach(id: &Id) -> Payload {
+    let text = format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{DETACH}\",\"params\":{{\"requestId\":{id}}}}}");
+    Payload::made_here(text.into_bytes())
 }
 
 /// A response with an empty result: the answer to `ping` (L43).

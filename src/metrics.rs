@@ -137,7 +137,7 @@ metrics! {
     Counter sessions_exited_total: "Sessions ended because their backend ended.",
     Counter sessions_not_started_total: "Sessions whose backend could not be started.",
     Counter sessions_drained_total: "Sessions ended by the stop of this node.",
-    Counter session_panics_total: "Sessions ended by a panic: a bug in burdock.",
+    Counter session_panics_total: "Sessions ended by a panic: a bug in burdock or in a handler.",
     Counter lookups_unknown_total: "Requests with a session id nobody knows.",
     Counter lookups_closed_total: "Requests with the id of a closed session.",
     Counter lookups_elsewhere_total: "Requests with the id of another node's session.",

@@ -239,7 +239,7 @@ impl TokenFile {
     ///
     /// # Errors
     /// [`Error::File`]; then nothing was added.
-    pub fn add(mut self, token: &NewToken) -> Result<(), Error> {
+    pub fn keep(mut self, token: &NewToken) -> Result<(), Error> {
         self.write(token).map_err(|error| Error::File {
             path: self.path,
             problem: format!("cannot be written, so this token will not be accepted: {error}"),

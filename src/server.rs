@@ -10,7 +10,7 @@ use async_io::{Async, Timer};
 use smol::io::{AsyncRead, AsyncWrite};
 use smol::lock::Semaphore;
 
-use crate::config::Config;
+use crate::config::{Config, Launch};
 use crate::drain;
 use crate::http::connection::Ended;
 use crate::http::{Connection, Socket};
@@ -68,7 +68,13 @@ pub fn run(config: Config, announce: impl FnOnce(&Config, SocketAddr)) -> Result
     let admin = config.admin.as_ref().map(admin::bind).transpose()?;
     runtime::start(config.threads).map_err(|error| RunError::System("start threads", error))?;
     async_io::block_on(async {
-        backend::watchdog::start().await.map_err(|error| RunError::System("start the watchdog", error))?;
+        let children = config.servers.iter().any(|server| matches!(server.launch, Launch::Child(_)));
+        // Without children there is nothing it could watch, and this program may not be burdock.
+        if children {
+            backend::watchdog::start()
+                .await
+                .map_err(|error| RunError::System("start the watchdog", error))?;
+        }
         let signals = drain::signals().map_err(|error| RunError::System("listen for signals", error))?;
         let sessions = Arc::new(Sessions::new(&config, Registry::memory()));
         let endpoint = Arc::new(Endpoint::new(Arc::clone(&config), Arc::clone(&sessions)));
@@ -79,7 +85,7 @@ pub fn run(config: Config, announce: impl FnOnce(&Config, SocketAddr)) -> Result
         }
         let accepting = runtime::spawn(accept(
             listener,
-            connections_max(descriptors),
+            connections_max(descriptors, children),
             Arc::clone(&endpoint),
             Arc::clone(&config),
         ));
@@ -94,11 +100,12 @@ fn bind(address: SocketAddr) -> Result<Async<TcpListener>, RunError> {
         .map_err(|error| RunError::Listen("--listen", address.to_string(), error))
 }
 
-/// Descriptors decide when they are few: half of what can be spared, for each session's child takes some too.
-fn connections_max(descriptors: u64) -> usize {
+/// Descriptors decide when they are few: half of what can be spared where each session's child takes some too.
+fn connections_max(descriptors: u64, children: bool) -> usize {
     let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
     let spare = DESCRIPTORS_SPARE.min(descriptors / 2);
-    CONNECTIONS_MAX.min((descriptors - spare) / 2).max(1)
+    let left = descriptors - spare;
+    CONNECTIONS_MAX.min(if children { left / 2 } else { left }).max(1)
 }
 
 /// Accepts for ever. At the cap it waits: the backlog holds clients better than a 503 would (invariant 11).
@@ -246,8 +253,9 @@ mod tests {
 
     #[test]
     fn descriptors_bound_the_connections() {
-        assert_eq!(connections_max(1_000_000), CONNECTIONS_MAX);
-        assert_eq!(connections_max(64), 16);
-        assert_eq!(connections_max(0), 1);
+        assert_eq!(connections_max(1_000_000, true), CONNECTIONS_MAX);
+        assert_eq!(connections_max(64, true), 16);
+        assert_eq!(connections_max(0, true), 1);
+        assert_eq!(connections_max(64, false), 32);
     }
 }

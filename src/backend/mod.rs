@@ -1,9 +1,10 @@
-//! What answers a session's messages: a child process (a stdio MCP server), later an in-process handler.
+//! What answers a session's messages: a child process (a stdio MCP server), or a handler in this process.
 //!
 //! Messages go in through [`Backend::send`] and come out of [`Backend::outputs`]; neither ever waits on the other.
 
 pub mod child;
 pub mod descriptors;
+pub mod handler;
 mod lines;
 mod pipe;
 mod spawn;
@@ -14,12 +15,15 @@ mod watchdog_process;
 use async_channel::Receiver;
 
 use crate::budget::Payload;
+use crate::message::{Id, Message};
 
 /// The answering side of one session.
 #[derive(Debug)]
 pub enum Backend {
     /// A stdio server in a process of its own.
     Child(child::ChildHandle),
+    /// A server in this process.
+    Handler(handler::HandlerHandle),
 }
 
 /// What a message to a backend may use of its queue.
@@ -45,6 +49,22 @@ pub enum SendError {
 pub enum Output {
     /// One line or message that begins like JSON: not parsed yet, no line feed in it.
     Message(Payload),
+    /// The response to this request of the client, made here: it need not be parsed.
+    Response {
+        /// The request's id.
+        to: Id,
+        /// The response.
+        payload: Payload,
+    },
+    /// A notification or server request that belongs to this request of the client.
+    Related {
+        /// The request's id.
+        to: Id,
+        /// The message.
+        payload: Payload,
+    },
+    /// The stream of this request may end before its response: its client is to resume it.
+    Detach(Id),
     /// A line on stdout that cannot be JSON-RPC; the first bytes of it, for messages.
     Garbage(Vec<u8>),
     /// A message longer than `MESSAGE_BYTES_MAX` was thrown away.
@@ -68,6 +88,8 @@ pub enum Exit {
     PipeClosed,
     /// It was killed because a line on its stdout had no end.
     EndlessLine,
+    /// A handler panicked.
+    Panicked,
 }
 
 impl Backend {
@@ -75,9 +97,10 @@ impl Backend {
     ///
     /// # Errors
     /// [`SendError`] when the backend does not keep up or has ended.
-    pub fn send(&self, message: Payload, priority: Priority) -> Result<(), SendError> {
+    pub fn send(&self, message: &Message, priority: Priority) -> Result<(), SendError> {
         match self {
-            Backend::Child(child) => child.send(message, priority),
+            Backend::Child(child) => child.send(message.payload.clone(), priority),
+            Backend::Handler(handler) => handler.send(message, priority),
         }
     }
 
@@ -85,6 +108,7 @@ impl Backend {
     pub fn outputs(&self) -> &Receiver<Output> {
         match self {
             Backend::Child(child) => child.outputs(),
+            Backend::Handler(handler) => handler.outputs(),
         }
     }
 
@@ -92,6 +116,7 @@ impl Backend {
     pub fn stop(&self) {
         match self {
             Backend::Child(child) => child.stop(),
+            Backend::Handler(handler) => handler.stop(),
         }
     }
 }
@@ -106,6 +131,7 @@ impl Exit {
             Exit::Stopped => "the server was stopped".into(),
             Exit::PipeClosed => "the server closed its stdin or stdout and was stopped".into(),
             Exit::EndlessLine => "the server wrote a line without end and was killed".into(),
+            Exit::Panicked => "an internal error ended the session".into(),
         }
     }
 }

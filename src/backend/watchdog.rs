@@ -27,7 +27,7 @@ use crate::limits::{WATCHDOG_DEADLINE, WATCHDOG_LINE_BYTES_MAX, WATCHDOG_QUEUE_M
 use crate::runtime;
 
 /// The variable that marks every process burdock started, `<nonce>.<number of the child>`.
-pub(super) const MARK_NAME: &str = "BURDOCK_RUN";
+pub(crate) const MARK_NAME: &str = "BURDOCK_RUN";
 /// The variable that tells the watchdog the nonce. Not a mark: it must not find itself.
 pub(super) const NONCE_NAME: &str = "BURDOCK_WATCHED";
 /// Random bytes of the nonce: nobody can guess it, and no two runs share it.

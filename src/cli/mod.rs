@@ -21,7 +21,7 @@ burdock puts stdio MCP servers on the network: one process per session, one HTTP
 Usage: burdock COMMAND
 
 Commands:
-  serve         serve a command, or the servers of an mcp.json, over HTTP
+  serve         serve a command, the servers of an mcp.json, or a demo, over HTTP
   check URL     talk to an MCP endpoint as a client and say what works
   token NAME    make a bearer token for somebody who may call
   help COMMAND  what a command can do
@@ -31,6 +31,7 @@ Options:
   -V, --version  the version
 
 To begin with:
+  burdock serve
   burdock serve -- npx -y @modelcontextprotocol/server-everything
 ";
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{Failure, VERSION, print};
 use crate::config::args::Takes;
-use crate::config::{Config, Environment, Flag, LogFormat, Server, Typed};
+use crate::config::{Config, Environment, Flag, Launch, LogFormat, Server, Typed};
 use crate::logging;
 
 /// What stands for a token in a snippet.
@@ -73,6 +73,9 @@ pub fn banner(config: &Config, bound: SocketAddr) -> String {
     }
     if let Some(admin) = &config.admin {
         let _ = writeln!(text, "  {:<16} {admin}", "(admin)");
+    }
+    if config.servers.iter().all(|server| matches!(server.launch, Launch::Handler(_))) {
+        text.push_str("\nThis is the demo. For a server of yours: burdock serve -- COMMAND [ARGS...]\n");
     }
     let _ = write!(text, "\n{}\n", who_may_call(config));
     if base.contains(UNKNOWN_HOST) {
@@ -161,9 +164,10 @@ fn claude_snippet(config: &Config, base: &str) -> String {
 /// The help of the command.
 pub fn help() -> String {
     let mut text = "\
-Serves stdio MCP servers over HTTP: each session of a client gets a process of its own.
+Serves MCP servers over HTTP: each session of a client gets a process of its own.
 
-Usage: burdock serve [OPTIONS] -- COMMAND [ARGS...]
+Usage: burdock serve [OPTIONS]                          a demo, made of handlers
+       burdock serve [OPTIONS] -- COMMAND [ARGS...]
        burdock serve [OPTIONS] --config mcp.json
 
 A server is at /mcp/NAME; the only one, or the --default, is at /mcp as well.
@@ -202,6 +206,7 @@ In an mcp.json, a server may have settings for burdock:
     \"burdock\": {\"maxSessions\": 20, \"idleTimeout\": \"10m\", \"startTimeout\": 60, \"stopTimeout\": 5}}}}
 
 Examples:
+  burdock serve
   burdock serve -- npx -y @modelcontextprotocol/server-everything
   burdock serve --config mcp.json --listen 10.0.0.5:8080 --token-file tokens
 ";
@@ -236,6 +241,13 @@ mod tests {
         assert!(text.contains("\"url\": \"http://127.0.0.1:4711/mcp\""), "{text}");
         assert!(text.contains("  claude mcp add --transport http sh http://127.0.0.1:4711/mcp\n"), "{text}");
         assert!(!text.contains("WARNING") && !text.contains("Authorization"), "{text}");
+    }
+
+    #[test]
+    fn the_banner_of_the_demo_says_how_to_go_on() {
+        let text = banner(&config(&[]), ([127, 0, 0, 1], 4711).into());
+        assert!(text.contains("\n  demo             http://127.0.0.1:4711/mcp\n"), "{text}");
+        assert!(text.contains("burdock serve -- COMMAND"), "{text}");
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub fn run(arguments: &[OsString]) -> Result<(), Failure> {
     let file = typed.append.as_deref().map(TokenFile::open).transpose().map_err(failed)?;
     show(&new)?;
     if let Some(file) = file {
-        file.add(&new).map_err(failed)?;
+        file.keep(&new).map_err(failed)?;
     }
     complain(what_next(&new, typed.append.as_deref()));
     Ok(())

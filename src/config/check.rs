@@ -1,5 +1,6 @@
 //! The conversion: from what was typed to a [`Config`] that can be run.
 
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -10,14 +11,17 @@ use std::time::Duration;
 use super::args::Given;
 use super::json::Document;
 use super::{
-    Access, AdminListen, Config, Environment, Error, Flag, IpNet, LogFormat, LogSettings, Server,
-    SessionLimits, Typed, address, duration, file, is_own_name, program, server_name,
+    Access, AdminListen, Config, Environment, Error, Flag, IpNet, Launch, LogFormat, LogSettings, Server,
+    SessionLimits, Typed, address, duration, file, is_own_name, is_server_name, program, server_name,
 };
 use crate::backend::child::Command;
+use crate::demo;
+use crate::handler;
 use crate::limits::{
     CHILD_MEMORY_BYTES, CHILD_START_DEADLINE, CHILD_TERM_GRACE, CONFIGURED_WAIT_MAX, DRAIN_TIMEOUT,
-    IDLE_TIMEOUT, IDLE_TIMEOUT_NO_STREAM, KEEP_ALIVE_COMMENT, KEEP_ALIVE_COMMENT_MAX, KEEP_ALIVE_COMMENT_MIN,
-    NODE_NAME_BYTES_MAX, SESSIONS_DERIVED_MAX, SESSIONS_DERIVED_MIN, SESSIONS_MAX, THREADS_MAX,
+    HANDLER_MEMORY_BYTES, HANDLER_SESSIONS_DERIVED_MAX, IDLE_TIMEOUT, IDLE_TIMEOUT_NO_STREAM,
+    KEEP_ALIVE_COMMENT, KEEP_ALIVE_COMMENT_MAX, KEEP_ALIVE_COMMENT_MIN, NODE_NAME_BYTES_MAX,
+    SESSIONS_DERIVED_MAX, SESSIONS_DERIVED_MIN, SESSIONS_MAX, THREADS_MAX,
 };
 use crate::principal::Tokens;
 use crate::small_file;
@@ -28,6 +32,18 @@ const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080
 const ONE_MILLISECOND: Duration = Duration::from_millis(1);
 
 impl Config {
+    /// What serves `server` on `listen`, with defaults for everything else.
+    ///
+    /// # Errors
+    /// When others could reach the address: there are no tokens here.
+    pub fn of_handler(server: handler::Server, listen: SocketAddr) -> Result<Config, Error> {
+        let arguments = [OsString::from("--listen"), listen.to_string().into()];
+        let environment = Environment::new();
+        let (mut config, _) = Config::check(&Typed::parse(&arguments, &environment)?, &environment)?;
+        config.servers = vec![Arc::new(Server::in_process(server))];
+        Ok(config)
+    }
+
     /// Checks what was typed, reads the files it names and fills in the defaults. The second part of the result is
     /// what is odd but harmless, in words for the user.
     ///
@@ -40,13 +56,15 @@ impl Config {
         let insecure_public = switch(typed, Flag::InsecurePublic)?;
         let access = access(typed, listen, insecure_public, &mut warnings)?;
         let servers = servers(typed, environment, &mut warnings)?;
+        let in_process = servers.iter().all(|server| matches!(server.launch, Launch::Handler(_)));
+        let sessions = session_limits(typed, access.tokens.is_some(), in_process)?;
         let config = Config {
             listen,
             admin: admin(typed, insecure_public)?,
             node: node(typed)?,
             default_server: default_server(typed, &servers)?,
             servers: servers.into_iter().map(Arc::new).collect(),
-            sessions: session_limits(typed, access.tokens.is_some())?,
+            sessions,
             access,
             keep_alive_comment: time(
                 typed,
@@ -149,11 +167,21 @@ fn servers(
         (Some(_), Some(given)) => {
             Err(given.error("goes without a command after --; leave out one of the two"))
         }
-        (None, None) => Err(Error::Usage(
-            "there is nothing to serve; give a command, burdock serve -- COMMAND [ARGS...], \
-             or a file of servers, burdock serve --config mcp.json"
-                .to_owned(),
-        )),
+        (None, None) => Ok(vec![Server::in_process(demo::server())]),
+    }
+}
+
+impl Server {
+    /// A server of this process, under its own name if that can be a part of a path.
+    fn in_process(server: handler::Server) -> Server {
+        let name = Some(server.name()).filter(|name| is_server_name(name));
+        Server {
+            name: name.unwrap_or(server_name::UNNAMED).to_owned(),
+            launch: Launch::Handler(Arc::new(server)),
+            start_deadline: CHILD_START_DEADLINE,
+            max_sessions: None,
+            idle_timeout: None,
+        }
     }
 }
 
@@ -172,7 +200,7 @@ fn typed_server(words: &[String], environment: &Environment) -> Result<Server, E
         .map_err(|problem| Error::Typed { by: format!("-- {program}"), problem })?;
     Ok(Server {
         name: server_name::of_command(words),
-        command: Arc::new(command),
+        launch: Launch::Child(Arc::new(command)),
         start_deadline: CHILD_START_DEADLINE,
         max_sessions: None,
         idle_timeout: None,
@@ -327,9 +355,9 @@ fn origin(text: &str) -> Option<String> {
     (is_scheme && authority(rest).is_some()).then(|| text.to_ascii_lowercase())
 }
 
-fn session_limits(typed: &Typed, principals: bool) -> Result<SessionLimits, Error> {
-    let max =
-        count(typed, Flag::MaxSessions, SESSIONS_MAX)?.unwrap_or_else(|| derived_sessions(memory_bytes()));
+fn session_limits(typed: &Typed, principals: bool, in_process: bool) -> Result<SessionLimits, Error> {
+    let max = count(typed, Flag::MaxSessions, SESSIONS_MAX)?
+        .unwrap_or_else(|| derived_sessions(memory_bytes(), in_process));
     let idle_timeout = time(typed, Flag::IdleTimeout, ONE_MILLISECOND..=CONFIGURED_WAIT_MAX, IDLE_TIMEOUT)?;
     Ok(SessionLimits {
         max,
@@ -340,9 +368,13 @@ fn session_limits(typed: &Typed, principals: bool) -> Result<SessionLimits, Erro
     })
 }
 
-fn derived_sessions(memory_bytes: u64) -> usize {
-    let fitting = usize::try_from(memory_bytes / CHILD_MEMORY_BYTES).unwrap_or(SESSIONS_DERIVED_MAX);
-    fitting.clamp(SESSIONS_DERIVED_MIN, SESSIONS_DERIVED_MAX)
+fn derived_sessions(memory_bytes: u64, in_process: bool) -> usize {
+    let (each, most) = match in_process {
+        true => (HANDLER_MEMORY_BYTES, HANDLER_SESSIONS_DERIVED_MAX),
+        false => (CHILD_MEMORY_BYTES, SESSIONS_DERIVED_MAX),
+    };
+    let fitting = usize::try_from(memory_bytes / each).unwrap_or(most);
+    fitting.clamp(SESSIONS_DERIVED_MIN, most)
 }
 
 /// The memory of the machine or of the container, whichever is less; 0 when neither can be read.
@@ -579,8 +611,6 @@ mod tests {
                 .unwrap_err()
                 .to_string()
         };
-        let error = check_bare(&[]);
-        assert!(error.contains("burdock serve -- COMMAND") && error.contains("--config mcp.json"), "{error}");
         assert!(check_bare(&["--config", "x", "--", "sh"]).contains("leave out one of the two"));
         assert!(check_bare(&["--config", "/nonexistent"]).contains("/nonexistent does not exist"));
         assert!(check_bare(&["--config", "/"]).contains("is a directory"));
@@ -588,6 +618,17 @@ mod tests {
             check_bare(&["--", "nosuch-program"]),
             "-- nosuch-program: there is no program nosuch-program in PATH (/bin:/usr/bin)"
         );
+    }
+
+    #[test]
+    fn without_a_server_there_is_the_demo() {
+        let (config, _) = Config::check(&Typed::default(), &Environment::new()).unwrap();
+        assert_eq!((config.servers.len(), config.servers[0].name.as_str()), (1, "demo"));
+        let server = || handler::Server::new("no name for a path", "1");
+        let config = Config::of_handler(server(), ([127, 0, 0, 1], 0).into()).unwrap();
+        assert_eq!((config.default_server, config.servers[0].name.as_str()), (Some(0), server_name::UNNAMED));
+        let error = Config::of_handler(server(), ([0, 0, 0, 0], 80).into()).unwrap_err();
+        assert!(error.to_string().contains("others can reach this address"), "{error}");
     }
 
     #[test]
@@ -602,9 +643,10 @@ mod tests {
 
     #[test]
     fn the_session_cap_follows_memory() {
-        assert_eq!(derived_sessions(0), SESSIONS_DERIVED_MIN);
-        assert_eq!(derived_sessions(100 * CHILD_MEMORY_BYTES), 100);
-        assert_eq!(derived_sessions(u64::MAX), SESSIONS_DERIVED_MAX);
+        assert_eq!(derived_sessions(0, false), SESSIONS_DERIVED_MIN);
+        assert_eq!(derived_sessions(100 * CHILD_MEMORY_BYTES, false), 100);
+        assert_eq!(derived_sessions(u64::MAX, false), SESSIONS_DERIVED_MAX);
+        assert_eq!(derived_sessions(u64::MAX, true), HANDLER_SESSIONS_DERIVED_MAX);
         assert_eq!(total_bytes("MemFree: 1 kB\nMemTotal:       16384 kB\n"), Some(16384 * 1024));
         assert_eq!(total_bytes("MemTotal: x kB"), None);
         assert_eq!(total_bytes(""), None);

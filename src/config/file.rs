@@ -12,7 +12,7 @@ use super::args::Environment;
 use super::expand::expand;
 use super::json::{Document, Kind, Node};
 use super::nearest::hint;
-use super::{Error, Server, duration, is_server_name, program};
+use super::{Error, Launch, Server, duration, is_server_name, program};
 use crate::backend::child::Command;
 use crate::limits::{
     CHILD_START_DEADLINE, CHILD_TERM_GRACE, CHILD_TERM_GRACE_MAX, CONFIGURED_WAIT_MAX,
@@ -159,7 +159,7 @@ impl Reader<'_> {
         let command = self.command(node, &entry, own.stop_timeout.unwrap_or(CHILD_TERM_GRACE))?;
         Ok(Some(Server {
             name,
-            command: Arc::new(command),
+            launch: Launch::Child(Arc::new(command)),
             start_deadline: own.start_timeout.unwrap_or(CHILD_START_DEADLINE),
             max_sessions: own.max_sessions,
             idle_timeout: own.idle_timeout,
@@ -302,10 +302,11 @@ mod tests {
         let names: Vec<_> = servers.iter().map(|server| server.name.as_str()).collect();
         assert_eq!(names, ["git", "two", "three"]);
         let git = &servers[0];
-        assert_eq!(git.command.args, ["-c", "echo k d"]);
-        assert_eq!(git.command.env, [("A".to_owned(), "k".to_owned())]);
-        assert_eq!(git.command.cwd, Some(PathBuf::from("/tmp")));
-        assert_eq!(git.command.term_grace, Duration::from_millis(500));
+        let Launch::Child(command) = &git.launch else { panic!("{git:?}") };
+        assert_eq!(command.args, ["-c", "echo k d"]);
+        assert_eq!(command.env, [("A".to_owned(), "k".to_owned())]);
+        assert_eq!(command.cwd, Some(PathBuf::from("/tmp")));
+        assert_eq!(command.term_grace, Duration::from_millis(500));
         assert_eq!(git.start_deadline, Duration::from_secs(5));
         assert_eq!((git.max_sessions, git.idle_timeout), (Some(3), Some(Duration::from_secs(60))));
         assert_eq!((servers[1].max_sessions, servers[1].start_deadline), (None, CHILD_START_DEADLINE));

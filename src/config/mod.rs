@@ -23,6 +23,7 @@ use std::time::Duration;
 pub use self::address::{AdminListen, IpNet};
 pub use self::args::{Environment, Flag, Typed};
 use crate::backend::child::Command;
+use crate::handler;
 use crate::limits::SERVER_NAME_BYTES_MAX;
 use crate::principal::Tokens;
 
@@ -58,8 +59,8 @@ pub struct Config {
 pub struct Server {
     /// Its name in the path: `[A-Za-z0-9._-]{1,64}`, not `.` or `..`.
     pub name: String,
-    /// What to run for each of its sessions.
-    pub command: Arc<Command>,
+    /// What answers each of its sessions.
+    pub launch: Launch,
     /// From spawn to the answer of `initialize` (`startTimeout`).
     pub start_deadline: Duration,
     /// Sessions of this server at once (`maxSessions`); only the cap in all when `None`.
@@ -67,6 +68,28 @@ pub struct Server {
     /// Its own idle timeout (`idleTimeout`); [`SessionLimits::idle_timeout`] when `None`.
     pub idle_timeout: Option<Duration>,
 }
+
+/// What answers the sessions of a server.
+#[derive(Clone, Debug)]
+pub enum Launch {
+    /// A process for each of them.
+    Child(Arc<Command>),
+    /// A server in this process, shared by all of them.
+    Handler(Arc<handler::Server>),
+}
+
+impl PartialEq for Launch {
+    /// Equal commands, or the same handler.
+    fn eq(&self, other: &Launch) -> bool {
+        match (self, other) {
+            (Launch::Child(one), Launch::Child(other)) => one == other,
+            (Launch::Handler(one), Launch::Handler(other)) => Arc::ptr_eq(one, other),
+            (Launch::Child(_), Launch::Handler(_)) | (Launch::Handler(_), Launch::Child(_)) => false,
+        }
+    }
+}
+
+impl Eq for Launch {}
 
 /// Who may call, and under which names burdock may be called.
 #[derive(Clone, Debug)]

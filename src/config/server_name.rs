@@ -5,7 +5,7 @@ use std::path::Path;
 use super::is_server_name;
 
 /// A server's name when its command gives none.
-const UNNAMED: &str = "server";
+pub(super) const UNNAMED: &str = "server";
 
 /// A program that runs packages, scripts or images. Lists have blanks between their words.
 struct Runner {

@@ -21,9 +21,9 @@ pub use self::activity::Activity;
 pub use self::id::{SessionId, is_node_name};
 pub use self::streams::{Form, ReturnAddress};
 pub use self::worker::{Input, Opened};
-use crate::backend::{Backend, Exit, child};
+use crate::backend::{Backend, Exit, child, handler};
 use crate::budget::{self, Payload};
-use crate::config::{Config, Server, SessionLimits};
+use crate::config::{Config, Launch, Server, SessionLimits};
 use crate::foreign::Foreign;
 use crate::http::Room;
 use crate::limits::{
@@ -54,7 +54,7 @@ pub enum Ended {
     Abandoned,
     /// This node stops.
     Drained,
-    /// A bug in burdock.
+    /// A bug in burdock, or in a handler.
     Panicked,
 }
 
@@ -291,12 +291,7 @@ impl Sessions {
                 Ok((handle, answer))
             }
             Ok(Opened::Refused(answer)) => Err(CreateError::Refused(answer)),
-            Ok(Opened::Failed(status, text)) => {
-                // That this node stops, or that the client left, is nobody's fault.
-                let level = if status == 503 { log::Level::Info } else { log::Level::Error };
-                log::log!(level, "[{}] no session on {}: {text}", handle.id.short(), settings.name);
-                Err(CreateError::Failed(status, text))
-            }
+            Ok(Opened::Failed(status, text)) => Err(not_begun(&handle, &settings.name, status, text)),
             Err(_) => Err(CreateError::Failed(500, "an internal error ended the session".into())),
         }
     }
@@ -345,7 +340,7 @@ impl Sessions {
             label: id.short(),
             activity,
             inbox: inputs,
-            backend: Backend::Child(child::start(Arc::clone(&settings.command), id.short())),
+            backend: start_backend(&settings.launch, id.short()),
             start_deadline: settings.start_deadline,
             idle_timeout,
             idle_timeout_no_stream: idle_timeout.min(self.limits.idle_timeout_no_stream),
@@ -353,14 +348,24 @@ impl Sessions {
             room,
             poked,
         });
+        Ok((Arc::clone(&handle), self.run(handle, worker, initialize)))
+    }
+
+    /// Gives the worker a task, at whose end the session is closed.
+    fn run(
+        self: &Arc<Self>,
+        handle: Arc<SessionHandle>,
+        worker: worker::Worker,
+        initialize: Message,
+    ) -> async_channel::Receiver<Opened> {
         let (opened, opening) = async_channel::bounded(1);
-        let (sessions, owned) = (Arc::clone(self), Arc::clone(&handle));
+        let sessions = Arc::clone(self);
         runtime::spawn(async move {
             let ended = worker::live(worker, initialize, opened).await;
-            sessions.close(&owned, ended);
+            sessions.close(&handle, ended);
         })
         .detach();
-        Ok((handle, opening))
+        opening
     }
 
     /// The one end of every session: out of the table, out of the registry, and the worker told. What is already
@@ -484,6 +489,20 @@ impl Sessions {
     }
 }
 
+fn start_backend(launch: &Launch, label: String) -> Backend {
+    match launch {
+        Launch::Child(command) => Backend::Child(child::start(Arc::clone(command), label)),
+        Launch::Handler(server) => Backend::Handler(handler::start(Arc::clone(server), label)),
+    }
+}
+
+fn not_begun(handle: &SessionHandle, server: &str, status: u16, text: String) -> CreateError {
+    // That this node stops, or that the client left, is nobody's fault.
+    let level = if status == 503 { log::Level::Info } else { log::Level::Error };
+    log::log!(level, "[{}] no session on {server}: {text}", handle.id.short());
+    CreateError::Failed(status, text)
+}
+
 /// A session whose `initialize` is not answered yet; dropped when the client that asked has gone away.
 struct Unclaimed<'a> {
     sessions: &'a Sessions,
@@ -550,7 +569,7 @@ mod tests {
         };
         let server = Server {
             name: "s".into(),
-            command: Arc::new(command),
+            launch: Launch::Child(Arc::new(command)),
             start_deadline: second * 10,
             max_sessions: None,
             idle_timeout: None,

@@ -169,6 +169,15 @@ impl Stream {
         (EventId { stream: self.number, place: from }, self.pump())
     }
 
+    /// Lets the reader go with a word on when to come back, which also makes the reply a stream if it was none yet.
+    pub fn let_go(&mut self, retry_ms: u32) {
+        let come_back = Event { id: None, retry_ms: Some(retry_ms), data: None, last: false };
+        if let Some(reader) = self.reader.take() {
+            // A reader without room is behind, so its reply is a stream already.
+            let _ = reader.try_send(come_back);
+        }
+    }
+
     /// Lets the reader go: its connection ends the stream gracefully.
     pub fn detach(&mut self) {
         self.reader = None;

@@ -11,7 +11,7 @@ use crate::budget::{self, Payload};
 use crate::http::{Event, EventId};
 use crate::limits::{
     FINISHED_BYTES_MAX, FINISHED_STREAM_AGE, FINISHED_STREAMS_MAX, REPLAY_BYTES_UNDER_PRESSURE,
-    REPLAY_EVENTS_UNDER_PRESSURE, REPLY_PATIENCE,
+    REPLAY_EVENTS_UNDER_PRESSURE, REPLY_PATIENCE, RETRY_MS,
 };
 use crate::metrics::METRICS;
 
@@ -135,6 +135,16 @@ impl Streams {
         METRICS.events_shed_total.add(stream.shed() as u64);
     }
 
+    /// Ends the connection of a POST's reader gracefully; it resumes the stream by GET. A reader that takes nothing
+    /// but one JSON body stays.
+    pub fn let_go(&mut self, number: u32) {
+        if let Some(post) = self.posts.get_mut(&number).filter(|post| post.form != Form::Json) {
+            // From now on it is a stream, however soon the response comes.
+            post.form = Form::Stream;
+            post.stream.let_go(RETRY_MS);
+        }
+    }
+
     /// Puts a response on its POST's stream; the last one ends the stream (L17).
     pub fn respond(&mut self, number: u32, response: Payload, now: Instant) {
         let Some(post) = self.posts.get_mut(&number) else { return };
@@ -255,6 +265,23 @@ mod tests {
         assert_eq!(resumes(&mut streams, 1), Some(1));
         streams.forget_old(later + FINISHED_STREAM_AGE);
         assert_eq!(resumes(&mut streams, 1), None);
+    }
+
+    #[test]
+    fn a_reader_that_was_let_go_is_told_when_to_come_back_and_finds_the_response() {
+        let (mut streams, now) = (Streams::new(), Instant::now());
+        let live = open(&mut streams, 1, 1, now);
+        streams.let_go(1);
+        let come_back = live.try_recv().unwrap();
+        assert_eq!((come_back.id, come_back.retry_ms), (None, Some(RETRY_MS)));
+        assert!(come_back.data.is_none() && live.is_closed());
+        // It resumes before the response comes, and is lost again.
+        let (reader, resumed) = bounded(1);
+        streams.attach(1, reader, Some(0)).unwrap();
+        assert!(resumed.is_empty());
+        streams.respond(1, payload(1), now);
+        assert!(resumed.try_recv().unwrap().last);
+        assert_eq!(resumes(&mut streams, 1), Some(1), "the response was not kept");
     }
 
     #[test]

@@ -143,7 +143,7 @@ impl Worker {
         let Kind::Request { id, .. } = &initialize.kind else {
             return Opened::Failed(500, "initialize is not a request".into());
         };
-        if self.setup.backend.send(initialize.payload.clone(), Priority::Request).is_err() {
+        if self.setup.backend.send(initialize, Priority::Request).is_err() {
             return Opened::Failed(502, "the server has ended before it was asked".into());
         }
         let deadline = Deadline::new();
@@ -173,19 +173,13 @@ impl Worker {
                 Next::Output(Output::TooLong) => {
                     return Opened::Failed(502, "the server's answer to initialize is too large".into());
                 }
-                Next::Output(Output::Exited(exit @ Exit::NotStarted(_))) => {
-                    return Opened::Failed(502, exit.describe());
-                }
-                Next::Output(Output::Exited(exit)) => {
-                    return Opened::Failed(
-                        502,
-                        format!("{} before it answered initialize{}", exit.describe(), wrote(garbage)),
-                    );
-                }
+                Next::Output(Output::Exited(exit)) => return Opened::Failed(502, too_early(&exit, garbage)),
                 Next::OutputsClosed => {
                     return Opened::Failed(502, "the server ended before it answered initialize".into());
                 }
                 Next::InboxClosed => return Opened::Failed(503, "this node is stopping".into()),
+                // There are no calls yet that these could be about.
+                Next::Output(Output::Response { .. } | Output::Related { .. } | Output::Detach(_)) => {}
                 Next::Input(_) | Next::Room => {}
             }
         }
@@ -278,8 +272,12 @@ impl Worker {
     fn take_output(&mut self, output: Output) -> Option<Ended> {
         match output {
             Output::Message(payload) => self.take_line(message::parse_line(payload)),
+            Output::Response { to, payload } => self.answered(&to, payload),
+            Output::Related { to, payload } => self.related(&to, payload),
+            Output::Detach(id) => self.detach(&id),
             Output::Garbage(line) => self.log_garbage(&line),
             Output::TooLong => self.too_long(),
+            Output::Exited(Exit::Panicked) => return Some(Ended::Panicked),
             Output::Exited(exit) => return Some(Ended::Exited(exit)),
         }
         None
@@ -310,14 +308,14 @@ impl Worker {
             Kind::Notification { method } => {
                 let cancelled =
                     if &**method == "notifications/cancelled" { message.concerns.clone() } else { None };
-                self.give_backend(message);
+                self.give_backend(&message);
                 if let Some(id) = cancelled {
                     self.cancelled(&id);
                 }
             }
             // An answer goes only to the request it answers (L50).
             Kind::Response { id, .. } => match id {
-                Some(id) if self.asks.remove(id).is_some() => self.give_backend(message),
+                Some(id) if self.asks.remove(id).is_some() => self.give_backend(&message),
                 _ => log::debug!("[{}] dropped an answer to no request", self.setup.label),
             },
         }
@@ -334,7 +332,7 @@ impl Worker {
         let Entry::Vacant(vacant) = self.calls.entry(id.clone()) else {
             return Err("a request with this id is already in flight");
         };
-        self.setup.backend.send(message.payload.clone(), Priority::Request).map_err(|error| match error {
+        self.setup.backend.send(message, Priority::Request).map_err(|error| match error {
             SendError::Full => "the server does not read its input: too many requests wait for it",
             SendError::Closed => "the server is ending",
         })?;
@@ -349,9 +347,9 @@ impl Worker {
         Ok(())
     }
 
-    fn give_backend(&mut self, message: Message) {
+    fn give_backend(&mut self, message: &Message) {
         METRICS.messages_to_backend_total.add_one();
-        if let Err(error) = self.setup.backend.send(message.payload, Priority::Other)
+        if let Err(error) = self.setup.backend.send(message, Priority::Other)
             && now_and_then(&mut self.deaf_logged)
         {
             log::warn!(
@@ -402,18 +400,49 @@ impl Worker {
     }
 
     fn take_backend_message(&mut self, message: Message) {
-        METRICS.messages_from_backend_total.add_one();
         let stream = self.route(&message);
+        self.take_routed(message, stream);
+    }
+
+    /// A message of the backend that says itself which request it belongs to.
+    fn related(&mut self, to: &Id, payload: Payload) {
+        let stream = self.calls.get(to).map(|call| call.stream);
+        let stream = stream.filter(|stream| self.streams.takes_messages(*stream)).unwrap_or(STANDALONE);
+        match message::parse_line(payload) {
+            Line::One(Ok(message)) => self.take_routed(message, stream),
+            Line::Batch(_) => {}
+            Line::One(Err(invalid)) => self.unreadable(invalid),
+        }
+    }
+
+    fn answered(&mut self, id: &Id, response: Payload) {
+        METRICS.messages_from_backend_total.add_one();
+        match self.calls.remove(id) {
+            Some(call) => {
+                METRICS.call_seconds.observe(call.since.elapsed());
+                self.respond(call.stream, response);
+            }
+            None => log::debug!("[{}] dropped a response to no request", self.setup.label),
+        }
+    }
+
+    /// Without priming events a client has nothing to resume after, so its stream stays.
+    fn detach(&mut self, id: &Id) {
+        if let Some(call) = self.calls.get(id).filter(|_| self.version.primes()) {
+            self.streams.let_go(call.stream);
+        }
+    }
+
+    fn take_routed(&mut self, message: Message, stream: u32) {
         match message.kind {
-            Kind::Response { id: Some(id), .. } => match self.calls.remove(&id) {
-                Some(call) => {
-                    METRICS.call_seconds.observe(call.since.elapsed());
-                    self.respond(call.stream, message.payload);
-                }
-                None => log::debug!("[{}] dropped a response to no request", self.setup.label),
-            },
+            Kind::Response { id: Some(id), .. } => return self.answered(&id, message.payload),
             Kind::Response { id: None, .. } => self.without_id(&message.payload),
             Kind::Request { id, method } => self.ask(id, &method, message.payload, stream),
+            Kind::Notification { method } if &*method == message::DETACH => {
+                if let Some(id) = &message.concerns {
+                    self.detach(id);
+                }
+            }
             Kind::Notification { method } => {
                 // The server no longer waits for this answer (L44).
                 if let Some(id) = message.concerns.filter(|_| &*method == "notifications/cancelled") {
@@ -422,6 +451,7 @@ impl Worker {
                 self.streams.deliver(stream, message.payload, false);
             }
         }
+        METRICS.messages_from_backend_total.add_one();
     }
 
     /// An error without an id: the server could not read a message. When one call is in flight it was that one.
@@ -436,15 +466,14 @@ impl Worker {
     fn ask(&mut self, id: Id, method: &str, payload: Payload, stream: u32) {
         // Without a reader nobody would answer a ping in time, and the server would take its client for dead (L43).
         if method == "ping" && !self.streams.has_reader(stream) {
-            let _ = self.setup.backend.send(message::empty_result(&id), Priority::Other);
+            let answer = Message::response(&id, false, message::empty_result(&id));
+            let _ = self.setup.backend.send(&answer, Priority::Other);
             return;
         }
         if self.asks.len() >= CALLS_MAX {
             let text = "too many requests to this client are in flight";
-            let _ = self
-                .setup
-                .backend
-                .send(message::error(&id, message::INTERNAL_ERROR, text, None), Priority::Other);
+            let refusal = message::error(&id, message::INTERNAL_ERROR, text, None);
+            let _ = self.setup.backend.send(&Message::response(&id, true, refusal), Priority::Other);
             return;
         }
         self.asks.insert(id, Ask { stream, since: Instant::now() });
@@ -559,7 +588,7 @@ impl Worker {
         let old = self.asks.extract_if(|_, ask| now.duration_since(ask.since) >= ASK_AGE);
         for (id, _) in old {
             let answer = message::error(&id, message::INTERNAL_ERROR, "the client did not answer", None);
-            let _ = self.setup.backend.send(answer, Priority::Other);
+            let _ = self.setup.backend.send(&Message::response(&id, true, answer), Priority::Other);
         }
     }
 
@@ -607,6 +636,13 @@ fn the_only(mut streams: impl Iterator<Item = u32>) -> Option<u32> {
 
 fn is_response_to(message: &Message, id: &Id) -> bool {
     matches!(&message.kind, Kind::Response { id: Some(answered), .. } if answered == id)
+}
+
+fn too_early(exit: &Exit, garbage: Option<Vec<u8>>) -> String {
+    match exit {
+        Exit::NotStarted(_) => exit.describe(),
+        ran => format!("{} before it answered initialize{}", ran.describe(), wrote(garbage)),
+    }
 }
 
 fn wrote(garbage: Option<Vec<u8>>) -> String {

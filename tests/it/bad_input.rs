@@ -106,10 +106,6 @@ fn malformed_command_lines() {
         (&["srve"][..], "no command srve; did you mean serve?"),
         (&["--listen", "x"], "a command comes first"),
         (&["help", "x"], "no command x"),
-        (
-            &["serve"],
-            "burdock serve -- COMMAND [ARGS...], or a file of servers, burdock serve --config mcp.json",
-        ),
         (&["serve", "--lisen", "x", "--", "sh"], "no flag --lisen; did you mean --listen?"),
         (&["serve", "--listen"], "needs a value: --listen ADDR:PORT"),
         (&["serve", "--listen=a", "--listen=b", "--", "sh"], "--listen: given twice"),

@@ -42,7 +42,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[test]
 fn real_clients_walk_the_matrix() {
-    if !tools_are_installed() {
+    if !tools_are_installed("client matrix") {
         return;
     }
     let server = Server::start();
@@ -182,8 +182,8 @@ fn wait_until<T>(timeout: Duration, mut ready: impl FnMut() -> Option<T>) -> Opt
     }
 }
 
-/// Says so when the clients are not installed; in CI (`BURDOCK_REQUIRE_TOOLS=1`) that is a failure.
-fn tools_are_installed() -> bool {
+/// Says so when the tools are not installed; in CI (`BURDOCK_REQUIRE_TOOLS=1`) that is a failure.
+pub fn tools_are_installed(what: &str) -> bool {
     let install = clients_dir().join("install");
     let found = Command::new(&install).arg("--check").output().expect("run tests/clients/install");
     if found.status.success() {
@@ -191,8 +191,8 @@ fn tools_are_installed() -> bool {
     }
     let missing = String::from_utf8_lossy(&found.stderr).trim().replace('\n', ", ");
     let required = std::env::var_os("BURDOCK_REQUIRE_TOOLS").is_some_and(|value| value == "1");
-    assert!(!required, "the clients of the matrix are missing; run tests/clients/install first ({missing})");
-    say(&format!("\nSKIP client matrix: run tests/clients/install first ({missing})\n"));
+    assert!(!required, "the tools of the {what} are missing; run tests/clients/install first ({missing})");
+    say(&format!("\nSKIP {what}: run tests/clients/install first ({missing})\n"));
     false
 }
 
@@ -239,7 +239,7 @@ fn clients_dir() -> PathBuf {
 }
 
 /// The pinned Node, a package like the others.
-fn node_dir() -> PathBuf {
+pub fn node_dir() -> PathBuf {
     let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
     clients_dir().join(format!("node_modules/node-linux-{arch}/bin"))
 }

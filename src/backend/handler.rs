@@ -1,0 +1,115 @@
+//! A server in this process: calls run as tasks on our executor, everything else is answered at once.
+//!
+//! There is no task of the session's own here: the worker's messages are dispatched where it hands them over, which
+//! takes a moment, and a call's task answers through the bounded outputs, where it may wait for room. So neither
+//! waits for the other, and a call crosses one queue.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use async_channel::Receiver;
+use smol::future::FutureExt as _;
+
+use super::{Exit, Output, Priority, SendError};
+use crate::budget::Payload;
+use crate::handler::{self, Server, Session, Turn};
+use crate::limits::{CALLS_MAX, HANDLER_OUTPUTS_MAX};
+use crate::message::{Id, Kind, Message};
+use crate::runtime;
+
+/// The worker's hold on the handlers of its session. Dropping it ends them.
+#[derive(Debug)]
+pub struct HandlerHandle {
+    session: Arc<Session>,
+    outputs: Receiver<Output>,
+    /// The session's short id, for the log.
+    label: String,
+}
+
+/// A session of `server`, which is named `label` in the log.
+pub fn start(server: Arc<Server>, label: String) -> HandlerHandle {
+    let (sender, outputs) = async_channel::bounded(HANDLER_OUTPUTS_MAX);
+    HandlerHandle { session: Arc::new(Session::new(server, sender)), outputs, label }
+}
+
+impl HandlerHandle {
+    /// See [`super::Backend::send`].
+    ///
+    /// # Errors
+    /// [`SendError`] when too many calls run, or the session is over.
+    pub fn send(&self, message: &Message, priority: Priority) -> Result<(), SendError> {
+        if self.outputs.is_closed() {
+            return Err(SendError::Closed);
+        }
+        match &message.kind {
+            Kind::Request { .. } if priority == Priority::Request && self.session.running() >= CALLS_MAX => {
+                return Err(SendError::Full);
+            }
+            Kind::Request { id, method } => self.request(id, method, message),
+            Kind::Notification { method } => {
+                if let Some(id) = message.concerns.as_ref().filter(|_| &**method == "notifications/cancelled")
+                {
+                    self.session.cancel(id);
+                }
+            }
+            Kind::Response { id: Some(id), .. } => self.session.answered(id, message.payload.clone()),
+            Kind::Response { id: None, .. } => {}
+        }
+        Ok(())
+    }
+
+    fn request(&self, id: &Id, method: &str, message: &Message) {
+        match handler::request(&self.session, id, method, message) {
+            // The worker looks into the answer to `initialize`, so that one is a message.
+            Turn::Now(payload) if method == "initialize" => self.session.post(Output::Message(payload)),
+            Turn::Now(payload) => self.session.post(Output::Response { to: id.clone(), payload }),
+            Turn::Later(answer) => {
+                let call = serve(Arc::clone(&self.session), id.clone(), answer, self.label.clone());
+                if !self.session.run(id, call) {
+                    log::debug!("[{}] dropped a call: its id is in use", self.label);
+                }
+            }
+        }
+    }
+
+    /// See [`super::Backend::outputs`].
+    pub fn outputs(&self) -> &Receiver<Output> {
+        &self.outputs
+    }
+
+    /// Puts a message of the caller's own among the outputs. False when the session is over.
+    pub fn say(&self, message: Payload) -> bool {
+        self.session.post(Output::Message(message));
+        !self.outputs.is_closed()
+    }
+
+    /// Whether no handler runs, and all that was said is among the outputs.
+    pub fn is_quiet(&self) -> bool {
+        self.session.is_quiet()
+    }
+
+    /// See [`super::Backend::stop`]. There is no process to wait for, so this is the end: the outputs are closed.
+    pub fn stop(&self) {
+        self.session.end();
+    }
+}
+
+impl Drop for HandlerHandle {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A call's whole life, behind the panic fence (invariant 12).
+async fn serve(session: Arc<Session>, id: Id, answer: impl Future<Output = Payload> + Send, label: String) {
+    let outcome = AssertUnwindSafe(runtime::watched(answer)).catch_unwind().await;
+    session.done(&id);
+    let output = match outcome {
+        Ok(payload) => Output::Response { to: id, payload },
+        Err(_) => {
+            log::error!("[{label}] a handler panicked");
+            Output::Exited(Exit::Panicked)
+        }
+    };
+    session.say(output).await;
+}

@@ -1,0 +1,157 @@
+//! burdock as a library: serves one server of this process, over HTTP or over stdin and stdout.
+
+use std::io::{self, BufRead, Read, Write};
+use std::net::SocketAddr;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_channel::Receiver;
+
+use crate::backend::handler::{self, HandlerHandle};
+use crate::backend::watchdog::MARK_NAME;
+use crate::backend::{Exit, Output, Priority, SendError};
+use crate::budget::{Payload, Share};
+use crate::config::{Config, Error};
+use crate::handler::Server;
+use crate::limits::{DRAIN_POLL, MESSAGE_BYTES_MAX, STDIO_END_WAIT, THREADS_MAX};
+use crate::message::{self, Kind, Message, Parsed};
+use crate::{runtime, server};
+
+/// Serves `server` at `http://ADDRESS/mcp`, with a session of its own for each client, until SIGTERM or SIGINT.
+/// `ready` is called once, with the URL.
+///
+/// ```no_run
+/// use burdock::handler::{Context, Server};
+///
+/// #[derive(serde::Deserialize, schemars::JsonSchema)]
+/// struct Echo {
+///     /// What to say.
+///     text: String,
+/// }
+///
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     let server = Server::new("demo", "1.0")
+///         .tool("echo", "Says what it is told", |_context: Context, echo: Echo| async move { Ok(echo.text) });
+///     burdock::serve(server, ([127, 0, 0, 1], 8080).into(), |url| println!("{url}"))
+/// }
+/// ```
+///
+/// # Errors
+/// When others could reach the address (then take the `burdock` program, which knows who may call), or the system
+/// refuses it.
+pub fn serve(
+    server: Server,
+    address: SocketAddr,
+    ready: impl FnOnce(&str),
+) -> Result<(), Box<dyn std::error::Error>> {
+    let config = Config::of_handler(server, address).map_err(|error: Error| error.to_string())?;
+    server::run(config, |_, bound| ready(&format!("http://{bound}/mcp")))?;
+    Ok(())
+}
+
+/// Serves `server` over stdin and stdout, one session, until the input ends. Calls in flight then have a moment to be
+/// answered. Nothing else may write to stdout.
+///
+/// ```no_run
+/// use burdock::handler::Server;
+///
+/// fn main() -> std::io::Result<()> {
+///     burdock::serve_stdio(Server::new("demo", "1.0"))
+/// }
+/// ```
+///
+/// # Errors
+/// When stdin cannot be read, stdout cannot be written, a handler panicked, or the system refuses a thread.
+pub fn serve_stdio(server: Server) -> io::Result<()> {
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX);
+    runtime::start(threads)?;
+    let handle = handler::start(Arc::new(server), "stdio".to_owned());
+    let outputs = handle.outputs().clone();
+    // A thread of its own, which is left behind in its read when the session ends before the input.
+    let reader = std::thread::Builder::new().name("burdock-stdin".into()).spawn(move || {
+        let read = read_messages(&handle);
+        let begun = Instant::now();
+        while !handle.is_quiet() && begun.elapsed() < STDIO_END_WAIT {
+            std::thread::park_timeout(DRAIN_POLL);
+        }
+        // The outputs end here, after what is in them.
+        handle.stop();
+        read
+    })?;
+    write_outputs(&outputs)?;
+    reader.join().unwrap_or_else(|_| Err(io::Error::other("the reader of stdin panicked")))
+}
+
+/// Reads messages until the input ends, or the session does.
+fn read_messages(handle: &HandlerHandle) -> io::Result<()> {
+    let mut input = io::stdin().lock();
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let room = MESSAGE_BYTES_MAX as u64 + 1;
+        if (&mut input).take(room).read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        if line.len() > MESSAGE_BYTES_MAX && line.last() != Some(&b'\n') {
+            log::warn!("dropped a message that is too large");
+            input.skip_until(b'\n')?;
+            continue;
+        }
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        if !take_line(handle, &line) {
+            return Ok(());
+        }
+    }
+}
+
+/// False when the session is over.
+fn take_line(handle: &HandlerHandle, line: &[u8]) -> bool {
+    match message::parse(line.to_vec(), Share::overdraw(line.len())) {
+        Ok(Parsed::One(message)) => take_message(handle, &message),
+        Ok(Parsed::Batch(messages)) => messages.iter().all(|message| take_message(handle, message)),
+        Err(invalid) => {
+            log::warn!("not a message: {}", invalid.text);
+            let error = invalid.id.map(|id| message::error(&id, invalid.code, &invalid.text, None));
+            error.is_none_or(|error| handle.say(error))
+        }
+    }
+}
+
+fn take_message(handle: &HandlerHandle, message: &Message) -> bool {
+    let Err(error) = handle.send(message, Priority::Request) else { return true };
+    match (&message.kind, error) {
+        (_, SendError::Closed) => false,
+        (Kind::Request { id, .. }, SendError::Full) => {
+            let text = "too many requests are in flight: wait for some of them";
+            handle.say(message::error(id, message::INTERNAL_ERROR, text, None))
+        }
+        (Kind::Notification { .. } | Kind::Response { .. }, SendError::Full) => true,
+    }
+}
+
+/// Writes what the session says, until it is over.
+fn write_outputs(outputs: &Receiver<Output>) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let behind_burdock = std::env::var_os(MARK_NAME).is_some();
+    while let Ok(output) = outputs.recv_blocking() {
+        match output {
+            Output::Message(payload) | Output::Response { payload, .. } | Output::Related { payload, .. } => {
+                write_line(&mut out, &payload)?;
+            }
+            Output::Exited(Exit::Panicked) => return Err(io::Error::other("a handler panicked")),
+            // Only burdock knows what to make of it; to others there is no stream to be left.
+            Output::Detach(id) if behind_burdock => write_line(&mut out, &message::detach(&id))?,
+            Output::Detach(_) | Output::Exited(_) | Output::Garbage(_) | Output::TooLong => {}
+        }
+    }
+    Ok(())
+}
+
+fn write_line(out: &mut impl Write, payload: &Payload) -> io::Result<()> {
+    out.write_all(payload)?;
+    out.write_all(b"\n")?;
+    out.flush()
+}

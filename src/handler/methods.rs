@@ -1,0 +1,318 @@
+//! Which method does what.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::context::{Client, Context, LogLevel};
+use super::reply::{self, INVALID_PARAMS};
+use super::session::{Session, Settled};
+use super::{Boxed, Completing, Contents, Reference, RequestError, Variables, tool};
+use crate::budget::Payload;
+use crate::limits::URI_BYTES_MAX;
+use crate::message::{self, Id, Message};
+use crate::version::{self, Version};
+
+/// How a request is answered.
+pub(crate) enum Turn {
+    /// At once.
+    Now(Payload),
+    /// By a handler: the future gives the response.
+    Later(Boxed<Payload>),
+}
+
+type Answer = Result<Payload, RequestError>;
+
+/// Answers a request, or says who does.
+pub(crate) fn request(session: &Arc<Session>, id: &Id, method: &str, message: &Message) -> Turn {
+    let answer = match method {
+        "initialize" => initialize(session, id, message),
+        "ping" => Ok(message::empty_result(id)),
+        _ if session.settled().is_none() => Err(RequestError::invalid_request("begin with initialize")),
+        "tools/list" | "resources/list" | "resources/templates/list" | "prompts/list" => {
+            list(session, id, method, message)
+        }
+        "tools/call" if !session.server.tools.is_empty() => return later(session, id, message, call_tool),
+        "resources/read" if session.server.has_resources() => return later(session, id, message, read),
+        "prompts/get" if !session.server.prompts.is_empty() => {
+            return later(session, id, message, get_prompt);
+        }
+        "completion/complete" if session.server.completion.is_some() => {
+            return later(session, id, message, complete);
+        }
+        "resources/subscribe" | "resources/unsubscribe" if session.server.subscriptions => {
+            subscribe(session, id, method == "resources/subscribe", message)
+        }
+        "logging/setLevel" if session.server.logging => set_level(session, id, message),
+        _ => Err(RequestError::method_not_found()),
+    };
+    Turn::Now(answer.unwrap_or_else(|error| reply::error(id, &error)))
+}
+
+/// A call on its way to a handler.
+struct Call {
+    session: Arc<Session>,
+    context: Context,
+    id: Id,
+    message: Message,
+}
+
+fn later<F>(session: &Arc<Session>, id: &Id, message: &Message, serve: fn(Call) -> F) -> Turn
+where
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let context = Context::new(session, id, message.concerns.as_ref());
+    let call = Call {
+        session: Arc::clone(session),
+        context: context.clone(),
+        id: id.clone(),
+        message: message.clone(),
+    };
+    let id = id.clone();
+    Turn::Later(Box::pin(async move {
+        let answer = serve(call).await;
+        context.finish();
+        answer.unwrap_or_else(|error| reply::error(&id, &error))
+    }))
+}
+
+/// The params of a request; those of a request without any are an empty object.
+fn params<'a, P: Deserialize<'a>>(message: &'a Message) -> Result<P, RequestError> {
+    #[derive(Deserialize)]
+    struct Request<'a> {
+        #[serde(borrow)]
+        params: Option<&'a RawValue>,
+    }
+    let wrong = |error: serde_json::Error| RequestError::invalid(format!("the params do not fit: {error}"));
+    let request: Request<'a> = serde_json::from_slice(&message.payload).map_err(wrong)?;
+    serde_json::from_str(request.params.map_or("{}", RawValue::get)).map_err(wrong)
+}
+
+// --- The session --------------------------------------------------------------------------------------------------
+
+fn initialize(session: &Arc<Session>, id: &Id, message: &Message) -> Answer {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Params {
+        protocol_version: String,
+        #[serde(default)]
+        capabilities: Value,
+        #[serde(default)]
+        client_info: Info,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Info {
+        name: String,
+        version: String,
+    }
+    let Params { protocol_version, capabilities, client_info } = params(message)?;
+    // What is not supported is answered with the newest (L39).
+    let agreed = version::SUPPORTED.into_iter().find(|known| *known == protocol_version);
+    let agreed = agreed.unwrap_or(version::LATEST);
+    let client = Client { name: client_info.name, version: client_info.version, capabilities };
+    if !session.settle(Settled { client, version: Version::new(agreed) }) {
+        return Err(RequestError::invalid_request("this session is already initialized"));
+    }
+    Ok(reply::result(id, &welcome(&session.server, agreed)))
+}
+
+fn welcome(server: &super::Server, agreed: &str) -> Value {
+    let mut welcome = json!({
+        "protocolVersion": agreed,
+        "capabilities": server.capabilities(),
+        "serverInfo": {"name": server.name, "version": server.version},
+    });
+    if let Some(title) = &server.title {
+        welcome["serverInfo"]["title"] = json!(title);
+    }
+    if let Some(instructions) = &server.instructions {
+        welcome["instructions"] = json!(instructions);
+    }
+    welcome
+}
+
+fn set_level(session: &Session, id: &Id, message: &Message) -> Answer {
+    #[derive(Deserialize)]
+    struct Params {
+        level: LogLevel,
+    }
+    session.log_from(params::<Params>(message)?.level);
+    Ok(message::empty_result(id))
+}
+
+fn list(session: &Session, id: &Id, method: &str, message: &Message) -> Answer {
+    #[derive(Deserialize)]
+    struct Params {
+        cursor: Option<String>,
+    }
+    let server = &session.server;
+    let entries = server.page_entries;
+    let cursor = params::<Params>(message)?.cursor;
+    let cursor = cursor.as_deref();
+    let page = match method {
+        "tools/list" if !server.tools.is_empty() => server.tools.page("tools", cursor, entries),
+        "prompts/list" if !server.prompts.is_empty() => server.prompts.page("prompts", cursor, entries),
+        "resources/list" if server.has_resources() => server.resources.page("resources", cursor, entries),
+        "resources/templates/list" if server.has_resources() => {
+            server.templates.page("resourceTemplates", cursor, entries)
+        }
+        _ => return Err(RequestError::method_not_found()),
+    };
+    match page {
+        Some(page) => Ok(reply::result_text(id, &page)),
+        None => Err(RequestError::invalid("this cursor is none of this server's")),
+    }
+}
+
+// --- Tools --------------------------------------------------------------------------------------------------------
+
+async fn call_tool(call: Call) -> Answer {
+    #[derive(Deserialize)]
+    struct Request<'a> {
+        #[serde(borrow)]
+        params: Params<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow)]
+        name: Cow<'a, str>,
+        #[serde(borrow)]
+        arguments: Option<&'a RawValue>,
+    }
+    let Call { session, context, id, message } = call;
+    let started = {
+        let Request { params } = serde_json::from_slice(&message.payload)
+            .map_err(|error| RequestError::invalid(format!("the params do not fit: {error}")))?;
+        let tool = session.server.tools.get(&params.name);
+        let tool = tool.ok_or_else(|| RequestError::invalid(format!("there is no tool {}", params.name)))?;
+        tool(context, params.arguments.map_or("{}", RawValue::get))
+    };
+    let answer = match started {
+        Ok(answer) => answer.await,
+        Err(problem) => Err(misfit(&session, &problem)),
+    };
+    Ok(reply::result(&id, &tool::settle(answer)?))
+}
+
+/// Arguments that do not fit: since 2025-11-25 the model is told, so that it can correct them (L54).
+fn misfit(session: &Session, problem: &str) -> tool::ToolError {
+    let text = format!("the arguments do not fit the tool's schema: {problem}");
+    match session.settled().is_some_and(|settled| settled.version.as_str() >= version::LATEST) {
+        true => tool::ToolError::Told(text),
+        false => tool::ToolError::Request(RequestError::invalid(text)),
+    }
+}
+
+// --- Resources ----------------------------------------------------------------------------------------------------
+
+#[derive(Deserialize)]
+struct Uri {
+    uri: String,
+}
+
+fn uri(message: &Message) -> Result<String, RequestError> {
+    let Uri { uri } = params(message)?;
+    if uri.len() > URI_BYTES_MAX { Err(RequestError::invalid("this URI is too long")) } else { Ok(uri) }
+}
+
+async fn read(call: Call) -> Answer {
+    #[derive(Serialize)]
+    struct Read {
+        contents: Vec<Contents>,
+    }
+    let uri = uri(&call.message)?;
+    let Some((entry, variables)) = call.session.server.find_resource(&uri) else {
+        return Err(RequestError::not_found(&uri));
+    };
+    let contents = (entry.read)(call.context, uri, variables).await?;
+    let contents =
+        contents.into_iter().map(|contents| contents.or_mime_type(entry.media_type.as_ref())).collect();
+    Ok(reply::result(&call.id, &Read { contents }))
+}
+
+fn subscribe(session: &Session, id: &Id, begin: bool, message: &Message) -> Answer {
+    let uri = uri(message)?;
+    if !begin {
+        session.unsubscribe(&uri);
+        return Ok(message::empty_result(id));
+    }
+    if session.server.find_resource(&uri).is_none() {
+        return Err(RequestError::not_found(&uri));
+    }
+    if session.subscribe(&uri) {
+        Ok(message::empty_result(id))
+    } else {
+        Err(RequestError::internal("there are as many subscriptions as there may be"))
+    }
+}
+
+// --- Prompts and completion ---------------------------------------------------------------------------------------
+
+async fn get_prompt(call: Call) -> Answer {
+    #[derive(Deserialize)]
+    struct Params {
+        name: String,
+        #[serde(default)]
+        arguments: Variables,
+    }
+    let Params { name, arguments } = params(&call.message)?;
+    let prompt = call.session.server.prompts.get(&name);
+    let prompt = prompt.ok_or_else(|| RequestError::invalid(format!("there is no prompt {name}")))?;
+    if let Some(missing) = prompt.required.iter().find(|required| !arguments.contains_key(*required)) {
+        return Err(RequestError::invalid(format!("the argument {missing} is missing")));
+    }
+    let result = (prompt.get)(call.context, arguments).await?;
+    Ok(reply::result(&call.id, &result))
+}
+
+#[derive(Deserialize)]
+struct CompleteParams {
+    r#ref: Ref,
+    argument: CompleteArgument,
+    #[serde(default)]
+    context: CompleteContext,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type")]
+enum Ref {
+    #[serde(rename = "ref/prompt")]
+    Prompt { name: String },
+    #[serde(rename = "ref/resource")]
+    Resource { uri: String },
+}
+
+#[derive(Deserialize)]
+struct CompleteArgument {
+    name: String,
+    value: String,
+}
+
+#[derive(Default, Deserialize)]
+struct CompleteContext {
+    #[serde(default)]
+    arguments: Variables,
+}
+
+async fn complete(call: Call) -> Answer {
+    let CompleteParams { r#ref, argument, context } = params(&call.message)?;
+    let server = &call.session.server;
+    let (reference, known) = match r#ref {
+        Ref::Prompt { name } => (Reference::Prompt(name.clone()), server.prompts.get(&name).is_some()),
+        Ref::Resource { uri } => {
+            let known = server.templates.get(&uri).is_some() || server.find_resource(&uri).is_some();
+            (Reference::Resource(uri), known)
+        }
+    };
+    let (true, Some(complete)) = (known, &server.completion) else {
+        return Err(RequestError::new(INVALID_PARAMS, "what is to be completed is not known here"));
+    };
+    let completing =
+        Completing { reference, argument: argument.name, value: argument.value, others: context.arguments };
+    let completion = complete(call.context, completing).await?;
+    Ok(reply::result(&call.id, &json!({"completion": completion})))
+}

@@ -1,0 +1,115 @@
+//! Responses on their way out: written once, straight into the bytes that are sent.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::budget::Payload;
+use crate::message::{INTERNAL_ERROR, INVALID_REQUEST, Id, METHOD_NOT_FOUND};
+
+/// JSON-RPC: the params are not what the method takes.
+pub(super) const INVALID_PARAMS: i32 = -32602;
+/// MCP: no such resource (L54).
+const RESOURCE_NOT_FOUND: i32 = -32002;
+
+/// Room for a response; most are smaller.
+const RESPONSE_ROOM: usize = 256;
+
+/// Why a request is answered with an error.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RequestError {
+    code: i32,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Value>,
+}
+
+impl RequestError {
+    /// An error with a code of your own (JSON-RPC 2.0, section 5.1 says which are taken).
+    pub fn new(code: i32, message: impl Into<String>) -> RequestError {
+        RequestError { code, message: message.into(), data: None }
+    }
+
+    /// The arguments are not what is wanted: -32602.
+    pub fn invalid(message: impl Into<String>) -> RequestError {
+        RequestError::new(INVALID_PARAMS, message)
+    }
+
+    /// There is no such resource: -32002.
+    pub fn not_found(uri: &str) -> RequestError {
+        let error = RequestError::new(RESOURCE_NOT_FOUND, "there is no such resource");
+        error.with_data(serde_json::json!({"uri": uri}))
+    }
+
+    /// Something went wrong here: -32603.
+    pub fn internal(message: impl Into<String>) -> RequestError {
+        RequestError::new(INTERNAL_ERROR, message)
+    }
+
+    /// Adds data.
+    #[must_use]
+    pub fn with_data(mut self, data: Value) -> RequestError {
+        self.data = Some(data);
+        self
+    }
+
+    pub(super) fn method_not_found() -> RequestError {
+        RequestError::new(METHOD_NOT_FOUND, "this server has no such method")
+    }
+
+    pub(super) fn invalid_request(message: &str) -> RequestError {
+        RequestError::new(INVALID_REQUEST, message)
+    }
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message, self.code)
+    }
+}
+
+impl std::error::Error for RequestError {}
+
+/// A response: the envelope, and `content` under `result`.
+pub(super) fn result(id: &Id, content: &impl Serialize) -> Payload {
+    member(id, "result", content).unwrap_or_else(|why| {
+        error(id, &RequestError::internal(format!("the result has no JSON form: {why}")))
+    })
+}
+
+/// A response whose result is JSON already.
+pub(super) fn result_text(id: &Id, json: &str) -> Payload {
+    Payload::made_here(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{json}}}").into_bytes())
+}
+
+/// An error response.
+pub(super) fn error(id: &Id, error: &RequestError) -> Payload {
+    // Text and JSON: it always has a JSON form.
+    member(id, "error", error).unwrap_or_else(|_| Payload::made_here(Vec::new()))
+}
+
+fn member(id: &Id, key: &str, content: &impl Serialize) -> serde_json::Result<Payload> {
+    let mut bytes = Vec::with_capacity(RESPONSE_ROOM);
+    bytes.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    serde_json::to_writer(&mut bytes, id)?;
+    bytes.extend_from_slice(b",\"");
+    bytes.extend_from_slice(key.as_bytes());
+    bytes.extend_from_slice(b"\":");
+    serde_json::to_writer(&mut bytes, content)?;
+    bytes.push(b'}');
+    Ok(Payload::made_here(bytes))
+}
+
+/// A notification, or with an id a request of ours.
+pub(super) fn outgoing(id: Option<i64>, method: &str, params: &impl Serialize) -> Option<Payload> {
+    #[derive(Serialize)]
+    struct Outgoing<'a, P> {
+        jsonrpc: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<i64>,
+        method: &'a str,
+        params: &'a P,
+    }
+    serde_json::to_vec(&Outgoing { jsonrpc: "2.0", id, method, params }).ok().map(Payload::made_here)
+}

@@ -1,0 +1,378 @@
+//! What the handlers of one session share: the way to the client, what it was asked, and what is kept.
+
+use std::any::{Any, TypeId};
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use async_channel::{Sender, TrySendError};
+use async_io::Timer;
+use serde_json::Value;
+use smol::Task;
+use smol::future::or;
+
+use super::context::{AskError, Client, LogLevel};
+use super::{Server, reply};
+use crate::backend::Output;
+use crate::budget::Payload;
+use crate::limits::{ASKS_MAX, SUBSCRIPTIONS_MAX};
+use crate::message::Id;
+use crate::runtime;
+use crate::version::Version;
+
+/// What `initialize` settled.
+#[derive(Debug)]
+pub(super) struct Settled {
+    pub(super) client: Client,
+    pub(super) version: Version,
+}
+
+/// See the module.
+pub(crate) struct Session {
+    pub(super) server: Arc<Server>,
+    outputs: Sender<Output>,
+    /// Outputs that wait for room, and handlers that will have some.
+    unsaid: Arc<AtomicUsize>,
+    settled: OnceLock<Settled>,
+    /// The client wants log messages from this level on.
+    log_from: AtomicU8,
+    desk: Mutex<Desk>,
+}
+
+/// What is looked up under a lock that is held for a moment only.
+#[derive(Default)]
+struct Desk {
+    /// Calls whose handlers run.
+    running: HashMap<Id, Task<()>>,
+    /// Who waits for the answer to which request of ours.
+    asks: HashMap<i64, Sender<Payload>>,
+    asked: i64,
+    subscriptions: HashSet<String>,
+    /// What handlers keep for this session, one value of each type.
+    states: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    /// The session has ended: nothing is begun any more.
+    over: bool,
+}
+
+impl Session {
+    pub(crate) fn new(server: Arc<Server>, outputs: Sender<Output>) -> Session {
+        let log_from = AtomicU8::new(LogLevel::Info as u8);
+        Session {
+            server,
+            outputs,
+            unsaid: Arc::default(),
+            settled: OnceLock::new(),
+            log_from,
+            desk: Mutex::default(),
+        }
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// False when it was settled before.
+    pub(super) fn settle(&self, settled: Settled) -> bool {
+        self.settled.set(settled).is_ok()
+    }
+
+    /// `None` before `initialize`.
+    pub(super) fn settled(&self) -> Option<&Settled> {
+        self.settled.get()
+    }
+
+    // --- Calls ----------------------------------------------------------------------------------------------------
+
+    /// How many handlers run.
+    pub(crate) fn running(&self) -> usize {
+        self.desk().running.len()
+    }
+
+    /// Runs a call in a task of its own. False when its id is in use, or the session is over.
+    pub(crate) fn run(&self, id: &Id, call: impl Future<Output = ()> + Send + 'static) -> bool {
+        let mut desk = self.desk();
+        if desk.over || desk.running.contains_key(id) {
+            return false;
+        }
+        let unsaid = Unsaid::new(&self.unsaid);
+        let call = async move {
+            call.await;
+            drop(unsaid);
+        };
+        // Under the lock, so that the call cannot end before it is known.
+        desk.running.insert(id.clone(), runtime::spawn(call));
+        true
+    }
+
+    /// The call has its outcome: it can no longer be cancelled, and its id may be used again.
+    pub(crate) fn done(&self, id: &Id) {
+        if let Some(task) = self.desk().running.remove(id) {
+            task.detach();
+        }
+    }
+
+    /// Drops a call's handler (L44).
+    pub(crate) fn cancel(&self, id: &Id) {
+        let task = self.desk().running.remove(id);
+        drop(task);
+    }
+
+    /// The end: handlers, what they wait for and what they kept are dropped.
+    pub(crate) fn end(&self) {
+        let ended = {
+            let mut desk = self.desk();
+            desk.over = true;
+            let desk = &mut *desk;
+            // Kept aside: what is dropped may be anybody's code, which must not run under the lock.
+            (
+                std::mem::take(&mut desk.running),
+                std::mem::take(&mut desk.asks),
+                std::mem::take(&mut desk.states),
+            )
+        };
+        drop(ended);
+        self.outputs.close();
+    }
+
+    // --- To the client --------------------------------------------------------------------------------------------
+
+    /// Whether all there is to say has been handed over.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.unsaid.load(Ordering::Acquire) == 0
+    }
+
+    /// Hands an output over and waits for room. False when the session is over.
+    pub(crate) async fn say(&self, output: Output) -> bool {
+        self.outputs.send(output).await.is_ok()
+    }
+
+    /// The same without waiting: what finds no room now goes out as soon as there is some.
+    pub(crate) fn post(&self, output: Output) {
+        if let Err(TrySendError::Full(output)) = self.outputs.try_send(output) {
+            let (outputs, unsaid) = (self.outputs.clone(), Unsaid::new(&self.unsaid));
+            runtime::spawn(async move {
+                let _ = outputs.send(output).await;
+                drop(unsaid);
+            })
+            .detach();
+        }
+    }
+
+    /// Sends the client a request that belongs to its request `to`, and waits for the answer (L46, L47).
+    pub(super) async fn ask(&self, to: &Id, method: &str, params: Value) -> Result<Value, AskError> {
+        let (sender, answers) = async_channel::bounded(1);
+        let asked = self.begin_ask(sender)?;
+        let waiting = Waiting { session: self, to, asked };
+        let request = reply::outgoing(Some(asked), method, &params).ok_or(AskError::Unreadable)?;
+        if !self.say(Output::Related { to: to.clone(), payload: request }).await {
+            return Err(AskError::Over);
+        }
+        let deadline = self.server.ask_deadline;
+        let answer = or(async { answers.recv().await.map_err(|_| AskError::Over) }, late(deadline)).await;
+        drop(waiting);
+        read_answer(&answer?)
+    }
+
+    fn begin_ask(&self, sender: Sender<Payload>) -> Result<i64, AskError> {
+        let mut desk = self.desk();
+        if desk.over {
+            return Err(AskError::Over);
+        }
+        if desk.asks.len() >= ASKS_MAX {
+            return Err(AskError::TooMany);
+        }
+        desk.asked += 1;
+        let asked = desk.asked;
+        desk.asks.insert(asked, sender);
+        Ok(asked)
+    }
+
+    /// The client's answer to a request of ours.
+    pub(crate) fn answered(&self, id: &Id, answer: Payload) {
+        let Id::Number(number) = id else { return };
+        let waiting = self.desk().asks.remove(number);
+        if let Some(waiting) = waiting {
+            // It has room for the one answer there is.
+            let _ = waiting.try_send(answer);
+        }
+    }
+
+    // --- What the client wants to hear ----------------------------------------------------------------------------
+
+    pub(super) fn log_from(&self, level: LogLevel) {
+        self.log_from.store(level as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn logs(&self, level: LogLevel) -> bool {
+        self.server.logging && level as u8 >= self.log_from.load(Ordering::Relaxed)
+    }
+
+    /// False when there are as many subscriptions as there may be.
+    pub(super) fn subscribe(&self, uri: &str) -> bool {
+        let mut desk = self.desk();
+        let room = desk.subscriptions.len() < SUBSCRIPTIONS_MAX || desk.subscriptions.contains(uri);
+        if room {
+            desk.subscriptions.insert(uri.to_owned());
+        }
+        room
+    }
+
+    pub(super) fn unsubscribe(&self, uri: &str) {
+        self.desk().subscriptions.remove(uri);
+    }
+
+    /// Whether the client subscribed to this resource, or to one that it is a part of (L52).
+    pub(super) fn subscribed(&self, uri: &str) -> bool {
+        let part_of = |whole: &String| {
+            uri.strip_prefix(whole.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || whole.ends_with('/'))
+        };
+        self.desk().subscriptions.iter().any(part_of)
+    }
+
+    // --- What handlers keep ---------------------------------------------------------------------------------------
+
+    pub(super) fn state<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        let found = self.desk().states.get(&TypeId::of::<T>()).cloned();
+        if let Some(state) = found.and_then(|state| state.downcast().ok()) {
+            return state;
+        }
+        // Made outside the lock, for `default` may be slow; whoever comes first wins.
+        let fresh: Arc<T> = Arc::default();
+        let mut desk = self.desk();
+        if desk.over {
+            return fresh;
+        }
+        let kept = desk.states.entry(TypeId::of::<T>()).or_insert_with(|| Arc::clone(&fresh) as _);
+        Arc::clone(kept).downcast().unwrap_or(fresh)
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Session({:?}, {} running)", self.server, self.running())
+    }
+}
+
+/// Something that is still to be said, until dropped.
+struct Unsaid(Arc<AtomicUsize>);
+
+impl Unsaid {
+    fn new(count: &Arc<AtomicUsize>) -> Unsaid {
+        count.fetch_add(1, Ordering::Relaxed);
+        Unsaid(Arc::clone(count))
+    }
+}
+
+impl Drop for Unsaid {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// A request of ours without its answer. Dropped before that, it is taken back (L46).
+struct Waiting<'a> {
+    session: &'a Session,
+    to: &'a Id,
+    asked: i64,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.session.desk().asks.remove(&self.asked).is_none() {
+            return;
+        }
+        let params = serde_json::json!({"requestId": self.asked, "reason": "the server no longer waits"});
+        if let Some(payload) = reply::outgoing(None, "notifications/cancelled", &params) {
+            self.session.post(Output::Related { to: self.to.clone(), payload });
+        }
+    }
+}
+
+async fn late(deadline: Duration) -> Result<Payload, AskError> {
+    Timer::after(deadline).await;
+    Err(AskError::TimedOut)
+}
+
+fn read_answer(answer: &[u8]) -> Result<Value, AskError> {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        result: Option<Value>,
+        error: Option<Refusal>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Refusal {
+        code: i64,
+        message: String,
+    }
+    match serde_json::from_slice(answer) {
+        Ok(Answer { error: Some(Refusal { code, message }), .. }) => Err(AskError::Refused { code, message }),
+        Ok(Answer { result: Some(result), error: None }) => Ok(result),
+        Ok(Answer { result: None, error: None }) | Err(_) => Err(AskError::Unreadable),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session() -> Session {
+        let (outputs, _) = async_channel::bounded(1);
+        Session::new(Arc::new(Server::new("s", "1").logging().subscriptions()), outputs)
+    }
+
+    #[test]
+    fn a_subscription_covers_what_is_below_it() {
+        let session = session();
+        assert!(session.subscribe("n://a") && session.subscribe("n://a"));
+        assert!(session.subscribed("n://a") && session.subscribed("n://a/b"));
+        assert!(!session.subscribed("n://ab") && !session.subscribed("n://"));
+        session.unsubscribe("n://a");
+        assert!(!session.subscribed("n://a"));
+    }
+
+    #[test]
+    fn subscriptions_and_questions_are_bounded() {
+        let session = session();
+        for number in 0..SUBSCRIPTIONS_MAX {
+            assert!(session.subscribe(&format!("n://{number}")));
+        }
+        assert!(!session.subscribe("n://more") && session.subscribe("n://0"));
+        let (sender, _answers) = async_channel::bounded(1);
+        for _ in 0..ASKS_MAX {
+            session.begin_ask(sender.clone()).unwrap();
+        }
+        assert_eq!(session.begin_ask(sender), Err(AskError::TooMany));
+    }
+
+    #[test]
+    fn a_state_is_one_of_its_type_and_ends_with_the_session() {
+        let session = session();
+        let number = session.state::<AtomicU8>();
+        number.store(7, Ordering::Relaxed);
+        assert_eq!(session.state::<AtomicU8>().load(Ordering::Relaxed), 7);
+        assert_eq!(session.state::<AtomicUsize>().load(Ordering::Relaxed), 0);
+        assert_eq!(Arc::strong_count(&number), 2);
+        session.end();
+        assert_eq!(Arc::strong_count(&number), 1);
+    }
+
+    #[test]
+    fn logs_begin_at_info() {
+        let session = session();
+        assert!(session.logs(LogLevel::Info) && !session.logs(LogLevel::Debug));
+        session.log_from(LogLevel::Error);
+        assert!(session.logs(LogLevel::Alert) && !session.logs(LogLevel::Warning));
+    }
+
+    #[test]
+    fn answers_are_results_or_refusals() {
+        assert_eq!(read_answer(br#"{"result":{"a":1}}"#), Ok(serde_json::json!({"a": 1})));
+        let refused = read_answer(br#"{"error":{"code":-1,"message":"no"}}"#);
+        assert_eq!(refused, Err(AskError::Refused { code: -1, message: "no".into() }));
+        assert_eq!(read_answer(b"{}"), Err(AskError::Unreadable));
+        assert_eq!(read_answer(br#"{"error":5}"#), Err(AskError::Unreadable));
+    }
+}

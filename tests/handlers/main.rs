@@ -1,0 +1,62 @@
+//! Handlers that behave badly, for the tests: `test-handlers ADDR THREADS`.
+
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
+
+use std::time::{Duration, Instant};
+
+use burdock::config::Config;
+use burdock::handler::{Context, Elicited, NoArguments, Prompt, Server, ToolError};
+use serde::Deserialize;
+use serde_json::json;
+
+#[derive(Deserialize, schemars::JsonSchema)]
+struct Block {
+    /// How long the thread stands still.
+    seconds: f64,
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let (address, threads) = (arguments.next().unwrap(), arguments.next().unwrap());
+    let mut config = Config::of_handler(server(), address.parse().unwrap()).unwrap();
+    config.threads = threads.parse().unwrap();
+    burdock::server::run(config, |_, bound| println!("http://{bound}/mcp")).unwrap();
+}
+
+fn server() -> Server {
+    let server = Server::new("handlers", "1")
+        .page_entries(2)
+        .ask_deadline(Duration::from_millis(300))
+        .tool("quick", "Answers at once.", |_context, _: NoArguments| async { Ok("quick") })
+        .tool("block", "Blocks its thread.", |_context, block: Block| async move {
+            let end = Instant::now() + Duration::from_secs_f64(block.seconds);
+            while let Some(left) = end.checked_duration_since(Instant::now()) {
+                std::thread::park_timeout(left);
+            }
+            Ok("unblocked")
+        })
+        .tool("panic", "Panics.", |_context, _: NoArguments| async {
+            if true { panic!("asked to") } else { Ok("") }
+        })
+        .tool("impatient", "Waits a little for an answer.", |context: Context, _: NoArguments| async move {
+            let schema = json!({"type": "object", "properties": {}});
+            match context.elicit("Quick!", schema).await? {
+                Elicited::Accepted(_) => Ok("accepted"),
+                Elicited::Declined | Elicited::Cancelled => Err(ToolError::new("not accepted")),
+            }
+        })
+        .tool(
+            "falling",
+            "Reports progress that does not always rise.",
+            |context: Context, _: NoArguments| async move {
+                for done in [1.0, 3.0, 2.0, 3.0, f64::NAN, 4.0] {
+                    context.progress(done, None, None).await;
+                }
+                Ok("done")
+            },
+        );
+    server.prompt(
+        Prompt::new("p", "A prompt.").argument("needed", "Must be there."),
+        |_context, arguments| async move { Ok(format!("needed: {}", arguments["needed"])) },
+    )
+}
