@@ -35,7 +35,7 @@ pub const READ_AHEAD_BYTES_MAX: usize = HEAD_BYTES_MAX;
 /// Read buffers kept per thread for the next connection that has something to say.
 pub const POOLED_BUFFERS_MAX: usize = 64;
 
-/// Sockets open at once. At the cap the listener stops accepting; nobody is answered 503 (invariant 11).
+/// Sockets open at once. At the cap the listener stops accepting; nobody is answered 503 (invariant 7).
 pub const CONNECTIONS_MAX: usize = 20_000;
 /// Descriptors kept free for children, files and the registry when the descriptor limit decides the cap.
 pub const DESCRIPTORS_SPARE: usize = 256;

@@ -108,7 +108,7 @@ fn connections_max(descriptors: u64, children: bool) -> usize {
     CONNECTIONS_MAX.min(if children { left / 2 } else { left }).max(1)
 }
 
-/// Accepts for ever. At the cap it waits: the backlog holds clients better than a 503 would (invariant 11).
+/// Accepts for ever. At the cap it waits: the backlog holds clients better than a 503 would (invariant 7).
 async fn accept(
     listener: Async<TcpListener>,
     connections_max: usize,

@@ -1,7 +1,7 @@
 //! The handshake era, 2025-03-26 to 2025-11-25: initialize, the session header, the GET stream, DELETE.
 //!
 //! Every 404 that means "no such session" is decided in `not_here` (L32). Inside a living session no limit is an
-//! HTTP error: it is 200 with a JSON-RPC error (design invariant 11).
+//! HTTP error: it is 200 with a JSON-RPC error (ARCHITECTURE.md, invariant 7).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ fn only_id(messages: &[Message]) -> Option<&Id> {
     }
 }
 
-/// A refusal with the request's id, or plain text: `id: null` hangs rmcp (`clients.md` C6, invariant 10).
+/// A refusal with the request's id, or plain text: `id: null` hangs rmcp (`clients.md` C6, invariant 8).
 fn refuse(status: u16, id: Option<&Id>, code: i32, text: &str) -> Reply {
     match id {
         Some(id) => Reply::json(status, message::error(id, code, text, None)),
@@ -280,7 +280,7 @@ pub(super) async fn get(sessions: &Sessions, request: &Admitted) -> Reply {
     }
 }
 
-/// A stream that says when to come back, and ends: inside a living session overload is no HTTP error (invariant 11).
+/// A stream that says when to come back, and ends: inside a living session overload is no HTTP error (invariant 7).
 fn come_back() -> Reply {
     let (_, live) = async_channel::bounded(1);
     Reply::events(EventReader {

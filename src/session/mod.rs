@@ -637,7 +637,7 @@ mod tests {
         future.or(late).await
     }
 
-    /// Invariant 8: a panic ends its own session, whose callers are answered, and no other.
+    /// Invariant 12: a panic ends its own session, whose callers are answered, and no other.
     #[test]
     fn a_panic_ends_one_session() {
         let sessions = sessions(10);
@@ -678,7 +678,7 @@ mod tests {
         });
     }
 
-    /// Invariant 3: a session that is behind refuses new requests, and keeps room for answers.
+    /// Invariant 6: a session that is behind refuses new requests, and keeps room for answers.
     #[test]
     fn a_session_at_its_cap_refuses_another() {
         let sessions = sessions(1);

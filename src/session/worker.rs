@@ -321,7 +321,7 @@ impl Worker {
         }
     }
 
-    /// Begins a call; the error is the text of the JSON-RPC error that answers it (invariant 11: never HTTP).
+    /// Begins a call; the error is the text of the JSON-RPC error that answers it (invariant 7: never HTTP).
     fn call(&mut self, id: &Id, message: &Message, stream: u32) -> Result<(), &'static str> {
         if self.calls.len() >= CALLS_MAX {
             return Err("too many requests of this session are in flight: wait for some of them");
@@ -651,7 +651,7 @@ fn wrote(garbage: Option<Vec<u8>>) -> String {
     stdout + "; its stderr is in burdock's log"
 }
 
-/// Runs a worker's life behind the panic fence (invariant 8): whatever happens, waiting clients are answered.
+/// Runs a worker's life behind the panic fence (invariant 12): whatever happens, waiting clients are answered.
 pub async fn live(mut worker: Worker, initialize: Message, opened: Sender<Opened>) -> Ended {
     let life = std::panic::AssertUnwindSafe(async {
         match worker.open(&initialize).await {

@@ -20,7 +20,7 @@ fn is_live(client: &mut Client) -> bool {
     client.response().status == 200
 }
 
-/// Invariant 11: at the connection cap nobody is answered 503; the next one is served when another leaves.
+/// Invariant 7: at the connection cap nobody is answered 503; the next one is served when another leaves.
 #[test]
 fn at_the_connection_cap_clients_wait() {
     let burdock = with_few_descriptors();
