@@ -1,7 +1,7 @@
 //! The handshake era, 2025-03-26 to 2025-11-25: initialize, the session header, the GET stream, DELETE.
 //!
 //! Every 404 that means "no such session" is decided in `not_here` (L32). Inside a living session no limit is an
-//! HTTP error: it is 200 with a JSON-RPC error (ARCHITECTURE.md, invariant 7).
+//! HTTP error: it is 200 with a JSON-RPC error (invariant 7).
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -678,7 +678,7 @@ mod tests {
         });
     }
 
-    /// Invariant 6: a session that is behind refuses new requests, and keeps room for answers.
+    /// Design 5: at the cap, with nobody to evict, there is no new session.
     #[test]
     fn a_session_at_its_cap_refuses_another() {
         let sessions = sessions(1);

@@ -24,7 +24,7 @@ fn token(name: &str, file: &std::path::Path) -> String {
     String::from_utf8(made.stdout).unwrap().trim().to_owned()
 }
 
-/// S1, S3, S7, L50, invariant 15: a token is needed and named in the challenge; a session belongs to its principal,
+/// S1, S3, S7, L50, invariants 14 and 15: a token is needed and named in the challenge; a session belongs to its principal,
 /// and to another its id is as unknown as any.
 #[test]
 fn sessions_belong_to_their_principal() {
