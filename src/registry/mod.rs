@@ -1,6 +1,6 @@
 //! Which sessions exist, and where: told of every begin and end, asked only about ids that are not here.
 //!
-//! A side room: nothing on the way from a client to its living session waits for it (design 4.4). The in-memory
+//! A side room: nothing on the way from a client to its living session waits for it. The in-memory
 //! member knows this process only, so an id of another node is unknown to it.
 
 use std::collections::{HashMap, VecDeque};

@@ -1,4 +1,4 @@
-//! Session ids: `<node>-<26 characters of Crockford's base32>`, 128 bits from the system's CSPRNG (L30, design 4.9).
+//! Session ids: `<node>-<26 characters of Crockford's base32>`, 128 bits from the system's CSPRNG (L30, invariant 15).
 //!
 //! The node's name in front is a routing hint for Traefik, never trusted: what proves a session is the table.
 

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The corridor, as design.md section 3 has it: a room uses what stands above it. Rooms in one row are one floor:
+/// The corridor (ARCHITECTURE.md, invariant 1): a room uses what stands above it. Rooms in one row are one floor:
 /// they may use each other, for the reason given.
 const FLOORS: &[(&[&str], &str)] = &[
     (&["limits"], ""),
@@ -33,7 +33,7 @@ const FLOORS: &[(&[&str], &str)] = &[
     (&["main"], ""),
 ];
 
-/// Files that take bytes and `now`: no async, no clock, no I/O (ARCHITECTURE.md, invariant 1).
+/// Files that take bytes and `now`: no async, no clock, no I/O (ARCHITECTURE.md, invariant 2).
 const SANS_IO: &[&str] = &[
     "http/head.rs",
     "http/body.rs",
@@ -79,7 +79,7 @@ const LONG_FUNCTIONS: &[(&str, &str, usize)] = &[
     ("session/worker.rs", "open", 45),
 ];
 
-/// Rows of spec.md section 1 that no test of tests/it cites, because a raw client cannot see them here.
+/// Rows L of the requirements list (ARCHITECTURE.md, References) that no test of tests/it cites, because a raw client cannot see them here.
 const UNSEEN_ROWS: &[(u32, &str)] = &[
     (4, "about the bind: bad_input.rs sees a public address without tokens refused"),
     (14, "a permission not used: burdock does not drop a healthy connection"),
@@ -87,7 +87,7 @@ const UNSEEN_ROWS: &[(u32, &str)] = &[
     (49, "an error code and a notification like others: they pass through (L52-L55)"),
 ];
 
-/// The last row of spec.md section 1.
+/// The last of the rows L.
 const LAST_ROW: u32 = 55;
 
 struct Source {
@@ -511,7 +511,7 @@ fn every_row_of_the_handshake_era_is_cited_by_a_test() {
     let missing = (1..=LAST_ROW)
         .filter(|row| !cited.contains(row) && !unseen.contains(row))
         .map(|row| format!("L{row}"));
-    none("no test cites these rows of spec.md section 1", &missing.collect::<Vec<_>>());
+    none("no test cites these rows of the requirements list", &missing.collect::<Vec<_>>());
     let seen =
         UNSEEN_ROWS.iter().filter(|(row, _)| cited.contains(row)).map(|(row, why)| format!("L{row} ({why})"));
     none("a test does cite them: take them off UNSEEN_ROWS", &seen.collect::<Vec<_>>());
