@@ -2,7 +2,7 @@
 #![no_main]
 
 use burdock::budget::Share;
-use burdock::message::{self, Kind, Message, Parsed};
+use burdock::message::{self, Kind, Line, Message, Parsed};
 use serde_json::Value;
 
 /// What a backend will make of the message has to be what burdock took it for.
@@ -10,14 +10,14 @@ fn check(message: &Message) {
     let text = std::str::from_utf8(&message.payload).expect("not UTF-8");
     assert!(!text.contains(['\n', '\r']), "a line break would cut it in two");
     assert!(text.trim().starts_with('{'), "no object");
-    let Ok(Parsed::One(again)) = message::parse_line(message.payload.clone()) else {
+    let Line::One(Ok(again)) = message::parse_line(message.payload.clone()) else {
         panic!("not read again")
     };
     assert_eq!((&again.kind, &again.concerns), (&message.kind, &message.concerns));
     let _ = (message::initialize(message), message::negotiated_version(message));
     if let Kind::Request { id, .. } = &message.kind {
         let error = message::error(id, message::INTERNAL_ERROR, "text", None);
-        let Ok(Parsed::One(answer)) = message::parse_line(error) else { panic!("our error is no message") };
+        let Line::One(Ok(answer)) = message::parse_line(error) else { panic!("our error is no message") };
         assert_eq!(answer.kind, Kind::Response { id: Some(id.clone()), error: true });
     }
     // An independent reader; it refuses what is nested too deeply or too large a number.
