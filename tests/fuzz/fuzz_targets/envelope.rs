@@ -10,9 +10,7 @@ fn check(message: &Message) {
     let text = std::str::from_utf8(&message.payload).expect("not UTF-8");
     assert!(!text.contains(['\n', '\r']), "a line break would cut it in two");
     assert!(text.trim().starts_with('{'), "no object");
-    let Line::One(Ok(again)) = message::parse_line(message.payload.clone()) else {
-        panic!("not read again")
-    };
+    let Line::One(Ok(again)) = message::parse_line(message.payload.clone()) else { panic!("not read again") };
     assert_eq!((&again.kind, &again.concerns), (&message.kind, &message.concerns));
     let _ = (message::initialize(message), message::negotiated_version(message));
     if let Kind::Request { id, .. } = &message.kind {

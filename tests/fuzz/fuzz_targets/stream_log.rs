@@ -2,8 +2,6 @@
 //! and a response is never shed.
 #![no_main]
 
-use std::collections::VecDeque;
-
 use arbitrary::Arbitrary;
 use async_channel::Receiver;
 use burdock::budget::Payload;
@@ -21,7 +19,7 @@ enum Step {
 }
 
 /// A reader, and the last place it saw.
-struct Reader(VecDeque<Event>, Receiver<Event>, u32);
+struct Reader(Receiver<Event>, u32);
 
 libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
     let mut stream = Stream::new(7);
@@ -39,11 +37,11 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
             }
             Step::Attach { after, room } => {
                 let (sender, live) = async_channel::bounded(1 + usize::from(room % 8));
-                let (backlog, start) = stream.attach(sender, after);
+                let (start, _) = stream.attach(sender, after);
                 assert!(
                     start.place as usize <= model.len() && after.is_none_or(|after| start.place <= after)
                 );
-                reader = Some(Reader(backlog, live, start.place));
+                reader = Some(Reader(live, start.place));
             }
             Step::Shed { events, bytes } => {
                 let dropped = stream.shed_to(events.into(), bytes.into());
@@ -67,21 +65,24 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
                 );
             }
             Step::Read => {
-                let Some(Reader(backlog, live, seen)) = &mut reader else { continue };
-                let Some(event) = backlog.pop_front().or_else(|| live.try_recv().ok()) else { continue };
+                let Some(Reader(live, seen)) = &mut reader else { continue };
+                let Ok(event) = live.try_recv() else { continue };
                 let id = event.id.expect("an event without id");
                 assert!(id.stream == 7 && id.place > *seen, "{id} after {seen}");
                 assert!((*seen + 1..id.place).all(|place| model[place as usize - 1].2), "lost before {id}");
                 assert_eq!(event.data.expect("no data").len(), model[id.place as usize - 1].0);
                 *seen = id.place;
+                stream.pump();
             }
             Step::Hang => reader = None,
             Step::Detach => stream.detach(),
         }
     }
-    let (sender, _live) = async_channel::bounded(1);
-    let places: Vec<usize> =
-        stream.attach(sender, Some(0)).0.iter().filter_map(|event| Some(event.id?.place as usize)).collect();
+    let (sender, live) = async_channel::bounded(1 + model.len());
+    stream.attach(sender, Some(0));
+    let places =
+        std::iter::from_fn(|| live.try_recv().ok()).filter_map(|event| Some(event.id?.place as usize));
+    let places: Vec<usize> = places.collect();
     let kept: Vec<usize> = (1..=model.len()).filter(|place| !model[place - 1].2).collect();
     assert_eq!(places, kept);
 });
