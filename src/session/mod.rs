@@ -372,8 +372,10 @@ impl Sessions {
     /// closed is left alone; returns whether it was this call that closed it.
     pub fn close(&self, handle: &SessionHandle, ended: Ended) -> bool {
         // First the reason, then the inbox: the worker reads it when the inbox is closed.
-        handle.activity.set_ended(ended.clone());
+        handle.activity.set_ended(ended);
         handle.inbox.close();
+        // Of two that close it at once the first has the reason.
+        let ended = handle.activity.ended();
         let was_there = self.shard(&handle.id).remove(&handle.id.key()).is_some();
         if was_there {
             self.give_back(handle.server, handle.principal.as_ref());
