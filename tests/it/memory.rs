@@ -7,27 +7,20 @@ use crate::support::*;
 const LATEST: &str = "2025-11-25";
 const MIB: u64 = 1024 * 1024;
 
-/// Anonymous memory of burdock, in bytes.
-fn memory(burdock: &Burdock) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", burdock.process.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("RssAnon")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
-}
-
 /// A child that floods a session nobody reads: the log is bounded, and the session still serves.
 #[test]
 fn notifications_that_nobody_reads() {
     let burdock = Burdock::with_child(&[], &[]);
     let session = burdock.session(LATEST);
     session.call(1, "echo", json!({"text": "warm"}));
-    let before = memory(&burdock);
+    let before = burdock.memory();
     // Dropped at once: nobody reads the stream of this call.
     drop(session.start(&call(2, "flood", json!({"count": 20_000, "bytes": 4096}))));
     wait_for("the flood's end", SOON, || {
         let answer = session.call(3, "flood", json!({"count": 0, "bytes": 0}));
         (answer["id"] == 3).then_some(())
     });
-    let grown = memory(&burdock).saturating_sub(before);
+    let grown = burdock.memory().saturating_sub(before);
     assert!(grown < 16 * MIB, "{grown} bytes for 80 MB of notifications");
 }
 
@@ -38,7 +31,7 @@ fn a_reader_that_does_not_read() {
     let session = burdock.session(LATEST);
     let mut get = session.get(None);
     get.head();
-    let before = memory(&burdock);
+    let before = burdock.memory();
     let mut flood = session.start(&call(2, "flood", json!({"count": 20_000, "bytes": 4096})));
     flood.head();
     let quick = session.call(3, "echo", json!({"text": "meanwhile"}));
@@ -47,7 +40,7 @@ fn a_reader_that_does_not_read() {
         let cancelled = session.call(4, "sent", json!({}));
         (cancelled["id"] == 4).then_some(())
     });
-    let grown = memory(&burdock).saturating_sub(before);
+    let grown = burdock.memory().saturating_sub(before);
     assert!(grown < 16 * MIB, "{grown} bytes");
 }
 
@@ -57,7 +50,7 @@ fn responses_that_nobody_fetches() {
     let burdock = Burdock::with_child(&[], &[]);
     let session = burdock.session(LATEST);
     session.call(1, "big", json!({"bytes": 1000}));
-    let before = memory(&burdock);
+    let before = burdock.memory();
     for id in 2..60 {
         drop(session.start(&call(id, "big", json!({"bytes": 3 * MIB}))));
     }
@@ -66,7 +59,7 @@ fn responses_that_nobody_fetches() {
         answer["result"].is_object().then_some(())
     });
     wait_for("the memory's return", SOON, || {
-        (memory(&burdock).saturating_sub(before) < 48 * MIB).then_some(())
+        (burdock.memory().saturating_sub(before) < 48 * MIB).then_some(())
     });
 }
 
@@ -75,7 +68,7 @@ fn responses_that_nobody_fetches() {
 fn bodies_that_never_end() {
     let burdock = Burdock::with_child(&[], &[]);
     let session = burdock.session(LATEST);
-    let before = memory(&burdock);
+    let before = burdock.memory();
     let piece = vec![b' '; 3 * MIB as usize];
     let mut held = Vec::new();
     for _ in 0..110 {
@@ -90,7 +83,7 @@ fn bodies_that_never_end() {
         let _ = std::io::Write::write_all(client.socket.get_mut(), &piece);
         held.push(client);
     }
-    let grown = memory(&burdock).saturating_sub(before);
+    let grown = burdock.memory().saturating_sub(before);
     assert!(grown < 128 * MIB, "{grown} bytes");
     // They have a budget of their own: everyday calls go on.
     assert_eq!(
@@ -99,7 +92,7 @@ fn bodies_that_never_end() {
     );
     drop(held);
     wait_for("the memory's return", SOON, || {
-        (memory(&burdock).saturating_sub(before) < 48 * MIB).then_some(())
+        (burdock.memory().saturating_sub(before) < 48 * MIB).then_some(())
     });
     assert_eq!(session.call(1, "echo", json!({"text": "x"}))["id"], 1);
 }

@@ -127,13 +127,7 @@ fn a_lost_readers_queue_is_given_back() {
         answer["result"].is_object().then_some(())
     });
     assert_eq!(other.call(1, "echo", json!({"text": "served"}))["result"]["content"][0]["text"], "served");
-    wait_for("the memory's return", PATIENCE, || (resident(&burdock) < 64 << 20).then_some(()));
-}
-
-fn resident(burdock: &Burdock) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", burdock.process.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("RssAnon")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    wait_for("the memory's return", PATIENCE, || (burdock.memory() < 64 << 20).then_some(()));
 }
 
 /// A child that closes its stdin and lives on: its callers hear of it, and the session ends.

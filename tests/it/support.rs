@@ -109,6 +109,13 @@ impl Burdock {
         assert!(status.success());
     }
 
+    /// Its anonymous memory, in bytes.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("RssAnon")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
     /// Waits for the process to end.
     pub fn wait(&mut self) -> std::process::ExitStatus {
         wait_for("burdock's exit", SOON, || self.process.try_wait().unwrap())
