@@ -288,6 +288,8 @@ pub const CHECK_PINGS: usize = 20;
 
 /// Default of `--drain-timeout`: calls in flight at SIGTERM get this long.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Default of `--retire-window`.
+pub const RETIRE_WINDOW: Duration = Duration::from_secs(30);
 /// From the end of the drain to the exit, whatever happens.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(8);
 /// Between two looks whether a stopping node has calls or children left.

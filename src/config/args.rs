@@ -36,6 +36,11 @@ pub enum Flag {
     IdleTimeout,
     KeepAliveComment,
     DrainTimeout,
+    RetireWindow,
+    Redis,
+    RedisFile,
+    RedisRequired,
+    Advertise,
     Threads,
     Log,
     LogFormat,
@@ -68,7 +73,7 @@ pub struct Description {
 }
 
 /// The flags, in the order of [`Flag`]'s variants, which is that of the help.
-const DESCRIPTIONS: [Description; 18] = [
+const DESCRIPTIONS: [Description; 23] = [
     row(Flag::Config, "config", "FILE", Takes::One, "servers, as in the mcp.json that MCP hosts read"),
     row(Flag::Default, "default", "NAME", Takes::One, "the server that is at /mcp too (the only one)"),
     row(Flag::Listen, "listen", "ADDR:PORT", Takes::One, "where clients connect (127.0.0.1:8080)"),
@@ -114,6 +119,35 @@ const DESCRIPTIONS: [Description; 18] = [
         "pause between comments on a silent stream (15s)",
     ),
     row(Flag::DrainTimeout, "drain-timeout", "TIME", Takes::One, "at SIGTERM, wait so long for calls (10s)"),
+    row(
+        Flag::RetireWindow,
+        "retire-window",
+        "TIME",
+        Takes::One,
+        "after that, end the sessions of a cluster's node\nspread over so long (30s)",
+    ),
+    row(
+        Flag::Redis,
+        "redis",
+        "URL",
+        Takes::One,
+        "share with other nodes which sessions exist:\nredis://HOST/ or unix:///PATH",
+    ),
+    row(Flag::RedisFile, "redis-file", "FILE", Takes::One, "the same from a file: a password is no argument"),
+    row(
+        Flag::RedisRequired,
+        "redis-required",
+        "",
+        Takes::Nothing,
+        "do not start while Redis is out of reach",
+    ),
+    row(
+        Flag::Advertise,
+        "advertise",
+        "URL",
+        Takes::One,
+        "how other nodes reach this one, for burdock sessions",
+    ),
     row(Flag::Threads, "threads", "COUNT", Takes::One, "threads that serve (as many as there are cores)"),
     row(
         Flag::Log,
@@ -137,8 +171,8 @@ const fn row(
 
 impl Flag {
     /// All flags, in the order of the help.
-    pub const ALL: [Flag; 18] = {
-        let mut flags = [Flag::Config; 18];
+    pub const ALL: [Flag; 23] = {
+        let mut flags = [Flag::Config; 23];
         let mut index = 0;
         while index < flags.len() {
             flags[index] = DESCRIPTIONS[index].flag;
@@ -391,7 +425,7 @@ mod tests {
     fn what_is_malformed_is_refused() {
         for (arguments, expected) in [
             (&["--lisen", "x"][..], "there is no flag --lisen; did you mean --listen?"),
-            (&["--redis", "x"], "there is no flag --redis"),
+            (&["--redi", "x"], "there is no flag --redi; did you mean --redis?"),
             (&["-x"], "there is no flag -x"),
             (
                 &["--port", "9000"],

@@ -12,7 +12,7 @@ use super::args::Given;
 use super::json::Document;
 use super::{
     Access, AdminListen, Config, Environment, Error, Flag, IpNet, Launch, LogFormat, LogSettings, Server,
-    SessionLimits, Typed, address, duration, file, is_own_name, is_server_name, program, server_name,
+    SessionLimits, Typed, address, duration, file, is_own_name, is_server_name, program, redis, server_name,
 };
 use crate::backend::child::Command;
 use crate::demo;
@@ -20,7 +20,7 @@ use crate::handler;
 use crate::limits::{
     CHILD_MEMORY_BYTES, CHILD_START_DEADLINE, CHILD_TERM_GRACE, CONFIGURED_WAIT_MAX, DRAIN_TIMEOUT,
     HANDLER_MEMORY_BYTES, HANDLER_SESSIONS_DERIVED_MAX, IDLE_TIMEOUT, IDLE_TIMEOUT_NO_STREAM,
-    KEEP_ALIVE_COMMENT, KEEP_ALIVE_COMMENT_MAX, KEEP_ALIVE_COMMENT_MIN, NODE_NAME_BYTES_MAX,
+    KEEP_ALIVE_COMMENT, KEEP_ALIVE_COMMENT_MAX, KEEP_ALIVE_COMMENT_MIN, NODE_NAME_BYTES_MAX, RETIRE_WINDOW,
     SESSIONS_DERIVED_MAX, SESSIONS_DERIVED_MIN, SESSIONS_MAX, THREADS_MAX,
 };
 use crate::principal::Tokens;
@@ -78,6 +78,14 @@ impl Config {
                 Duration::ZERO..=CONFIGURED_WAIT_MAX,
                 DRAIN_TIMEOUT,
             )?,
+            retire_window: time(
+                typed,
+                Flag::RetireWindow,
+                Duration::ZERO..=CONFIGURED_WAIT_MAX,
+                RETIRE_WINDOW,
+            )?,
+            redis: redis::of(typed, switch(typed, Flag::RedisRequired)?, &mut warnings)?,
+            advertise: typed.one(Flag::Advertise).map(advertised).transpose()?,
             threads: count(typed, Flag::Threads, THREADS_MAX)?.unwrap_or_else(cores),
             log,
         };
@@ -181,6 +189,7 @@ impl Server {
             start_deadline: CHILD_START_DEADLINE,
             max_sessions: None,
             idle_timeout: None,
+            restore: false,
         }
     }
 }
@@ -204,6 +213,7 @@ fn typed_server(words: &[String], environment: &Environment) -> Result<Server, E
         start_deadline: CHILD_START_DEADLINE,
         max_sessions: None,
         idle_timeout: None,
+        restore: false,
     })
 }
 
@@ -305,6 +315,16 @@ fn public_url(given: &Given) -> Result<String, Error> {
             Ok(url.to_owned())
         }
         Some(_) | None => Err(given.error("must be a URL like https://mcp.example.com")),
+    }
+}
+
+/// A URL of this node for other nodes and for operators.
+fn advertised(given: &Given) -> Result<String, Error> {
+    let url = given.text.trim_end_matches('/');
+    let rest = url.strip_prefix("https://").or(url.strip_prefix("http://"));
+    match rest.and_then(authority) {
+        Some(_) => Ok(url.to_owned()),
+        None => Err(given.error("must be a URL without a path, like http://10.0.0.1:8080")),
     }
 }
 
@@ -591,6 +611,8 @@ mod tests {
             ("--idle-timeout", &["0", "1d", "721h", ""], "from 1ms to 720h"),
             ("--keep-alive-comment", &["10ms", "300"], "from 100ms to 4m"),
             ("--drain-timeout", &["x"], "from 0s to 720h"),
+            ("--retire-window", &["x", "-1"], "from 0s to 720h"),
+            ("--advertise", &["n1", "http://", "http://n1/mcp", "redis://n1"], "without a path"),
             ("--log", &["inof", "", "burdock", "=info", "info,x=y"], "debug, trace or off"),
             ("--log-format", &["xml"], "text or json"),
             ("--token-file", &["/nonexistent"], "does not exist"),

@@ -20,7 +20,7 @@ use crate::limits::{
 };
 
 /// burdock's settings of a server.
-const OWN_KEYS: [&str; 4] = ["idleTimeout", "maxSessions", "startTimeout", "stopTimeout"];
+const OWN_KEYS: [&str; 5] = ["idleTimeout", "maxSessions", "restore", "startTimeout", "stopTimeout"];
 
 /// Reads the servers of a file and checks that each can be run.
 ///
@@ -109,6 +109,7 @@ struct Own {
     idle_timeout: Option<Duration>,
     start_timeout: Option<Duration>,
     stop_timeout: Option<Duration>,
+    restore: bool,
 }
 
 impl Reader<'_> {
@@ -163,6 +164,7 @@ impl Reader<'_> {
             start_deadline: own.start_timeout.unwrap_or(CHILD_START_DEADLINE),
             max_sessions: own.max_sessions,
             idle_timeout: own.idle_timeout,
+            restore: own.restore,
         }))
     }
 
@@ -235,6 +237,7 @@ fn own_settings(node: &Node<'_>) -> Result<Own, Error> {
         match key.as_str() {
             "maxSessions" => own.max_sessions = Some(count(value)?),
             "idleTimeout" => own.idle_timeout = Some(time(value, CONFIGURED_WAIT_MAX)?),
+            "restore" => own.restore = value.boolean()?,
             "startTimeout" => own.start_timeout = Some(time(value, CONFIGURED_WAIT_MAX)?),
             "stopTimeout" => own.stop_timeout = Some(time(value, CHILD_TERM_GRACE_MAX)?),
             _ => {
@@ -290,7 +293,7 @@ mod tests {
             "mcpServers": {
                 "git": {"command": "sh", "args": ["-c", "echo ${KEY} ${NO:-d}"], "env": {"A": "${env:KEY}"},
                         "cwd": "${DIR}", "type": "stdio", "disabled": false,
-                        "burdock": {"maxSessions": 3, "idleTimeout": 60, "startTimeout": "5s", "stopTimeout": "500ms"}},
+                        "burdock": {"maxSessions": 3, "idleTimeout": 60, "startTimeout": "5s", "stopTimeout": "500ms", "restore": true}},
                 "off": {"command": "nonexistent", "disabled": true},
                 "far away": {"type": "http", "url": "http://x/"},
                 "two": {"command": "/bin/sh", "timeout": 5},
@@ -309,6 +312,7 @@ mod tests {
         assert_eq!(command.term_grace, Duration::from_millis(500));
         assert_eq!(git.start_deadline, Duration::from_secs(5));
         assert_eq!((git.max_sessions, git.idle_timeout), (Some(3), Some(Duration::from_secs(60))));
+        assert!(git.restore && !servers[1].restore);
         assert_eq!((servers[1].max_sessions, servers[1].start_deadline), (None, CHILD_START_DEADLINE));
         assert_eq!(
             warnings,
@@ -382,7 +386,7 @@ mod tests {
             (r#"{"command": "sh", "command": "sh"}"#, ".command: given twice"),
             (
                 r#"{"command": "sh", "burdock": {"idleTimout": 5}}"#,
-                ".burdock.idleTimout: unknown key; allowed: idleTimeout, maxSessions, startTimeout, stopTimeout; did you mean idleTimeout?",
+                ".burdock.idleTimout: unknown key; allowed: idleTimeout, maxSessions, restore, startTimeout, stopTimeout; did you mean idleTimeout?",
             ),
             (
                 r#"{"command": "sh", "burdock": {"idleTimeout": "1d"}}"#,

@@ -12,6 +12,7 @@ pub mod file;
 pub mod json;
 pub mod nearest;
 mod program;
+pub mod redis;
 mod server_name;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 pub use self::address::{AdminListen, IpNet};
 pub use self::args::{Environment, Flag, Typed};
+pub use self::redis::Redis;
 use crate::backend::child::Command;
 use crate::handler;
 use crate::limits::SERVER_NAME_BYTES_MAX;
@@ -46,8 +48,15 @@ pub struct Config {
     pub sessions: SessionLimits,
     /// The pause between two comments on a silent stream (`--keep-alive-comment`).
     pub keep_alive_comment: Duration,
-    /// How long calls in flight may take after SIGTERM (`--drain-timeout`). Zero means not at all.
+    /// How long calls in flight may take after SIGTERM (`--drain-timeout`). Zero means not at all. In a cluster, how
+    /// long sessions may take to end by themselves.
     pub drain_timeout: Duration,
+    /// Over how long a cluster's node spreads the end of its sessions after that (`--retire-window`).
+    pub retire_window: Duration,
+    /// The registry that the nodes of a cluster share (`--redis`, `--redis-file`); this process only when `None`.
+    pub redis: Option<Redis>,
+    /// How other nodes reach this one (`--advertise`): told to operators by `burdock sessions`.
+    pub advertise: Option<String>,
     /// Threads of the executor (`--threads`): at least one.
     pub threads: usize,
     /// What is logged and how.
@@ -67,6 +76,8 @@ pub struct Server {
     pub max_sessions: Option<usize>,
     /// Its own idle timeout (`idleTimeout`); [`SessionLimits::idle_timeout`] when `None`.
     pub idle_timeout: Option<Duration>,
+    /// Whether a session that was lost with its process is begun again under its id (`restore`).
+    pub restore: bool,
 }
 
 /// What answers the sessions of a server.

@@ -575,6 +575,7 @@ mod tests {
             start_deadline: second * 10,
             max_sessions: None,
             idle_timeout: None,
+            restore: false,
         };
         let config = Config {
             listen: ([127, 0, 0, 1], 0).into(),
@@ -598,6 +599,9 @@ mod tests {
             },
             keep_alive_comment: second,
             drain_timeout: second,
+            retire_window: second,
+            redis: None,
+            advertise: None,
             threads: 2,
             log: LogSettings { filter: "off".into(), format: LogFormat::Text },
         };

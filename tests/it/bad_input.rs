@@ -207,7 +207,7 @@ fn config_files_with_mistakes() {
         ("{\"mcpServers\":{}}", "mcpServers: there is no server to run here"),
         (
             "{\"mcpServers\":{\n\"git\":{\"command\":\"sh\",\n\"burdock\":{\n\"idleTimout\":5}}}}",
-            "mcp.json:4: mcpServers.git.burdock.idleTimout: unknown key; allowed: idleTimeout, maxSessions, startTimeout, \
+            "mcp.json:4: mcpServers.git.burdock.idleTimout: unknown key; allowed: idleTimeout, maxSessions, restore, startTimeout, \
              stopTimeout; did you mean idleTimeout?",
         ),
         (

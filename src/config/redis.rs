@@ -1,0 +1,130 @@
+//! The registry in Redis, as it is typed: a URL, or a file with one.
+
+use std::fmt;
+use std::path::Path;
+
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+
+use super::args::Given;
+use super::{Error, Flag, Typed};
+use crate::small_file;
+
+/// What a URL may be, for messages.
+const ALLOWED: &str =
+    "must be a URL like redis://10.0.0.5/, redis://USER:PASSWORD@HOST:6379/DB or unix:///run/redis.sock";
+
+/// Where the registry is, and whether burdock may serve without it.
+#[derive(Clone)]
+pub struct Redis {
+    /// For the client.
+    pub connection: ConnectionInfo,
+    /// The address without user and password, for messages.
+    pub shown: String,
+    /// Whether to start only when it answers (`--redis-required`).
+    pub required: bool,
+}
+
+impl fmt::Debug for Redis {
+    /// Without user and password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis").field("shown", &self.shown).field("required", &self.required).finish()
+    }
+}
+
+/// What `--redis` and `--redis-file` say; `None` when neither was typed.
+///
+/// # Errors
+/// Both are there, the file cannot be read, or the URL is not one that burdock can use.
+pub fn of(typed: &Typed, required: bool, warnings: &mut Vec<String>) -> Result<Option<Redis>, Error> {
+    match (typed.one(Flag::Redis), typed.one(Flag::RedisFile)) {
+        (Some(_), Some(given)) => Err(given.error("goes without --redis; leave out one of the two")),
+        (Some(given), None) => {
+            let redis = parse(given, &given.text, required)?;
+            if given.by.starts_with("--") && redis.connection.redis_settings().password().is_some() {
+                warnings.push(
+                    "--redis has a password, which every user of this machine can read in the list of processes; \
+                     --redis-file FILE keeps it"
+                        .to_owned(),
+                );
+            }
+            Ok(Some(redis))
+        }
+        (None, Some(given)) => {
+            let path = Path::new(&given.text);
+            let (text, _) = small_file::read(path)
+                .map_err(|problem| given.error(format_args!("{} {problem}", path.display())))?;
+            parse(given, text.trim(), required).map(Some)
+        }
+        (None, None) if required => {
+            Err(Error::Usage("--redis-required goes with --redis URL or --redis-file FILE".to_owned()))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+/// Reads a URL. Nothing of it is in the error, for it may hold a password.
+fn parse(given: &Given, url: &str, required: bool) -> Result<Redis, Error> {
+    let (scheme, _) = url.split_once(':').unwrap_or_default();
+    match scheme {
+        "rediss" | "valkeys" => {
+            return Err(given.error(format_args!(
+                "{scheme}:// needs TLS, which burdock is built without; let a tunnel on this machine (stunnel, \
+                 spiped, WireGuard) speak it, and use redis:// or unix://"
+            )));
+        }
+        "redis" | "valkey" | "unix" | "redis+unix" | "valkey+unix" => {}
+        _ => return Err(given.error(ALLOWED)),
+    }
+    let connection = url.into_connection_info().map_err(|error| {
+        given.error(format_args!("{ALLOWED} ({})", error.detail().unwrap_or("it cannot be read as a URL")))
+    })?;
+    let shown = match connection.addr() {
+        ConnectionAddr::Tcp(host, port) if host.contains(':') => format!("redis://[{host}]:{port}"),
+        ConnectionAddr::Tcp(host, port) => format!("redis://{host}:{port}"),
+        ConnectionAddr::Unix(path) => format!("unix://{}", path.display()),
+        _ => return Err(given.error(ALLOWED)),
+    };
+    Ok(Redis { connection, shown, required })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(url: &str) -> Result<Redis, String> {
+        let given = Given { by: "--redis".to_owned(), text: url.to_owned() };
+        parse(&given, url, false).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_shown_has_no_password() {
+        let redis = read("redis://bob:secret@10.0.0.5:7000/3").unwrap();
+        assert_eq!(redis.shown, "redis://10.0.0.5:7000");
+        let settings = redis.connection.redis_settings();
+        assert_eq!(
+            (settings.username(), settings.password(), settings.db()),
+            (Some("bob"), Some("secret"), 3)
+        );
+        assert!(!format!("{redis:?}").contains("secret"));
+        assert_eq!(read("unix:///run/r.sock").unwrap().shown, "unix:///run/r.sock");
+        assert_eq!(read("redis://[::1]/").unwrap().shown, "redis://[::1]:6379");
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_without_repeating_it() {
+        for (url, expected) in [
+            ("rediss://:secret@h/", "needs TLS"),
+            ("valkeys://:secret@h/", "needs TLS"),
+            ("http://:secret@h/", ALLOWED),
+            ("10.0.0.5:6379", ALLOWED),
+            ("", ALLOWED),
+            ("redis://:secret@/", ALLOWED),
+            ("redis://:secret@h/x", ALLOWED),
+            ("redis://:secret@0.0.0.0/", ALLOWED),
+        ] {
+            let error = read(url).unwrap_err();
+            assert!(error.contains(expected), "{url}: {error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+}
