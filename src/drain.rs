@@ -36,6 +36,7 @@ pub async fn until_stopped(
     signals.next().await;
     log::info!("stopping: {} sessions, {} calls in flight", sessions.count(), METRICS.calls.get());
     endpoint.drain();
+    sessions.registry().drain();
     or(none_left(|| METRICS.calls.get(), config.drain_timeout), async {
         signals.next().await;
         log::warn!("a second signal: not waiting for {} calls", METRICS.calls.get());
@@ -46,6 +47,7 @@ pub async fn until_stopped(
     accepting.cancel().await;
     none_left(|| METRICS.requests.get(), FLUSH_DEADLINE).await;
     none_left(|| METRICS.children.get(), STOP_DEADLINE).await;
+    sessions.registry().flush().await;
     backend::watchdog::stop().await;
     log::info!("stopped");
 }

@@ -129,7 +129,10 @@ impl Endpoint {
         let reply = match head.path() {
             "/health/live" => Reply::text(200, "live"),
             "/health/ready" if self.draining() => Reply::text(503, "stopping: no new sessions here"),
-            "/health/ready" => Reply::text(200, "ready"),
+            "/health/ready" => match self.sessions.refuses() {
+                Some(why) => Reply::text(503, why),
+                None => Reply::text(200, "ready"),
+            },
             _ => return None,
         };
         Some(match head.method() {
