@@ -1,5 +1,9 @@
 //! The registry in a real Redis: what is written, what is asked, and what clients hear on the wrong node (design 5).
 
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::Commands as _;
@@ -391,6 +395,93 @@ fn data_that_vanish_from_a_living_redis_are_written_again() {
         |redis| redis::cmd("FLUSHALL").exec(&mut redis.connection()).unwrap(),
         |_| {},
     );
+}
+
+/// Between a node and Redis: each answer comes later by as much as is said.
+struct SlowWay {
+    address: std::net::SocketAddr,
+    delay: Arc<AtomicU64>,
+}
+
+impl SlowWay {
+    fn to(redis: &RedisServer) -> SlowWay {
+        let (listener, delay) = (TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(AtomicU64::new(0)));
+        let way = SlowWay { address: listener.local_addr().unwrap(), delay: Arc::clone(&delay) };
+        let port = redis.port;
+        std::thread::spawn(move || {
+            for near in listener.incoming().map_while(Result::ok) {
+                let Ok(far) = TcpStream::connect(("127.0.0.1", port)) else { continue };
+                let (near_too, far_too) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+                std::thread::spawn(move || carry(near, far, None));
+                let delay = Arc::clone(&delay);
+                std::thread::spawn(move || carry(far_too, near_too, Some(delay)));
+            }
+        });
+        way
+    }
+}
+
+fn carry(mut from: TcpStream, mut to: TcpStream, delay: Option<Arc<AtomicU64>>) {
+    let mut bytes = [0; 64 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut bytes) {
+        let delay = delay.as_ref().map_or(0, |delay| delay.load(Ordering::Relaxed));
+        if delay > 0 {
+            std::thread::park_timeout(Duration::from_millis(delay));
+        }
+        if to.write_all(&bytes[..count]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(std::net::Shutdown::Both);
+}
+
+#[test]
+fn a_slow_redis_holds_up_nobody_and_still_answers() {
+    let Some(mut redis) = redis_server("the registry") else { return };
+    let way = SlowWay::to(&redis);
+    let url = format!("redis://{}/", way.address);
+    let one = Burdock::serve(&["--node", "n1", "--redis", &url]);
+    let two = node("n2", &redis, &[]);
+    let far = two.session(V);
+    wait_for("the record", SOON, || record(&redis, &far.id));
+    assert_eq!(reason(&moved(&far, &one)), serde_json::json!({"reason": "elsewhere", "node": "n2"}));
+    way.delay.store(200, Ordering::Relaxed);
+    assert_eq!(reason(&moved(&far, &one)), serde_json::json!({"reason": "elsewhere", "node": "n2"}));
+    assert_eq!(far.delete().status, 204);
+    wait_for("no records", SOON, || records(&redis).is_empty().then_some(()));
+    holds_while(&one, &mut redis, |_| {}, |_| {});
+}
+
+/// More ends of sessions than are remembered while Redis hangs: afterwards all records are written anew.
+#[test]
+fn an_overflowing_queue_to_redis_loses_nothing_in_the_end() {
+    let Some(mut redis) = redis_server("the registry") else { return };
+    let one = node("n1", &redis, &[]);
+    let stays: Vec<Session> = (0..20).map(|_| one.session(V)).collect();
+    let ends: Vec<Session> = (0..20).map(|_| one.session(V)).collect();
+    wait_for("the records", SOON, || (records(&redis).len() == 40).then_some(()));
+    for session in [0, 1].into_iter().flat_map(|_| (0..50).map(|_| one.session(V))) {
+        session.delete();
+    }
+    let memory = one.memory();
+    redis.signal("-STOP");
+    ends.iter().for_each(|session| assert_eq!(session.delete().status, 204));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| (0..700).for_each(|_| assert_eq!(one.session(V).delete().status, 204)));
+        }
+    });
+    wait_for("a word about it", SOON, || one.log().contains("too much waits for Redis").then_some(()));
+    assert!(p99_of_calls(&stays[0], Duration::from_secs(1)) <= Duration::from_millis(20));
+    assert!(one.memory() <= memory + 2 * 1024 * 1024, "{memory} -> {}", one.memory());
+    redis.signal("-CONT");
+    let mut living: Vec<String> = stays.iter().map(|session| format!("mcp:session:{}", session.id)).collect();
+    living.sort();
+    wait_for("the living and no ghosts", Duration::from_secs(11), || {
+        (records(&redis) == living).then_some(())
+    });
+    let restarted = moved(&ends[0], &one);
+    assert_eq!(reason(&restarted), serde_json::json!({"reason": "closed"}));
 }
 
 #[test]
