@@ -136,6 +136,8 @@ metrics! {
     Counter sessions_evicted_total: "Sessions ended to make room.",
     Counter sessions_exited_total: "Sessions ended because their backend ended.",
     Counter sessions_not_started_total: "Sessions whose backend could not be started.",
+    Gauge draining: "1 while this node stops.",
+    Counter sessions_retired_total: "Sessions ended one after the other by a node that stops.",
     Counter sessions_drained_total: "Sessions ended by the stop of this node.",
     Counter session_panics_total: "Sessions ended by a panic: a bug in burdock or in a handler.",
     Counter lookups_unknown_total: "Requests with a session id nobody knows.",

@@ -21,6 +21,7 @@ use crate::metrics::METRICS;
 use crate::registry::Registry;
 use crate::runtime;
 use crate::session::Sessions;
+use crate::systemd::{self, News};
 use crate::{admin, backend, sweep};
 
 /// Why burdock cannot serve: a message for the user.
@@ -60,9 +61,24 @@ impl std::error::Error for RunError {}
 /// # Errors
 /// [`RunError`] when it cannot begin. Once it serves, nothing but a signal ends it.
 pub fn run(config: Config, announce: impl FnOnce(&Config, SocketAddr)) -> Result<(), RunError> {
+    run_on(config, None, announce)
+}
+
+/// The same, on a socket that somebody else has bound. Who may call must have been decided for its address.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_on(
+    config: Config,
+    passed: Option<TcpListener>,
+    announce: impl FnOnce(&Config, SocketAddr),
+) -> Result<(), RunError> {
     let descriptors = backend::descriptors::raise_limit();
     let config = Arc::new(config);
-    let listener = bind(config.listen)?;
+    let listener = match passed {
+        Some(passed) => take(passed)?,
+        None => bind(config.listen)?,
+    };
     let bound =
         listener.get_ref().local_addr().map_err(|error| RunError::System("read the bound address", error))?;
     let admin = config.admin.as_ref().map(admin::bind).transpose()?;
@@ -90,6 +106,8 @@ pub fn run(config: Config, announce: impl FnOnce(&Config, SocketAddr)) -> Result
             Arc::clone(&config),
         ));
         announce(&config, bound);
+        systemd::tell(News::Ready, format!("node {}: listening on {bound}", config.node)).await;
+        runtime::spawn(systemd::be_watched()).detach();
         drain::until_stopped(signals, &config, &endpoint, &sessions, accepting).await;
         Ok(())
     })
@@ -98,6 +116,14 @@ pub fn run(config: Config, announce: impl FnOnce(&Config, SocketAddr)) -> Result
 fn bind(address: SocketAddr) -> Result<Async<TcpListener>, RunError> {
     Async::<TcpListener>::bind(address)
         .map_err(|error| RunError::Listen("--listen", address.to_string(), error))
+}
+
+/// A socket that was passed: its connections may have waited in it for this process to start.
+fn take(passed: TcpListener) -> Result<Async<TcpListener>, RunError> {
+    let listener =
+        Async::new(passed).map_err(|error| RunError::System("use the socket that was passed", error))?;
+    log::info!("serving on a socket that was passed");
+    Ok(listener)
 }
 
 /// Descriptors decide when they are few: half of what can be spared where each session's child takes some too.

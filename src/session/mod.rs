@@ -5,13 +5,13 @@
 
 mod activity;
 mod id;
+mod phase;
 pub mod stream;
 pub mod streams;
 pub mod worker;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use async_channel::{Sender, TrySendError};
 
 pub use self::activity::Activity;
 pub use self::id::{SessionId, is_node_name};
+pub use self::phase::Phase;
 pub use self::streams::{Form, ReturnAddress};
 pub use self::worker::{Input, Opened};
 use crate::backend::{Backend, Exit, child, handler};
@@ -153,6 +154,20 @@ impl SessionHandle {
     }
 }
 
+impl SessionHandle {
+    /// Asks the worker of a stopping node's session to end it, unless a call is in flight or a reader is behind: then
+    /// it does nothing, and is to be asked again. Never waits.
+    pub fn retire(&self) {
+        // A worker that is behind is not idle.
+        let _ = self.inbox.try_send(Input::Retire);
+    }
+
+    /// Whether the session has ended: its worker takes nothing any more.
+    pub fn is_over(&self) -> bool {
+        self.inbox.is_closed()
+    }
+}
+
 /// What a lookup found (design 5).
 #[derive(Debug)]
 pub enum Lookup {
@@ -183,6 +198,8 @@ pub enum Lookup {
 pub enum CreateError {
     /// At a cap (in words), and nothing to evict.
     AtCap(&'static str),
+    /// This node stops: another one may take the client.
+    Stopping,
     /// The backend refused `initialize`: its error response.
     Refused(Payload),
     /// An HTTP status and the reason.
@@ -205,7 +222,7 @@ pub struct Sessions {
     keep_alive_comment: Duration,
     shards: [Mutex<HashMap<u128, Arc<SessionHandle>>>; TABLE_SHARDS],
     counts: Mutex<Counts>,
-    stopping: AtomicBool,
+    phase: phase::Current,
     registry: Registry,
 }
 
@@ -219,7 +236,7 @@ impl Sessions {
             keep_alive_comment: config.keep_alive_comment,
             shards: std::array::from_fn(|_| Mutex::default()),
             counts: Mutex::default(),
-            stopping: AtomicBool::new(false),
+            phase: phase::Current::new(),
             registry,
         }
     }
@@ -244,9 +261,19 @@ impl Sessions {
         }
     }
 
+    /// How far this node is on its way from serving to stopped.
+    pub fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// Goes forward to a phase. [`Sessions::stop`] ends it all.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.advance(phase);
+    }
+
     /// Ends every session, and begins no more.
     pub fn stop(&self) {
-        self.stopping.store(true, Ordering::SeqCst);
+        self.enter(Phase::Stopped);
         for handle in self.all() {
             self.close(&handle, Ended::Drained);
         }
@@ -265,6 +292,9 @@ impl Sessions {
     ) -> Result<(Arc<SessionHandle>, Payload), CreateError> {
         let settings =
             Arc::clone(self.servers.get(server).ok_or(CreateError::Failed(500, "no such server".into()))?);
+        if !self.phase().begins_sessions() {
+            return Err(CreateError::Stopping);
+        }
         self.make_room(server, &settings, principal.as_ref()).map_err(|cap| {
             METRICS.sessions_refused_total.add_one();
             CreateError::AtCap(cap)
@@ -278,7 +308,7 @@ impl Sessions {
             }
         };
         // Either this sees that the node stops, or `stop` sees the new session.
-        if self.stopping.load(Ordering::SeqCst) {
+        if self.phase() == Phase::Stopped {
             self.close(&handle, Ended::Drained);
         }
         let unclaimed = Unclaimed { sessions: self, handle: &handle };
