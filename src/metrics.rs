@@ -130,7 +130,7 @@ metrics! {
     Gauge requests: "HTTP requests being served, event streams included.",
     Gauge sessions: "Sessions alive.",
     Counter sessions_created_total: "Sessions begun.",
-    Counter sessions_refused_total: "initialize refused at a cap.",
+    Counter sessions_refused_total: "initialize refused at a cap, or by a node that stops.",
     Counter sessions_deleted_total: "Sessions ended by DELETE.",
     Counter sessions_idle_total: "Sessions ended by the idle timeout.",
     Counter sessions_evicted_total: "Sessions ended to make room.",

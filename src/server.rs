@@ -75,12 +75,7 @@ pub fn run_on(
 ) -> Result<(), RunError> {
     let descriptors = backend::descriptors::raise_limit();
     let config = Arc::new(config);
-    let listener = match passed {
-        Some(passed) => take(passed)?,
-        None => bind(config.listen)?,
-    };
-    let bound =
-        listener.get_ref().local_addr().map_err(|error| RunError::System("read the bound address", error))?;
+    let (listener, bound) = open(passed, config.listen)?;
     let admin = config.admin.as_ref().map(admin::bind).transpose()?;
     runtime::start(config.threads).map_err(|error| RunError::System("start threads", error))?;
     async_io::block_on(async {
@@ -113,17 +108,27 @@ pub fn run_on(
     })
 }
 
+/// The socket that was passed, whose clients may have waited in it for this process to start, or a new one; and its
+/// address.
+fn open(
+    passed: Option<TcpListener>,
+    address: SocketAddr,
+) -> Result<(Async<TcpListener>, SocketAddr), RunError> {
+    let unusable = |error| RunError::System("use the listening socket", error);
+    let listener = match passed {
+        Some(passed) => {
+            log::info!("serving on a socket that was passed");
+            Async::new(passed).map_err(unusable)?
+        }
+        None => bind(address)?,
+    };
+    let bound = listener.get_ref().local_addr().map_err(unusable)?;
+    Ok((listener, bound))
+}
+
 fn bind(address: SocketAddr) -> Result<Async<TcpListener>, RunError> {
     Async::<TcpListener>::bind(address)
         .map_err(|error| RunError::Listen("--listen", address.to_string(), error))
-}
-
-/// A socket that was passed: its connections may have waited in it for this process to start.
-fn take(passed: TcpListener) -> Result<Async<TcpListener>, RunError> {
-    let listener =
-        Async::new(passed).map_err(|error| RunError::System("use the socket that was passed", error))?;
-    log::info!("serving on a socket that was passed");
-    Ok(listener)
 }
 
 /// Descriptors decide when they are few: half of what can be spared where each session's child takes some too.

@@ -241,12 +241,6 @@ async fn initialize(sessions: &Arc<Sessions>, request: &Admitted, message: Messa
         }
         Err(CreateError::Refused(answer)) => answered(request.accept.form(), vec![answer]),
         Err(CreateError::Failed(status, text)) => refuse(status, Some(&id), message::INTERNAL_ERROR, &text),
-        Err(CreateError::Stopping) => {
-            let text =
-                "this node is stopping and begins no more sessions: try again, and another node takes it";
-            refuse(503, Some(&id), message::INTERNAL_ERROR, text)
-                .header("Retry-After", RETRY_AFTER_SECS.to_string())
-        }
         Err(CreateError::AtCap(cap)) => {
             refuse(503, Some(&id), message::INTERNAL_ERROR, &format!("{cap}: try again later"))
                 .header("Retry-After", RETRY_AFTER_SECS.to_string())

@@ -196,10 +196,8 @@ pub enum Lookup {
 /// Why there is no new session.
 #[derive(Debug)]
 pub enum CreateError {
-    /// At a cap (in words), and nothing to evict.
+    /// At a cap (in words) and nothing to evict, or this node stops. Later, or on another node, it may work.
     AtCap(&'static str),
-    /// This node stops: another one may take the client.
-    Stopping,
     /// The backend refused `initialize`: its error response.
     Refused(Payload),
     /// An HTTP status and the reason.
@@ -292,9 +290,6 @@ impl Sessions {
     ) -> Result<(Arc<SessionHandle>, Payload), CreateError> {
         let settings =
             Arc::clone(self.servers.get(server).ok_or(CreateError::Failed(500, "no such server".into()))?);
-        if !self.phase().begins_sessions() {
-            return Err(CreateError::Stopping);
-        }
         self.make_room(server, &settings, principal.as_ref()).map_err(|cap| {
             METRICS.sessions_refused_total.add_one();
             CreateError::AtCap(cap)
@@ -430,7 +425,7 @@ impl Sessions {
     ) -> Result<(), &'static str> {
         let Err(cap) = self.take_place(server, settings, principal) else { return Ok(()) };
         let candidate = self.longest_abandoned(|handle| match cap {
-            Cap::Ending => false,
+            Cap::Ending | Cap::Stopping => false,
             Cap::All => true,
             Cap::Server => handle.server == server,
             Cap::Principal => handle.principal.as_ref() == principal,
@@ -442,6 +437,9 @@ impl Sessions {
     }
 
     fn take_place(&self, server: usize, settings: &Server, principal: Option<&Principal>) -> Result<(), Cap> {
+        if !self.phase().begins_sessions() {
+            return Err(Cap::Stopping);
+        }
         let mut counts = lock(&self.counts);
         if counts.all >= self.limits.max {
             return Err(Cap::All);
@@ -554,6 +552,7 @@ enum Cap {
     Server,
     Principal,
     Ending,
+    Stopping,
 }
 
 impl Cap {
@@ -561,6 +560,7 @@ impl Cap {
         match self {
             Cap::All => "this node has as many sessions as it may (--max-sessions)",
             Cap::Server => "this server has as many sessions as it may (maxSessions)",
+            Cap::Stopping => "this node is stopping and begins no more sessions",
             Cap::Ending => "too many servers of ended sessions are still stopping",
             Cap::Principal => "you have as many sessions as one principal may",
         }
