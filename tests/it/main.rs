@@ -23,4 +23,5 @@ mod regression; // What fuzzing and reviews found.
 mod sessions; // Principals, caps, idle expiry, health, metrics, stop.
 mod static_binary; // The release as it is handed out.
 mod support; // What the tests share.
+mod systemd; // As a service: what it tells, sockets that it is passed, and the units.
 mod tidy; // The house rules.
