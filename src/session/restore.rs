@@ -2,7 +2,6 @@
 //! that (design 7): most clients never recover from a 404.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use async_channel::Receiver;
 use serde_json::value::RawValue;
@@ -49,7 +48,7 @@ impl Sessions {
         let id = SessionId::parse(text).filter(|id| id.node() == &*self.node)?;
         let settings = Arc::clone(self.servers.get(server).filter(|server| server.restore)?);
         let initialize = again(record.initialize.as_deref()?)?;
-        if self.stopping.load(Ordering::SeqCst) || self.refuses().is_some() {
+        if !self.phase().begins_sessions() || self.refuses().is_some() {
             return None;
         }
         if let Err(cap) = self.make_room(server, &settings, principal) {
@@ -63,7 +62,7 @@ impl Sessions {
             client: record.client.clone(),
             created: record.created,
         };
-        let (handle, worker) = match self.enter(id, owner, &settings, &initialize, &record.protocol) {
+        let (handle, worker) = match self.admit(id, owner, &settings, &initialize, &record.protocol) {
             Ok(entered) => entered,
             // Another request was quicker.
             Err(there) => {
@@ -80,7 +79,7 @@ impl Sessions {
     }
 
     /// Enters a restored session in the table; the error is the one that is there already.
-    fn enter(
+    fn admit(
         &self,
         id: SessionId,
         owner: Owner,

@@ -9,6 +9,7 @@ mod check; // `burdock check` against good and bad endpoints.
 mod child; // Children and the watchdog, at the level of the library.
 mod clients; // Seven real clients against a real server behind burdock: a matrix of client by step.
 mod conformance; // MCP's official suite, against a server of ours in its own process and behind burdock.
+mod drain; // How a node of a cluster stops: the grace, the waiting, the retirement.
 mod faults; // Children that misbehave: a clear answer, and nothing left behind.
 mod handler; // Servers written in Rust: the demo, and some that behave badly.
 mod http_wire; // Raw bytes in, raw bytes out: every refusal of the wire, and that a good request still works.
@@ -22,5 +23,6 @@ mod regression; // What fuzzing and reviews found.
 mod sessions; // Principals, caps, idle expiry, health, metrics, stop.
 mod static_binary; // The release as it is handed out.
 mod support; // What the tests share.
+mod systemd; // As a service: what it tells, sockets that it is passed, and the units.
 mod tidy; // The house rules.
 mod traefik_command; // `burdock traefik`: what it prints, and what it refuses.
