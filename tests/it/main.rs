@@ -16,10 +16,10 @@ mod legacy; // The handshake era as a raw client sees it, spec row by spec row.
 mod listener; // At the caps of connections and descriptors.
 mod memory; // Bounded, whatever clients and children do.
 mod orphans; // Nothing of what children start is left, whatever ends.
-#[allow(dead_code, reason = "the tests of the registry come with it")]
 mod redis_server; // A real redis-server.
 mod regression; // What fuzzing and reviews found.
 mod sessions; // Principals, caps, idle expiry, health, metrics, stop.
+mod sessions_command; // `burdock sessions` with a real Redis.
 mod static_binary; // The release as it is handed out.
 mod support; // What the tests share.
 mod tidy; // The house rules.
