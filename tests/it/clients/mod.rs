@@ -249,7 +249,7 @@ fn words(table: &str) -> Vec<Vec<&str>> {
 }
 
 /// To the terminal even when the test passes: cargo captures what the print macros say.
-fn say(text: &str) {
+pub fn say(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
