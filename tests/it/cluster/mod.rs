@@ -4,6 +4,7 @@
 //! of its own, and all of its processes end with it.
 
 mod authority; // Certificates for the TLS entry point.
+mod clients; // The seven real clients, fifty sessions each.
 mod files; // Traefik's files, with this test's addresses in them.
 mod graphql; // What else is behind the same address.
 mod nodes; // The three nodes.
