@@ -41,14 +41,19 @@ impl Traefik {
         std::fs::write(folder.file("static.yml"), files::fixed(&folder.0, ports)).unwrap();
         let process = spawn(&folder);
         let mut traefik = Traefik { process, folder, ports, lacking: String::new() };
+        traefik.wait_until_all_is_up();
+        traefik
+    }
+
+    /// Waits until every router is enabled and every server is up.
+    pub(crate) fn wait_until_all_is_up(&mut self) {
         wait_for("Traefik with all routers and servers up", START_TIMEOUT, || {
-            let ended = traefik.process.try_wait().unwrap();
+            let ended = self.process.try_wait().unwrap();
             assert!(ended.is_none(), "Traefik ended: {ended:?}");
-            let state = traefik.state();
-            traefik.lacking = state.clone().err().unwrap_or_default();
+            let state = self.state();
+            self.lacking = state.clone().err().unwrap_or_default();
             state.ok()
         });
-        traefik
     }
 
     /// Where clients connect without TLS.
