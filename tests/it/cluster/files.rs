@@ -1,126 +1,85 @@
-//! Traefik's files, with this test's addresses in them.
+//! Traefik's files: those of `deploy/` and what `burdock traefik` prints, with this test's addresses in them.
 
-use std::fmt::Write as _;
 use std::path::Path;
+use std::process::Command;
 
 use super::Form;
 use super::graphql::GraphQl;
 use super::nodes::Nodes;
 use super::traefik::Ports;
 
-/// The static file: what `deploy/traefik/traefik.yml` says of its entry points, on loopback ports; the plain one serves
-/// here instead of redirecting, and the API is open to the test.
+/// `deploy/traefik/traefik.yml` on loopback ports. The plain entry point serves here instead of redirecting, and an API
+/// tells the test what is up.
 pub(crate) fn fixed(folder: &Path, ports: Ports) -> String {
     let Ports { plain, tls, api } = ports;
     let folder = folder.display();
-    format!(
-        r#"
-global: {{ checkNewVersion: false, sendAnonymousUsage: false }}
-entryPoints:
-  web:
-    address: "{plain}"
-    asDefault: true
-    http: {{ aliasHeadersStrategy: delete }}
-  websecure:
-    address: "{tls}"
-    asDefault: true
-    http: {{ tls: {{}}, aliasHeadersStrategy: delete }}
-  traefik: {{ address: "{api}" }}
-providers:
-  file: {{ filename: "{folder}/dynamic.yml", watch: true }}
-api: {{ insecure: true }}
-ping: {{}}
-accessLog: {{ filePath: "{folder}/access.log" }}
-log: {{ level: INFO }}
-"#
-    )
+    let text = deployed("traefik.yml");
+    let redirects = between(&text, "    http:\n      redirections:", "  websecure:").to_owned();
+    let text = replaced(&text, &redirects, "    asDefault: true\n");
+    let text = replaced(&text, ":80'", &format!("{plain}'"));
+    let text = replaced(&text, ":443'", &format!("{tls}'"));
+    let text = replaced(&text, "/etc/traefik/mcp.yml", &format!("{folder}/dynamic.yml"));
+    let text = replaced(&text, "accessLog: {}", &format!("accessLog: {{ filePath: '{folder}/access.log' }}"));
+    let text = replaced(&text, "providers:\n", &format!("  traefik: {{ address: '{api}' }}\nproviders:\n"));
+    let quiet = "global: { checkNewVersion: false, sendAnonymousUsage: false }";
+    format!("{text}api: {{ insecure: true }}\n{quiet}\n")
 }
 
 /// What the dynamic file says of certificates.
 pub(crate) fn tls(folder: &Path) -> String {
     let folder = folder.display();
-    let certificate = format!("{{ certFile: \"{folder}/server.pem\", keyFile: \"{folder}/server.key\" }}");
+    let certificate = format!("{{ certFile: '{folder}/server.pem', keyFile: '{folder}/server.key' }}");
     format!("tls: {{ stores: {{ default: {{ defaultCertificate: {certificate} }} }} }}\n")
 }
 
 /// The dynamic file without certificates.
 pub(crate) fn dynamic(form: Form, nodes: &Nodes, others: &[GraphQl]) -> String {
     match form {
-        Form::Improved => improved(nodes, others),
+        Form::Improved => printed(nodes, others),
         Form::CookieOnly => cookie_only(nodes, others),
     }
 }
 
-fn urls(addresses: impl Iterator<Item = std::net::SocketAddr>) -> String {
-    addresses.map(|address| format!("{{ url: \"http://{address}\" }}")).collect::<Vec<_>>().join(", ")
-}
-
-fn improved(nodes: &Nodes, others: &[GraphQl]) -> String {
-    let (mut routers, mut services) = (String::new(), String::new());
+/// What `burdock traefik` prints for them.
+fn printed(nodes: &Nodes, others: &[GraphQl]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_burdock"));
+    command.args(["traefik", "--other-health", "/health/ready"]);
     for node in &nodes.0 {
-        let (name, address) = (node.name, node.address);
-        let rule = format!("PathPrefix(`/mcp`) && HeaderRegexp(`Mcp-Session-Id`, `^{name}-`)");
-        let _ = writeln!(
-            routers,
-            "    node-{name}: {{ rule: \"{rule}\", priority: 300, service: node-{name}, middlewares: [gone] }}"
-        );
-        let check = "{ path: /health/live, interval: 5s, unhealthyInterval: 1s, timeout: 10s }";
-        let servers = urls(std::iter::once(address));
-        let _ = writeln!(
-            services,
-            "    node-{name}: {{ loadBalancer: {{ serversTransport: mcp, servers: [{servers}], healthCheck: {check} }} }}"
-        );
+        command.args(["--node", &format!("{}=http://{}", node.name, node.address)]);
     }
-    let all = urls(nodes.0.iter().map(|node| node.address));
-    let others = urls(others.iter().map(|other| other.address));
-    format!(
-        "
-http:
-  routers:
-{routers}
-    mcp: {{ rule: \"PathPrefix(`/mcp`)\", priority: 100, service: mcp, middlewares: [dialretry] }}
-    default: {{ rule: \"PathPrefix(`/`)\", priority: 1, service: default, middlewares: [dialretry] }}
-  middlewares:
-    gone: {{ errors: {{ status: [\"502-504\"], statusRewrites: {{ \"502-504\": 404 }}, service: noop@internal }} }}
-    dialretry: {{ retry: {{ attempts: 12, initialInterval: 100ms }} }}
-  services:
-{services}
-    mcp:
-      loadBalancer:
-        serversTransport: mcp
-        servers: [{all}]
-        sticky: {{ cookie: {{ name: _mcp_backend, httpOnly: true, secure: true, sameSite: strict, path: /mcp }} }}
-        healthCheck: &ready {{ path: /health/ready, interval: 1s, timeout: 2s }}
-    default: {{ loadBalancer: {{ serversTransport: mcp, servers: [{others}], healthCheck: *ready }} }}
-{TRANSPORT}"
-    )
+    for other in others {
+        command.args(["--other", &format!("http://{}", other.address)]);
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
-/// Connections to the servers; those that idle are closed before the server does so.
-const TRANSPORT: &str = "
-  serversTransports:
-    mcp:
-      maxIdleConnsPerHost: 200
-      forwardingTimeouts: { dialTimeout: 2s, responseHeaderTimeout: 0s, idleConnTimeout: 20s }
-";
-
+/// `deploy/traefik/mcp-cookie-only.yml` with their addresses in the place of its own.
 fn cookie_only(nodes: &Nodes, others: &[GraphQl]) -> String {
-    let all = urls(nodes.0.iter().map(|node| node.address));
-    let others = urls(others.iter().map(|other| other.address));
-    format!(
-        "
-http:
-  routers:
-    mcp: {{ rule: \"PathPrefix(`/mcp`)\", priority: 100, service: mcp }}
-    default: {{ rule: \"PathPrefix(`/`)\", priority: 1, service: default }}
-  services:
-    mcp:
-      loadBalancer:
-        serversTransport: mcp
-        servers: [{all}]
-        sticky: {{ cookie: {{ name: _mcp_backend, httpOnly: true, secure: true, sameSite: strict, path: /mcp }} }}
-        healthCheck: {{ path: /health/live, interval: 2s, timeout: 5s }}
-    default: {{ loadBalancer: {{ serversTransport: mcp, servers: [{others}] }} }}
-{TRANSPORT}"
-    )
+    let mut text = deployed("mcp-cookie-only.yml");
+    let nodes = nodes.0.iter().map(|node| (8080, node.address));
+    let others = others.iter().map(|other| (4000, other.address));
+    for (number, (port, address)) in (1..=3).zip(nodes).chain((1..=3).zip(others)) {
+        text = replaced(&text, &format!("10.0.0.{number}:{port}'"), &format!("{address}'"));
+    }
+    text
+}
+
+fn deployed(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/traefik").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A file in which there is nothing to replace has become another one than this was written for.
+fn replaced(text: &str, from: &str, to: &str) -> String {
+    assert!(text.contains(from), "no {from:?} in\n{text}");
+    text.replace(from, to)
+}
+
+/// From the beginning of `from` to the beginning of `to`.
+fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
+    let begin = text.find(from).unwrap_or_else(|| panic!("no {from:?} in\n{text}"));
+    let end = text[begin..].find(to).unwrap_or_else(|| panic!("no {to:?} after {from:?} in\n{text}"));
+    &text[begin..begin + end]
 }
