@@ -284,6 +284,29 @@ pub const CHECK_PAGES_MAX: usize = 100;
 /// Pings whose median is told.
 pub const CHECK_PINGS: usize = 20;
 
+// --- burdock sessions, and closing what lives elsewhere --------------------------------------------------------
+
+/// `mcp:closed:{id}` and an inbox in Redis, in seconds: as long as a client may be expected to come back.
+pub const CLOSED_SECS: u64 = 60 * 60;
+/// Ids in the inbox of a node. It is emptied with each heartbeat; more means that nobody does.
+pub const INBOX_IDS_MAX: isize = 10_000;
+/// Attempts of a transaction whose keys others change meanwhile.
+pub const TRANSACTION_TRIES_MAX: u32 = 10;
+/// For a connection of an operator's command to Redis, and its greeting.
+pub const OPERATOR_CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// For each of Redis's answers to it.
+pub const OPERATOR_ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+/// Keys that Redis looks at per SCAN: about a millisecond of its time.
+pub const SCAN_COUNT: usize = 1000;
+/// Values asked for at once: a record with an `initialize` can be large.
+pub const MGET_KEYS: usize = 100;
+/// SCANs of one list: 100 million keys of whomever.
+pub const SCAN_ROUNDS_MAX: usize = 100_000;
+/// Sessions of one list: some 50 MiB of memory.
+pub const LISTED_SESSIONS_MAX: usize = 100_000;
+/// Nodes of one list.
+pub const LISTED_NODES_MAX: usize = 1000;
+
 // --- The process ----------------------------------------------------------------------------------------------
 
 /// Default of `--drain-timeout`: calls in flight at SIGTERM get this long.

@@ -3,6 +3,7 @@
 //! A side room: nothing on the way from a client to its living session waits for it. The in-memory
 //! member knows this process only, so an id of another node is unknown to it.
 
+pub mod operator;
 pub mod record;
 
 use std::collections::{HashMap, VecDeque};

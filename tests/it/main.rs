@@ -24,3 +24,4 @@ mod sessions; // Principals, caps, idle expiry, health, metrics, stop.
 mod static_binary; // The release as it is handed out.
 mod support; // What the tests share.
 mod tidy; // The house rules.
+mod traefik_command; // `burdock traefik`: what it prints, and what it refuses.
