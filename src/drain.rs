@@ -1,4 +1,7 @@
-//! Signals and the order in which a node stops: not ready, wait for calls in flight, end sessions, stop children.
+//! Signals and the order in which a node stops: not ready, wait, retire sessions, stop children, exit.
+//!
+//! There are two ways. A node that nobody sends clients past waits for calls in flight and ends. A node of a cluster,
+//! or behind a load balancer, gives its clients time to find another one (design 7): see [`Way::Handover`].
 
 use std::io;
 use std::sync::Arc;
@@ -12,10 +15,13 @@ use smol::stream::StreamExt as _;
 
 use crate::backend;
 use crate::config::Config;
-use crate::limits::{DRAIN_POLL, FLUSH_DEADLINE, STOP_DEADLINE};
+use crate::limits::{
+    DRAIN_GRACE, DRAIN_POLL, DRAIN_TELL_STEP, FLUSH_DEADLINE, RETIRE_CALLS_MAX, RETIRE_STEP, STOP_DEADLINE,
+};
 use crate::mcp::Endpoint;
 use crate::metrics::METRICS;
-use crate::session::Sessions;
+use crate::session::{Phase, SessionHandle, Sessions};
+use crate::systemd::{self, News};
 
 /// The signals that stop a node.
 ///
@@ -23,6 +29,27 @@ use crate::session::Sessions;
 /// When the system refuses the handlers.
 pub fn signals() -> io::Result<Signals> {
     Signals::new([Signal::Term, Signal::Int])
+}
+
+/// How a node comes to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Calls in flight are waited for; then all sessions end at once.
+    Finish,
+    /// Clients have other nodes to go to: a grace for strays, time for sessions to end by themselves, and the rest are
+    /// ended one after the other.
+    Handover,
+}
+
+impl Way {
+    /// Ctrl-C is said by a person who waits. SIGTERM comes from a deploy, but without other nodes there is nothing to
+    /// hand over.
+    fn of(signal: Signal, config: &Config, endpoint: &Endpoint) -> Way {
+        match signal {
+            Signal::Term if config.redis.is_some() || endpoint.is_balanced() => Way::Handover,
+            _ => Way::Finish,
+        }
+    }
 }
 
 /// Waits for SIGTERM or SIGINT, then stops in order. A second signal skips the waiting.
@@ -33,21 +60,68 @@ pub async fn until_stopped(
     sessions: &Arc<Sessions>,
     accepting: Task<()>,
 ) {
-    signals.next().await;
-    log::info!("stopping: {} sessions, {} calls in flight", sessions.count(), METRICS.calls.get());
-    endpoint.drain();
-    or(none_left(|| METRICS.calls.get(), config.drain_timeout), async {
-        signals.next().await;
-        log::warn!("a second signal: not waiting for {} calls", METRICS.calls.get());
-    })
-    .await;
+    let way = Way::of(next(&mut signals).await, config, endpoint);
+    let _draining = METRICS.draining.enter();
+    sessions.enter(Phase::Grace);
+    log::info!("stopping: {}", left(sessions));
+    systemd::tell(News::Stopping, format!("stopping: {}", left(sessions))).await;
+    let waiting = async {
+        match way {
+            Way::Finish => none_left(|| METRICS.calls.get(), config.drain_timeout).await,
+            Way::Handover => hand_over(config, sessions).await,
+        }
+    };
+    or(waiting, or(tell_progress(sessions), skip(&mut signals, sessions))).await;
     sessions.stop();
     // No new connections; replies on their way and the ends of streams still go out.
     accepting.cancel().await;
     none_left(|| METRICS.requests.get(), FLUSH_DEADLINE).await;
     none_left(|| METRICS.children.get(), STOP_DEADLINE).await;
+    // The end of every session is in the registry's queue by now: this is the place to flush it.
     backend::watchdog::stop().await;
     log::info!("stopped");
+}
+
+/// The next signal.
+async fn next(signals: &mut Signals) -> Signal {
+    loop {
+        match signals.next().await {
+            Some(Ok(signal)) => return signal,
+            Some(Err(error)) => log::warn!("a signal could not be read: {error}"),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Returns at a second signal.
+async fn skip(signals: &mut Signals, sessions: &Sessions) {
+    next(signals).await;
+    log::warn!("a second signal: not waiting for {}", left(sessions));
+}
+
+/// Says how far it is, again and again: in the log, and to the service manager, who would lose patience otherwise.
+async fn tell_progress(sessions: &Sessions) {
+    loop {
+        Timer::after(DRAIN_TELL_STEP).await;
+        let status = format!("{}: {}", doing(sessions.phase()), left(sessions));
+        log::info!("{status}");
+        systemd::tell(News::StillStopping, status).await;
+    }
+}
+
+fn doing(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Serving => "serving",
+        Phase::Grace => "stopping",
+        Phase::Waiting => "stopping, no new sessions",
+        Phase::Retiring => "stopping, retiring sessions",
+        Phase::Stopped => "stopped",
+    }
+}
+
+/// What is still there, in words.
+fn left(sessions: &Sessions) -> String {
+    format!("{} sessions, {} calls in flight", sessions.count(), METRICS.calls.get())
 }
 
 /// Waits until `count` is zero, or `at_most` has passed.
@@ -55,5 +129,62 @@ async fn none_left(count: impl Fn() -> i64, at_most: Duration) {
     let begun = Instant::now();
     while count() > 0 && begun.elapsed() < at_most {
         Timer::after(DRAIN_POLL).await;
+    }
+}
+
+/// See [`Way::Handover`]. Returns when there are no sessions, or those that are left have had their time.
+async fn hand_over(config: &Config, sessions: &Sessions) {
+    Timer::after(DRAIN_GRACE).await;
+    sessions.enter(Phase::Waiting);
+    log::info!("no new sessions; waiting up to {:?} for {}", config.drain_timeout, left(sessions));
+    none_left(|| sessions.count() as i64, config.drain_timeout).await;
+    sessions.enter(Phase::Retiring);
+    log::info!("retiring over {:?}: {}", config.retire_window, left(sessions));
+    retire(sessions, config.retire_window).await;
+    log::info!("retired: {}", left(sessions));
+}
+
+/// Ends the sessions in random order and evenly over `window`. One with a call in flight is looked at again, also for a
+/// while after the window.
+async fn retire(sessions: &Sessions, window: Duration) {
+    let begun = Instant::now();
+    let mut waiting = sessions.all();
+    fastrand::shuffle(&mut waiting);
+    let all = waiting.len();
+    let mut due: Vec<Arc<SessionHandle>> = Vec::new();
+    while sessions.count() > 0 && begun.elapsed() < window + RETIRE_CALLS_MAX {
+        if begun.elapsed() < window {
+            let still_waiting = all - due_after(begun.elapsed(), window, all);
+            due.extend(waiting.drain(still_waiting.min(waiting.len())..));
+            due.retain(|session| !session.is_over());
+        } else {
+            // Whatever is still there, also what began in the last moment of the grace.
+            due = sessions.all();
+        }
+        due.iter().for_each(|session| session.retire());
+        Timer::after(RETIRE_STEP).await;
+    }
+}
+
+/// How many of `all` sessions are due after `elapsed`: number i, counted from 0, at `window` * i / `all`.
+fn due_after(elapsed: Duration, window: Duration, all: usize) -> usize {
+    let share = elapsed.as_secs_f64() / window.as_secs_f64();
+    ((share * all as f64) as usize + 1).min(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_are_due_evenly() {
+        let window = Duration::from_secs(30);
+        assert_eq!(due_after(Duration::ZERO, window, 0), 0);
+        assert_eq!(due_after(Duration::ZERO, window, 300), 1);
+        assert_eq!(due_after(Duration::from_secs(30), window, 300), 300);
+        let due = |second: u64| due_after(Duration::from_secs(second), window, 300);
+        for second in 0..29 {
+            assert_eq!(due(second + 1) - due(second), 10, "in second {second}");
+        }
     }
 }

@@ -35,6 +35,7 @@
 //! | `http` | HTTP/1.1 and server-sent events over any byte stream |
 //! | `small_file` | reads a file of bounded size: a config, tokens |
 //! | `version` | what differs between protocol revisions |
+//! | `systemd` | a socket passed at start, and how it goes, for a service manager |
 //! | `runtime` | the executor and its threads |
 //! | `sweep` | coarse deadlines, without a timer each |
 //! | `foreign` | text from outside on its way to a log: escaped and cut |
@@ -76,6 +77,7 @@ pub mod server;
 pub mod session;
 pub mod small_file;
 pub mod sweep;
+pub mod systemd;
 pub mod version;
 
 /// README, so that its Rust is compiled.

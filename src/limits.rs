@@ -2,6 +2,7 @@
 //!
 //! A queue, a wait or a loop whose bound is not here is a bug (the tidy test looks for it).
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 // --- The wire -------------------------------------------------------------------------------------------------
@@ -311,8 +312,25 @@ pub const LISTED_NODES_MAX: usize = 1000;
 
 /// Default of `--drain-timeout`: calls in flight at SIGTERM get this long.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// After `/health/ready` has turned, `initialize` still works for this long: a load balancer asks each second, with a
+/// deadline of one more, and what it sent before is on its way (`traefik.md` 3).
+pub const DRAIN_GRACE: Duration = Duration::from_secs(4);
+/// A node whose `/health/ready` was asked for within this time has a load balancer in front of it.
+pub const READY_ASKED_AGE: Duration = Duration::from_secs(60);
+/// Between two words about a drain's progress, in the log and to the service manager.
+pub const DRAIN_TELL_STEP: Duration = Duration::from_secs(5);
+/// What a stopping node asks of the service manager at each such word: time until the next one, and for the end.
+pub const DRAIN_EXTENSION: Duration = Duration::from_secs(30);
 /// Default of `--retire-window`.
 pub const RETIRE_WINDOW: Duration = Duration::from_secs(30);
+/// Between two looks which sessions are due in that window, and which of those that were busy are no longer.
+pub const RETIRE_STEP: Duration = Duration::from_millis(50);
+/// After the window, for calls that are still in flight; then they are answered with an error.
+pub const RETIRE_CALLS_MAX: Duration = Duration::from_secs(60);
+/// When the reader of a retired session's stream is to come back (`retry:`), at random.
+pub const RETIRE_RETRY_MS: RangeInclusive<u32> = 500..=5_000;
+/// For the service manager to take one word. It reads at once, or something is wrong with it.
+pub const NOTIFY_DEADLINE: Duration = Duration::from_secs(1);
 /// From the end of the drain to the exit, whatever happens.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(8);
 /// Between two looks whether a stopping node has calls or children left.
@@ -348,5 +366,9 @@ const _: () = assert!(KEEP_ALIVE_COMMENT.as_secs() <= KEEP_ALIVE_COMMENT_MAX.as_
 const _: () = assert!(CHILD_TERM_GRACE.as_secs() <= CHILD_TERM_GRACE_MAX.as_secs());
 const _: () = assert!(SWEEP_STEP.as_millis() * 4 <= REPLY_PATIENCE.as_millis());
 const _: () = assert!(ASKS_MAX < CALLS_MAX);
+const _: () = assert!(
+    DRAIN_TELL_STEP.as_secs() + FLUSH_DEADLINE.as_secs() + STOP_DEADLINE.as_secs()
+        < DRAIN_EXTENSION.as_secs()
+);
 const _: () = assert!(HANDLER_SESSIONS_DERIVED_MAX <= SESSIONS_MAX);
 const _: () = assert!(URI_BYTES_MAX <= MESSAGE_BYTES_MAX);

@@ -21,6 +21,7 @@ use crate::metrics::METRICS;
 use crate::registry::Registry;
 use crate::runtime;
 use crate::session::Sessions;
+use crate::systemd::{self, News};
 use crate::{admin, backend, sweep};
 
 /// Why burdock cannot serve: a message for the user.
@@ -60,11 +61,21 @@ impl std::error::Error for RunError {}
 /// # Errors
 /// [`RunError`] when it cannot begin. Once it serves, nothing but a signal ends it.
 pub fn run(config: Config, announce: impl FnOnce(&Config, SocketAddr)) -> Result<(), RunError> {
+    run_on(config, None, announce)
+}
+
+/// The same, on a socket that somebody else has bound. Who may call must have been decided for its address.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_on(
+    config: Config,
+    passed: Option<TcpListener>,
+    announce: impl FnOnce(&Config, SocketAddr),
+) -> Result<(), RunError> {
     let descriptors = backend::descriptors::raise_limit();
     let config = Arc::new(config);
-    let listener = bind(config.listen)?;
-    let bound =
-        listener.get_ref().local_addr().map_err(|error| RunError::System("read the bound address", error))?;
+    let (listener, bound) = open(passed, config.listen)?;
     let admin = config.admin.as_ref().map(admin::bind).transpose()?;
     runtime::start(config.threads).map_err(|error| RunError::System("start threads", error))?;
     async_io::block_on(async {
@@ -90,9 +101,29 @@ pub fn run(config: Config, announce: impl FnOnce(&Config, SocketAddr)) -> Result
             Arc::clone(&config),
         ));
         announce(&config, bound);
+        systemd::tell(News::Ready, format!("node {}: listening on {bound}", config.node)).await;
+        runtime::spawn(systemd::be_watched()).detach();
         drain::until_stopped(signals, &config, &endpoint, &sessions, accepting).await;
         Ok(())
     })
+}
+
+/// The socket that was passed, whose clients may have waited in it for this process to start, or a new one; and its
+/// address.
+fn open(
+    passed: Option<TcpListener>,
+    address: SocketAddr,
+) -> Result<(Async<TcpListener>, SocketAddr), RunError> {
+    let unusable = |error| RunError::System("use the listening socket", error);
+    let listener = match passed {
+        Some(passed) => {
+            log::info!("serving on a socket that was passed");
+            Async::new(passed).map_err(unusable)?
+        }
+        None => bind(address)?,
+    };
+    let bound = listener.get_ref().local_addr().map_err(unusable)?;
+    Ok((listener, bound))
 }
 
 fn bind(address: SocketAddr) -> Result<Async<TcpListener>, RunError> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 
 use log::{info, warn};
 use serde::Serialize;
@@ -12,6 +12,7 @@ use super::{Failure, VERSION, print};
 use crate::config::args::Takes;
 use crate::config::{Config, Environment, Flag, Launch, LogFormat, Server, Typed};
 use crate::logging;
+use crate::{server, systemd};
 
 /// What stands for a token in a snippet.
 const TOKEN: &str = "Bearer YOUR_TOKEN";
@@ -28,22 +29,28 @@ const HELP_COLUMN: usize = 30;
 /// A usage failure for what was typed or configured; otherwise what the system refused.
 pub fn run(arguments: &[OsString], environment: &Environment) -> Result<(), Failure> {
     let usage = |error: crate::config::Error| Failure::Usage(error.to_string());
-    let typed = Typed::parse(arguments, environment).map_err(usage)?;
+    let mut typed = Typed::parse(arguments, environment).map_err(usage)?;
     if typed.help {
         return print(&help());
     }
+    let passed = passed()?;
+    typed.passed = passed.as_ref().map(|(_, address)| *address);
     let (config, warnings) = Config::check(&typed, environment).map_err(usage)?;
     logging::init(&config.log, environment.get("JOURNAL_STREAM").map(String::as_str))
         .map_err(|error| Failure::Failed(error.to_string()))?;
     for warning in warnings {
         warn!("{warning}");
     }
-    serve(config)
+    server::run_on(config, passed.map(|(socket, _)| socket), announce)
+        .map_err(|error| Failure::Failed(error.to_string()))
 }
 
-/// Serves until a signal ends it.
-fn serve(config: Config) -> Result<(), Failure> {
-    crate::server::run(config, announce).map_err(|error| Failure::Failed(error.to_string()))
+/// The socket that a service manager has passed, and its address. There are no threads yet.
+fn passed() -> Result<Option<(TcpListener, SocketAddr)>, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
+    let Some(socket) = systemd::passed_listener().map_err(|error| failed(&error))? else { return Ok(None) };
+    let address = socket.local_addr().map_err(|error| failed(&error))?;
+    Ok(Some((socket, address)))
 }
 
 /// Says where burdock listens: to a person on stdout, to a machine in the log.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 
 use lexopt::Arg;
 
@@ -220,6 +221,8 @@ pub struct Typed {
     pub command: Option<Vec<String>>,
     /// `--help` was among it.
     pub help: bool,
+    /// The address of a socket that was passed at start: it takes the place of `--listen`. Not typed, but said.
+    pub passed: Option<SocketAddr>,
     /// What is odd but harmless, in words for the user.
     pub warnings: Vec<String>,
 }

@@ -52,7 +52,7 @@ impl Config {
     pub fn check(typed: &Typed, environment: &Environment) -> Result<(Config, Vec<String>), Error> {
         let mut warnings = typed.warnings.clone();
         let log = log_settings(typed)?;
-        let listen = listen(typed)?;
+        let listen = listen(typed, &mut warnings)?;
         let insecure_public = switch(typed, Flag::InsecurePublic)?;
         let access = access(typed, listen, insecure_public, &mut warnings)?;
         let servers = servers(typed, environment, &mut warnings)?;
@@ -125,9 +125,21 @@ fn is_log_filter(text: &str) -> bool {
     })
 }
 
-fn listen(typed: &Typed) -> Result<SocketAddr, Error> {
-    let Some(given) = typed.one(Flag::Listen) else { return Ok(LISTEN) };
-    address::socket(&given.text).map_err(|problem| given.error(problem))
+/// Where it listens. A socket that was passed is there already, whatever was typed.
+fn listen(typed: &Typed, warnings: &mut Vec<String>) -> Result<SocketAddr, Error> {
+    let asked = typed.one(Flag::Listen).map(|given| {
+        address::socket(&given.text).map(|asked| (given, asked)).map_err(|problem| given.error(problem))
+    });
+    match (typed.passed, asked.transpose()?) {
+        (None, None) => Ok(LISTEN),
+        (None, Some((_, asked))) => Ok(asked),
+        (Some(passed), asked) => {
+            if let Some((given, asked)) = asked.filter(|(_, asked)| *asked != passed) {
+                warnings.push(format!("{} {asked} is not used: a socket on {passed} was passed", given.by));
+            }
+            Ok(passed)
+        }
+    }
 }
 
 fn admin(typed: &Typed, insecure_public: bool) -> Result<Option<AdminListen>, Error> {
@@ -296,9 +308,10 @@ fn public_without_tokens(typed: &Typed, listen: SocketAddr) -> Error {
     let problem = "others can reach this address, and whoever does may run the servers; \
                    say who may call with --token-file FILE (burdock token NAME --append FILE makes one), \
                    listen on 127.0.0.1, or allow everyone with --insecure-public";
-    match typed.one(Flag::Listen) {
-        Some(given) => given.error(format_args!("{listen}: {problem}")),
-        None => Error::Usage(format!("{listen}: {problem}")),
+    match (typed.passed, typed.one(Flag::Listen)) {
+        (Some(_), _) => Error::Usage(format!("the socket that was passed, on {listen}: {problem}")),
+        (None, Some(given)) => given.error(format_args!("{listen}: {problem}")),
+        (None, None) => Error::Usage(format!("{listen}: {problem}")),
     }
 }
 

@@ -9,15 +9,17 @@ pub mod legacy;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use self::access::Peer;
 use crate::config::Config;
 use crate::foreign::Foreign;
 use crate::http::connection::RequestBody;
 use crate::http::{Method, Refusal, Reply, RequestHead};
+use crate::limits::READY_ASKED_AGE;
 use crate::principal::Principal;
 use crate::session::{Form, Sessions};
+use crate::sweep;
 
 /// What the endpoint's path takes.
 const METHODS: &str = "GET, POST, DELETE";
@@ -27,7 +29,8 @@ const METHODS: &str = "GET, POST, DELETE";
 pub struct Endpoint {
     config: Arc<Config>,
     sessions: Arc<Sessions>,
-    draining: AtomicBool,
+    /// When `/health/ready` was last asked for, in seconds of [`sweep::now_secs`] and one more; 0 is never.
+    ready_asked: AtomicU32,
 }
 
 /// What becomes of a request after its head was read.
@@ -91,17 +94,18 @@ impl Accept {
 impl Endpoint {
     /// Serves `config` from `sessions`.
     pub fn new(config: Arc<Config>, sessions: Arc<Sessions>) -> Endpoint {
-        Endpoint { config, sessions, draining: AtomicBool::new(false) }
+        Endpoint { config, sessions, ready_asked: AtomicU32::new(0) }
     }
 
-    /// From now on not ready, and connections end after their reply.
-    pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether this node is stopping.
+    /// Whether this node is stopping: connections end after their reply.
     pub fn draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        !self.sessions.phase().is_ready()
+    }
+
+    /// Whether somebody asks for `/health/ready`, and so sends clients elsewhere when this node stops.
+    pub fn is_balanced(&self) -> bool {
+        let asked = self.ready_asked.load(Ordering::Relaxed);
+        asked != 0 && u64::from(sweep::now_secs().saturating_sub(asked - 1)) < READY_ASKED_AGE.as_secs()
     }
 
     /// Decides on the head: who calls, from where, what.
@@ -128,14 +132,21 @@ impl Endpoint {
     fn health(&self, head: &RequestHead) -> Option<Reply> {
         let reply = match head.path() {
             "/health/live" => Reply::text(200, "live"),
-            "/health/ready" if self.draining() => Reply::text(503, "stopping: no new sessions here"),
-            "/health/ready" => Reply::text(200, "ready"),
+            "/health/ready" => self.ready(),
             _ => return None,
         };
         Some(match head.method() {
             Method::Get | Method::Head => reply,
             _ => Reply::text(405, "use GET").header("Allow", "GET, HEAD"),
         })
+    }
+
+    fn ready(&self) -> Reply {
+        self.ready_asked.store(sweep::now_secs().saturating_add(1), Ordering::Relaxed);
+        match self.draining() {
+            true => Reply::text(503, "stopping: no new sessions here"),
+            false => Reply::text(200, "ready"),
+        }
     }
 
     fn admit_from(&self, head: &RequestHead, peer: Peer, origin: Option<&str>) -> Result<Admitted, Reply> {

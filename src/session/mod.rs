@@ -5,13 +5,13 @@
 
 mod activity;
 mod id;
+mod phase;
 pub mod stream;
 pub mod streams;
 pub mod worker;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use async_channel::{Sender, TrySendError};
 
 pub use self::activity::Activity;
 pub use self::id::{SessionId, is_node_name};
+pub use self::phase::Phase;
 pub use self::streams::{Form, ReturnAddress};
 pub use self::worker::{Input, Opened};
 use crate::backend::{Backend, Exit, child, handler};
@@ -153,6 +154,20 @@ impl SessionHandle {
     }
 }
 
+impl SessionHandle {
+    /// Asks the worker of a stopping node's session to end it, unless a call is in flight or a reader is behind: then
+    /// it does nothing, and is to be asked again. Never waits.
+    pub fn retire(&self) {
+        // A worker that is behind is not idle.
+        let _ = self.inbox.try_send(Input::Retire);
+    }
+
+    /// Whether the session has ended: its worker takes nothing any more.
+    pub fn is_over(&self) -> bool {
+        self.inbox.is_closed()
+    }
+}
+
 /// What a lookup found (design 5).
 #[derive(Debug)]
 pub enum Lookup {
@@ -181,7 +196,7 @@ pub enum Lookup {
 /// Why there is no new session.
 #[derive(Debug)]
 pub enum CreateError {
-    /// At a cap (in words), and nothing to evict.
+    /// At a cap (in words) and nothing to evict, or this node stops. Later, or on another node, it may work.
     AtCap(&'static str),
     /// The backend refused `initialize`: its error response.
     Refused(Payload),
@@ -205,7 +220,7 @@ pub struct Sessions {
     keep_alive_comment: Duration,
     shards: [Mutex<HashMap<u128, Arc<SessionHandle>>>; TABLE_SHARDS],
     counts: Mutex<Counts>,
-    stopping: AtomicBool,
+    phase: phase::Current,
     registry: Registry,
 }
 
@@ -219,7 +234,7 @@ impl Sessions {
             keep_alive_comment: config.keep_alive_comment,
             shards: std::array::from_fn(|_| Mutex::default()),
             counts: Mutex::default(),
-            stopping: AtomicBool::new(false),
+            phase: phase::Current::new(),
             registry,
         }
     }
@@ -244,9 +259,19 @@ impl Sessions {
         }
     }
 
+    /// How far this node is on its way from serving to stopped.
+    pub fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// Goes forward to a phase. [`Sessions::stop`] ends it all.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.advance(phase);
+    }
+
     /// Ends every session, and begins no more.
     pub fn stop(&self) {
-        self.stopping.store(true, Ordering::SeqCst);
+        self.enter(Phase::Stopped);
         for handle in self.all() {
             self.close(&handle, Ended::Drained);
         }
@@ -278,7 +303,7 @@ impl Sessions {
             }
         };
         // Either this sees that the node stops, or `stop` sees the new session.
-        if self.stopping.load(Ordering::SeqCst) {
+        if self.phase() == Phase::Stopped {
             self.close(&handle, Ended::Drained);
         }
         let unclaimed = Unclaimed { sessions: self, handle: &handle };
@@ -400,7 +425,7 @@ impl Sessions {
     ) -> Result<(), &'static str> {
         let Err(cap) = self.take_place(server, settings, principal) else { return Ok(()) };
         let candidate = self.longest_abandoned(|handle| match cap {
-            Cap::Ending => false,
+            Cap::Ending | Cap::Stopping => false,
             Cap::All => true,
             Cap::Server => handle.server == server,
             Cap::Principal => handle.principal.as_ref() == principal,
@@ -412,6 +437,9 @@ impl Sessions {
     }
 
     fn take_place(&self, server: usize, settings: &Server, principal: Option<&Principal>) -> Result<(), Cap> {
+        if !self.phase().begins_sessions() {
+            return Err(Cap::Stopping);
+        }
         let mut counts = lock(&self.counts);
         if counts.all >= self.limits.max {
             return Err(Cap::All);
@@ -524,6 +552,7 @@ enum Cap {
     Server,
     Principal,
     Ending,
+    Stopping,
 }
 
 impl Cap {
@@ -531,6 +560,7 @@ impl Cap {
         match self {
             Cap::All => "this node has as many sessions as it may (--max-sessions)",
             Cap::Server => "this server has as many sessions as it may (maxSessions)",
+            Cap::Stopping => "this node is stopping and begins no more sessions",
             Cap::Ending => "too many servers of ended sessions are still stopping",
             Cap::Principal => "you have as many sessions as one principal may",
         }

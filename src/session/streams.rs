@@ -213,8 +213,13 @@ impl Streams {
         }
     }
 
-    /// Lets every reader go; what they were given is still written, then their streams end gracefully.
-    pub fn end(&mut self) {
+    /// Lets every reader go, with a word on when to come back if there is one to say; what they were given is still
+    /// written, then their streams end gracefully.
+    pub fn end(&mut self, retry_ms: Option<u32>) {
+        if let Some(retry_ms) = retry_ms {
+            let posts = self.posts.values_mut().map(|post| &mut post.stream);
+            posts.chain([&mut self.standalone]).for_each(|stream| stream.let_go(retry_ms));
+        }
         self.standalone.detach();
         self.posts.clear();
         self.finished.clear();

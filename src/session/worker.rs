@@ -19,7 +19,7 @@ use crate::foreign::Foreign;
 use crate::http::{Event, EventId, EventReader, Opening, Room};
 use crate::limits::{
     ASK_AGE, BEHIND_PATIENCE, CALLS_MAX, HELD_BYTES_CALLS_MAX, IDLE_WITH_CALLS_FACTOR, LOG_STEP,
-    READER_EVENTS_MAX, RETRY_MS,
+    READER_EVENTS_MAX, RETIRE_RETRY_MS, RETRY_MS,
 };
 use crate::message::{self, Id, Invalid, Kind, Line, Message};
 use crate::metrics::{Entered, METRICS};
@@ -40,6 +40,8 @@ pub enum Input {
     },
     /// Time has passed: look whether anything is stale.
     Tick,
+    /// The node stops: end the session if nothing is in flight.
+    Retire,
     /// Panic, to show the fence.
     #[cfg(test)]
     Panic,
@@ -263,6 +265,7 @@ impl Worker {
                 let _ = answer.try_send(self.attach(after));
             }
             Input::Tick => return self.tick(Instant::now()),
+            Input::Retire => return self.retire(),
             #[cfg(test)]
             Input::Panic => panic!("asked to"),
         }
@@ -583,6 +586,17 @@ impl Worker {
         (Duration::from_secs(activity.idle_secs(sweep::now_secs()).into()) >= timeout).then_some(Ended::Idle)
     }
 
+    /// Ends the session of a stopping node when nobody would notice: no call in flight, no message on its way.
+    fn retire(&mut self) -> Option<Ended> {
+        let quiet = self.calls.is_empty() && self.setup.inbox.is_empty() && !self.streams.behind();
+        quiet.then(|| {
+            // From here on the client hears 404, which sends it to another node: no call is taken and then refused.
+            self.setup.inbox.close();
+            METRICS.sessions_retired_total.add_one();
+            Ended::Drained
+        })
+    }
+
     /// A server whose request was never answered hears so (L46).
     fn expire_asks(&mut self, now: Instant) {
         let old = self.asks.extract_if(|_, ask| now.duration_since(ask.since) >= ASK_AGE);
@@ -604,7 +618,9 @@ impl Worker {
         self.setup.backend.stop();
         self.empty_inbox();
         self.fail_calls(&ended.describe());
-        self.streams.end();
+        // Clients that all came back at once would be a storm for the nodes that are left (design 7).
+        let come_back = (*ended == Ended::Drained).then(|| fastrand::u32(RETIRE_RETRY_MS));
+        self.streams.end(come_back);
     }
 
     /// Takes what still waits: a queue keeps its inputs when its receiver is dropped, and with them the return

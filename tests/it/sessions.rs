@@ -197,7 +197,7 @@ fn health_and_metrics() {
     std::fs::remove_dir_all(directory).unwrap();
 }
 
-fn admin_get(socket: &std::path::Path, path: &str) -> String {
+pub fn admin_get(socket: &std::path::Path, path: &str) -> String {
     use std::io::{Read as _, Write as _};
     let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
@@ -226,6 +226,8 @@ fn sigterm_stops_in_order() {
     wait_for("not ready", SOON, || (ready() == 503).then_some(()));
     let answer: Value = calling.response().json();
     assert_eq!(answer["result"]["content"][0]["text"], "waited");
+    let last = get.event().expect("when to come back");
+    assert!(last.retry.is_some() && last.data.is_empty(), "{last:?}");
     assert_eq!(get.event(), None, "the stream's final chunk");
     assert_eq!(burdock.wait().code(), Some(0));
     assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "the child is left");

@@ -125,7 +125,8 @@ impl Burdock {
 impl Drop for Burdock {
     fn drop(&mut self) {
         if self.process.try_wait().unwrap().is_none() {
-            self.signal("-TERM");
+            // SIGTERM might begin a handover to other nodes.
+            self.signal("-INT");
             let begun = Instant::now();
             while self.process.try_wait().unwrap().is_none() && begun.elapsed() < SOON {
                 std::thread::park_timeout(Duration::from_millis(10));

@@ -16,6 +16,7 @@ const FLOORS: &[(&[&str], &str)] = &[
     (&["foreign"], ""),
     (&["sweep"], ""),
     (&["runtime"], ""),
+    (&["systemd"], ""),
     (&["version"], ""),
     (&["small_file"], ""),
     (&["http"], ""),
