@@ -4,13 +4,13 @@
 //! of its own, and all of its processes end with it.
 
 mod authority; // Certificates for the TLS entry point.
-mod clients; // The seven real clients, fifty sessions each.
 mod crash; // A node is killed under load.
 mod deploy; // All nodes are replaced one by one under load.
 mod files; // Traefik's files, with this test's addresses in them.
 mod graphql; // What else is behind the same address.
 mod load; // Clients on raw sockets that call all the time.
 mod nodes; // The three nodes.
+mod real_clients; // Seven of them, fifty sessions each.
 mod routes; // Cookie, pin and the default pool.
 mod suite; // MCP's official suite, through Traefik.
 mod traefik; // The real Traefik.
