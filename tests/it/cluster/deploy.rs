@@ -1,6 +1,7 @@
 //! A rolling deploy under load: every node is asked to stop, one after the other, and comes back; clients notice
 //! nothing but that their session has moved, and those of one node do not all move at once.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::load::{Caller, Load, Move};
@@ -8,7 +9,7 @@ use super::nodes::Node;
 use super::traefik::Traefik;
 use super::{Cluster, Form, can_start};
 use crate::clients::say;
-use crate::support::{test_child, wait_for};
+use crate::support::{Client, test_child, wait_for};
 
 /// Sessions in all, each with a child of its own.
 const SESSIONS: usize = 300;
@@ -28,7 +29,8 @@ fn a_rolling_deploy_is_quiet() {
     let child = test_child();
     let flags = ["--drain-timeout", "2s", "--retire-window", &window, "--", &child];
     let Cluster { mut traefik, mut nodes, _others } = Cluster::start("deploy", Form::Improved, &flags);
-    let callers = (0..SESSIONS).map(|_| Caller::begin(traefik.plain())).collect();
+    let callers: Vec<Caller> = (0..SESSIONS).map(|_| Caller::begin(traefik.plain())).collect();
+    let streams: Vec<_> = callers.iter().map(|caller| caller.listen(traefik.plain())).collect();
     let load = Load::new(PAUSE, 4 * STOP_TIMEOUT);
     let mut stops = Vec::new();
     let seen = load.run(callers, || {
@@ -41,6 +43,7 @@ fn a_rolling_deploy_is_quiet() {
         let moves: Vec<&Move> = seen.moves.iter().filter(|one| one.from == name).collect();
         assert_spread(name, begun, &moves);
     }
+    assert_ended_well(streams.into_iter().map(|(stream, _)| stream));
     say(&format!("rolling deploy: {} calls, {} moves\n", seen.calls, seen.moves.len()));
 }
 
@@ -73,4 +76,17 @@ fn assert_spread(name: &str, begun: Instant, moves: &[&Move]) {
     assert!(busiest * 10 <= times.len(), "{busiest} of {} in one second: {times:?}", times.len());
     let took = last - first;
     assert!(took > WINDOW * 2 / 3 && took < WINDOW * 4 / 3, "spread over {took:?}: {times:?}");
+}
+
+/// Every stream ended with its final chunk, after a word about when to come back that is not the same for all.
+fn assert_ended_well(streams: impl Iterator<Item = Client>) {
+    let mut delays = HashSet::new();
+    for mut stream in streams {
+        let mut delay = None;
+        while let Some(event) = stream.event() {
+            delay = event.retry.or(delay);
+        }
+        delays.insert(delay.expect("a delay before the end"));
+    }
+    assert!(delays.len() > SESSIONS / 4, "{} delays for {SESSIONS} streams: {delays:?}", delays.len());
 }
