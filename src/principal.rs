@@ -26,6 +26,9 @@ const OWNER_ONLY: u32 = 0o600;
 /// The permissions that a token file must not have.
 const OTHERS: u32 = 0o077;
 
+/// One of them, see `is_credential`.
+const GROUP_READS: u32 = 0o040;
+
 /// A name from the token file. Sessions belong to one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Principal(Arc<str>);
@@ -287,7 +290,15 @@ fn ends_within_line(file: &mut File) -> io::Result<bool> {
 
 fn check_private(path: &Path, metadata: &Metadata) -> Result<(), Error> {
     let mode = metadata.permissions().mode() & 0o7777;
-    if mode & OTHERS == 0 { Ok(()) } else { Err(Error::Public { path: path.to_owned(), mode }) }
+    let public = if is_credential(path) { OTHERS & !GROUP_READS } else { OTHERS };
+    if mode & public == 0 { Ok(()) } else { Err(Error::Public { path: path.to_owned(), mode }) }
+}
+
+/// Whether systemd has put this file where only this service can read it (LoadCredential=). It may do so by an access
+/// list, whose mask stands where the group's permissions are otherwise.
+fn is_credential(path: &Path) -> bool {
+    std::env::var_os("CREDENTIALS_DIRECTORY")
+        .is_some_and(|directory| !directory.is_empty() && path.starts_with(directory))
 }
 
 fn to_hex(bytes: &[u8]) -> String {

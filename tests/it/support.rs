@@ -72,9 +72,14 @@ impl Burdock {
     /// Any command that becomes a serving burdock.
     pub fn run(program: impl AsRef<OsStr>, arguments: &[&str], adjust: impl FnOnce(&mut Command)) -> Burdock {
         let mut command = Command::new(program);
-        command.args(arguments).env("BURDOCK_LOG", "debug");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(arguments).env("BURDOCK_LOG", "debug").stdin(Stdio::null());
         adjust(&mut command);
+        Burdock::start(command)
+    }
+
+    /// The same for a command that is ready to be run.
+    pub fn start(mut command: Command) -> Burdock {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         collect(process.stderr.take().unwrap(), Arc::clone(&log));

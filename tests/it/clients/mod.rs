@@ -273,7 +273,7 @@ pub fn node_dir() -> PathBuf {
     clients_dir().join(format!("node_modules/node-linux-{arch}/bin"))
 }
 
-fn path_with_node() -> String {
+pub fn path_with_node() -> String {
     format!("{}:{}", node_dir().display(), std::env::var("PATH").unwrap_or_default())
 }
 
