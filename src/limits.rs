@@ -344,7 +344,7 @@ pub const SCAN_COUNT: usize = 1000;
 pub const MGET_KEYS: usize = 100;
 /// SCANs of one list: 100 million keys of whomever.
 pub const SCAN_ROUNDS_MAX: usize = 100_000;
-/// Sessions of one list: some 50 MiB of memory.
+/// Sessions of one list: some 100 MiB of memory with the table made of it.
 pub const LISTED_SESSIONS_MAX: usize = 100_000;
 /// Nodes of one list.
 pub const LISTED_NODES_MAX: usize = 1000;

@@ -140,7 +140,7 @@ fn close(
     let then = match standing {
         Standing::Live | Standing::Draining => format!("node {node} ends it with its next heartbeat"),
         Standing::Lost => {
-            format!("its process on node {node} is gone, so there is only the record to delete")
+            format!("its process on node {node} is gone; only its record was left")
         }
     };
     let (server, client) = (Foreign(record.server.as_bytes()), Foreign(record.client.as_bytes()));
