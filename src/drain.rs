@@ -63,6 +63,7 @@ pub async fn until_stopped(
     let way = Way::of(next(&mut signals).await, config, endpoint);
     let _draining = METRICS.draining.enter();
     sessions.enter(Phase::Grace);
+    sessions.registry().drain();
     log::info!("stopping: {}", left(sessions));
     systemd::tell(News::Stopping, format!("stopping: {}", left(sessions))).await;
     let waiting = async {
@@ -77,7 +78,7 @@ pub async fn until_stopped(
     accepting.cancel().await;
     none_left(|| METRICS.requests.get(), FLUSH_DEADLINE).await;
     none_left(|| METRICS.children.get(), STOP_DEADLINE).await;
-    // The end of every session is in the registry's queue by now: this is the place to flush it.
+    sessions.registry().flush().await;
     backend::watchdog::stop().await;
     log::info!("stopped");
 }

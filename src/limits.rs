@@ -268,6 +268,47 @@ pub const SPARE_THREADS_MAX: usize = 64;
 /// Looks for which a spare thread is kept after it was last needed.
 pub const SPARE_LOOKS: u32 = 20;
 
+// --- Registry -------------------------------------------------------------------------------------------------
+
+/// How long a record lasts without its node: `EX` of `mcp:session:{id}`, 30 days.
+pub const RECORD_SECS: u64 = 2_592_000;
+/// Records of living sessions are written anew this often, long before they would expire.
+pub const RECORD_REFRESH: Duration = Duration::from_secs(24 * 60 * 60);
+/// Between two heartbeats of a node, and so the longest that a session closed through another node lives on.
+pub const HEARTBEAT_STEP: Duration = Duration::from_secs(10);
+/// `EX` of a heartbeat: three are missed before a node counts as gone.
+pub const HEARTBEAT_SECS: u64 = 30;
+/// Ids taken from the inbox at once; when there are more, the next heartbeat comes at once.
+pub const INBOX_TAKEN_MAX: usize = 512;
+/// Notes (session begun, session ended) that wait for Redis. When there are more all records are written anew later.
+pub const NOTES_MAX: usize = 2048;
+/// Notes in one pipeline.
+pub const NOTES_BATCH_MAX: usize = 256;
+/// Notes wait so long for others that can go with them.
+pub const NOTES_WAIT: Duration = Duration::from_millis(5);
+/// For a connection to Redis, and for the answers to one pipeline.
+pub const REDIS_DEADLINE: Duration = Duration::from_secs(2);
+/// Before Redis is tried again after an error; doubled each time.
+pub const REDIS_RETRY_MIN: Duration = Duration::from_millis(250);
+/// The same at most. Shorter than a heartbeat, so that one after its return all is as it should be.
+pub const REDIS_RETRY_MAX: Duration = Duration::from_secs(4);
+/// Questions about ids that are not here that wait for Redis; more are answered with `registry-unreachable`.
+pub const QUESTIONS_MAX: usize = 128;
+/// How long a request waits for the answer.
+pub const QUESTION_DEADLINE: Duration = Duration::from_millis(300);
+/// After a failure questions are not asked for so long: nobody waits for a Redis that is down.
+pub const QUESTION_PAUSE: Duration = Duration::from_secs(1);
+/// For a DELETE of a session that is not here: a few round trips.
+pub const FAR_CLOSE_DEADLINE: Duration = Duration::from_secs(1);
+/// For what still waits when the node stops.
+pub const REGISTRY_FLUSH: Duration = Duration::from_secs(2);
+/// Between two lines about misroutes in the log.
+pub const MISROUTE_LOG_STEP: Duration = Duration::from_secs(1);
+/// An `initialize` that is kept in the record, for servers whose sessions are restored.
+pub const RESTORE_BYTES_MAX: usize = 16 * 1024;
+/// A client's name in a record.
+pub const CLIENT_NAME_BYTES_MAX: usize = 128;
+
 // --- burdock check ----------------------------------------------------------------------------------------------
 
 /// For a connection, and for a whole answer.
@@ -284,6 +325,29 @@ pub const CHECK_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const CHECK_PAGES_MAX: usize = 100;
 /// Pings whose median is told.
 pub const CHECK_PINGS: usize = 20;
+
+// --- burdock sessions, and closing what lives elsewhere --------------------------------------------------------
+
+/// `mcp:closed:{id}` and an inbox in Redis, in seconds: as long as a client may be expected to come back.
+pub const CLOSED_SECS: u64 = 60 * 60;
+/// Ids in the inbox of a node. It is emptied with each heartbeat; more means that nobody does.
+pub const INBOX_IDS_MAX: isize = 10_000;
+/// Attempts of a transaction whose keys others change meanwhile.
+pub const TRANSACTION_TRIES_MAX: u32 = 10;
+/// For a connection of an operator's command to Redis, and its greeting.
+pub const OPERATOR_CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// For each of Redis's answers to it.
+pub const OPERATOR_ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+/// Keys that Redis looks at per SCAN: about a millisecond of its time.
+pub const SCAN_COUNT: usize = 1000;
+/// Values asked for at once: a record with an `initialize` can be large.
+pub const MGET_KEYS: usize = 100;
+/// SCANs of one list: 100 million keys of whomever.
+pub const SCAN_ROUNDS_MAX: usize = 100_000;
+/// Sessions of one list: some 50 MiB of memory.
+pub const LISTED_SESSIONS_MAX: usize = 100_000;
+/// Nodes of one list.
+pub const LISTED_NODES_MAX: usize = 1000;
 
 // --- The process ----------------------------------------------------------------------------------------------
 
@@ -342,6 +406,9 @@ const _: () = assert!(IDLE_TIMEOUT.as_secs() <= CONFIGURED_WAIT_MAX.as_secs());
 const _: () = assert!(KEEP_ALIVE_COMMENT.as_secs() <= KEEP_ALIVE_COMMENT_MAX.as_secs());
 const _: () = assert!(CHILD_TERM_GRACE.as_secs() <= CHILD_TERM_GRACE_MAX.as_secs());
 const _: () = assert!(SWEEP_STEP.as_millis() * 4 <= REPLY_PATIENCE.as_millis());
+const _: () = assert!(HEARTBEAT_STEP.as_secs() * 3 <= HEARTBEAT_SECS);
+const _: () = assert!(REDIS_RETRY_MAX.as_secs() + REDIS_DEADLINE.as_secs() * 2 < HEARTBEAT_STEP.as_secs());
+const _: () = assert!(RECORD_REFRESH.as_secs() * 2 < RECORD_SECS);
 const _: () = assert!(ASKS_MAX < CALLS_MAX);
 const _: () = assert!(
     DRAIN_TELL_STEP.as_secs() + FLUSH_DEADLINE.as_secs() + STOP_DEADLINE.as_secs()

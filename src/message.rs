@@ -97,6 +97,16 @@ pub struct Message {
 }
 
 impl Message {
+    /// What a client says after `initialize` was answered (L40).
+    pub fn initialized() -> Message {
+        let text = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+        Message {
+            payload: Payload::made_here(text.into()),
+            kind: Kind::Notification { method: "notifications/initialized".into() },
+            concerns: None,
+        }
+    }
+
     /// A response made here, to a request of the other side.
     pub fn response(id: &Id, error: bool, payload: Payload) -> Message {
         Message { payload, kind: Kind::Response { id: Some(id.clone()), error }, concerns: None }

@@ -50,6 +50,11 @@ impl Gauge {
     pub fn get(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
     }
+
+    /// Makes it 1 or 0: for what is so or is not.
+    pub fn set(&self, so: bool) {
+        self.0.store(so.into(), Ordering::Relaxed);
+    }
 }
 
 /// One thing counted by a [`Gauge`] while it lives.
@@ -143,6 +148,15 @@ metrics! {
     Counter lookups_unknown_total: "Requests with a session id nobody knows.",
     Counter lookups_closed_total: "Requests with the id of a closed session.",
     Counter lookups_elsewhere_total: "Requests with the id of another node's session.",
+    Counter lookups_lost_total: "Requests with the id of a session whose process is gone.",
+    Counter lookups_registry_down_total: "Requests with an id that is not here while the registry was out of reach.",
+    Counter sessions_restored_total: "Lost sessions begun again under their id.",
+    Gauge registry_up: "Whether Redis answered last (1), or there is none or it did not (0).",
+    Counter registry_writes_total: "Pipelines written to Redis.",
+    Counter registry_errors_total: "Failed attempts to talk to Redis.",
+    Counter registry_overflows_total: "Times that more notes waited for Redis than may.",
+    Counter registry_rewrites_total: "Times that all records were written anew.",
+    Gauge registry_name_taken: "Whether another living node has this node's name (1).",
     Gauge streams: "Event streams attached to a reader.",
     Counter streams_resumed_total: "Streams resumed by Last-Event-ID.",
     Counter events_shed_total: "Notifications dropped from a replay log that was full.",

@@ -31,6 +31,8 @@ pub enum RunError {
     Listen(&'static str, String, io::Error),
     /// The system refuses something burdock cannot do without.
     System(&'static str, io::Error),
+    /// Redis is required and cannot be used, in words.
+    Redis(String),
 }
 
 impl fmt::Display for RunError {
@@ -50,6 +52,7 @@ impl fmt::Display for RunError {
                 write!(f, "cannot listen on {address} ({flag}): {advice}")
             }
             RunError::System(what, error) => write!(f, "cannot {what}: {error}"),
+            RunError::Redis(problem) => write!(f, "cannot use Redis at {problem}"),
         }
     }
 }
@@ -87,7 +90,11 @@ pub fn run_on(
                 .map_err(|error| RunError::System("start the watchdog", error))?;
         }
         let signals = drain::signals().map_err(|error| RunError::System("listen for signals", error))?;
-        let sessions = Arc::new(Sessions::new(&config, Registry::memory()));
+        let (registry, service) = Registry::new(&config).map_err(RunError::Redis)?;
+        let sessions = Arc::new(Sessions::new(&config, registry));
+        if let Some(service) = service {
+            service.begin(Arc::clone(&sessions)).await.map_err(RunError::Redis)?;
+        }
         let endpoint = Arc::new(Endpoint::new(Arc::clone(&config), Arc::clone(&sessions)));
         runtime::spawn(sweep::run()).detach();
         runtime::spawn(Arc::clone(&sessions).reap()).detach();

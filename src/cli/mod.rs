@@ -3,6 +3,7 @@
 pub mod check;
 pub mod serve;
 pub mod token;
+pub mod traefik;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -24,6 +25,7 @@ Commands:
   serve         serve a command, the servers of an mcp.json, or a demo, over HTTP
   check URL     talk to an MCP endpoint as a client and say what works
   token NAME    make a bearer token for somebody who may call
+  traefik       print Traefik's file for several nodes behind one URL
   help COMMAND  what a command can do
 
 Options:
@@ -50,16 +52,18 @@ enum Command {
     Serve,
     Check,
     Token,
+    Traefik,
 }
 
 impl Command {
-    const ALL: [Command; 3] = [Command::Serve, Command::Check, Command::Token];
+    const ALL: [Command; 4] = [Command::Serve, Command::Check, Command::Token, Command::Traefik];
 
     fn name(self) -> &'static str {
         match self {
             Command::Serve => "serve",
             Command::Check => "check",
             Command::Token => "token",
+            Command::Traefik => "traefik",
         }
     }
 
@@ -68,6 +72,7 @@ impl Command {
             Command::Serve => serve::help(),
             Command::Check => check::HELP.to_owned(),
             Command::Token => token::HELP.to_owned(),
+            Command::Traefik => traefik::HELP.to_owned(),
         }
     }
 
@@ -113,6 +118,7 @@ fn dispatch(arguments: &[OsString], environment: &Environment) -> Result<(), Fai
             Command::Serve => serve::run(rest, environment),
             Command::Check => check::run(rest),
             Command::Token => token::run(rest),
+            Command::Traefik => traefik::run(rest),
         },
     }
 }

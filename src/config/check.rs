@@ -29,6 +29,9 @@ use crate::small_file;
 /// Where `--listen` is when nobody says.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
+/// What a wait may be that may also be none.
+const ANY_WAIT: RangeInclusive<Duration> = Duration::ZERO..=CONFIGURED_WAIT_MAX;
+
 const ONE_MILLISECOND: Duration = Duration::from_millis(1);
 
 impl Config {
@@ -72,18 +75,8 @@ impl Config {
                 KEEP_ALIVE_COMMENT_MIN..=KEEP_ALIVE_COMMENT_MAX,
                 KEEP_ALIVE_COMMENT,
             )?,
-            drain_timeout: time(
-                typed,
-                Flag::DrainTimeout,
-                Duration::ZERO..=CONFIGURED_WAIT_MAX,
-                DRAIN_TIMEOUT,
-            )?,
-            retire_window: time(
-                typed,
-                Flag::RetireWindow,
-                Duration::ZERO..=CONFIGURED_WAIT_MAX,
-                RETIRE_WINDOW,
-            )?,
+            drain_timeout: time(typed, Flag::DrainTimeout, ANY_WAIT, DRAIN_TIMEOUT)?,
+            retire_window: time(typed, Flag::RetireWindow, ANY_WAIT, RETIRE_WINDOW)?,
             redis: redis::of(typed, switch(typed, Flag::RedisRequired)?, &mut warnings)?,
             advertise: typed.one(Flag::Advertise).map(advertised).transpose()?,
             threads: count(typed, Flag::Threads, THREADS_MAX)?.unwrap_or_else(cores),

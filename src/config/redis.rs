@@ -84,7 +84,9 @@ fn parse(given: &Given, url: &str, required: bool) -> Result<Redis, Error> {
         ConnectionAddr::Unix(path) => format!("unix://{}", path.display()),
         _ => return Err(given.error(ALLOWED)),
     };
-    Ok(Redis { connection, shown, required })
+    // So that operators see in CLIENT LIST who it is.
+    let settings = connection.redis_settings().clone().set_lib_name("burdock", env!("CARGO_PKG_VERSION"));
+    Ok(Redis { connection: connection.set_redis_settings(settings), shown, required })
 }
 
 #[cfg(test)]

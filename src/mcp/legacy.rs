@@ -34,7 +34,7 @@ pub(super) async fn post(sessions: &Arc<Sessions>, request: &Admitted, body: Req
         Err(invalid) => return not_a_message(&invalid),
     };
     let Some(session) = &request.session else { return no_session(&messages) };
-    match sessions.lookup(session, request.server, request.principal.as_ref()).await {
+    match sessions.lookup_or_restore(session, request.server, request.principal.as_ref()).await {
         Lookup::Here(handle) => match check(&handle, request, &messages, batch) {
             Ok(()) => deliver(&handle, reply_form(request, batch), messages).await,
             Err(reply) => reply,
@@ -215,16 +215,15 @@ fn answered(form: Form, responses: Vec<Payload>) -> Reply {
 async fn initialize(sessions: &Arc<Sessions>, request: &Admitted, message: Message) -> Reply {
     let begun = Instant::now();
     let Kind::Request { id, .. } = message.kind.clone() else { return Reply::empty(202) };
-    if let Some(session) = &request.session {
-        let found = sessions.lookup(session, request.server, request.principal.as_ref()).await;
-        if matches!(found, Lookup::Here(_)) {
-            return refuse(
-                400,
-                Some(&id),
-                message::INVALID_REQUEST,
-                "this session is already initialized: leave out Mcp-Session-Id to begin another",
-            );
-        }
+    if let Some(session) = &request.session
+        && sessions.has_session(session, request.server, request.principal.as_ref())
+    {
+        return refuse(
+            400,
+            Some(&id),
+            message::INVALID_REQUEST,
+            "this session is already initialized: leave out Mcp-Session-Id to begin another",
+        );
     }
     let asked = message::initialize(&message).version;
     let message = match asked {
@@ -251,13 +250,13 @@ async fn initialize(sessions: &Arc<Sessions>, request: &Admitted, message: Messa
 // --- GET and DELETE -----------------------------------------------------------------------------------------------------
 
 /// The standalone stream, or the rest of a stream after `Last-Event-ID` (L21, L27).
-pub(super) async fn get(sessions: &Sessions, request: &Admitted) -> Reply {
+pub(super) async fn get(sessions: &Arc<Sessions>, request: &Admitted) -> Reply {
     let Some(session) = &request.session else {
         // Quickly and without a session: mcp-remote asks this way before it begins (`clients.md` C9).
         return Reply::text(405, "a stream needs the Mcp-Session-Id that initialize gave: begin with POST")
             .header("Allow", "POST");
     };
-    let handle = match sessions.lookup(session, request.server, request.principal.as_ref()).await {
+    let handle = match sessions.lookup_or_restore(session, request.server, request.principal.as_ref()).await {
         Lookup::Here(handle) => handle,
         elsewhere => return not_here(&elsewhere, None),
     };
@@ -301,14 +300,20 @@ fn no_such_stream() -> Reply {
     )
 }
 
-/// Ends a session (L33).
+/// Ends a session (L33), also one of another node or of a run that is gone (design 5).
 pub(super) async fn delete(sessions: &Sessions, request: &Admitted) -> Reply {
     let Some(session) = &request.session else {
         return Reply::text(400, "which session? Send its Mcp-Session-Id");
     };
-    match sessions.lookup(session, request.server, request.principal.as_ref()).await {
+    let (server, principal) = (request.server, request.principal.as_ref());
+    match sessions.lookup(session, server, principal).await {
         Lookup::Here(handle) => {
             sessions.close(&handle, Ended::Deleted);
+            Reply::empty(204)
+        }
+        Lookup::Elsewhere { .. } | Lookup::Lost { .. }
+            if sessions.close_from_afar(session, server, principal).await =>
+        {
             Reply::empty(204)
         }
         elsewhere => not_here(&elsewhere, None),
@@ -319,22 +324,16 @@ pub(super) async fn delete(sessions: &Sessions, request: &Admitted) -> Reply {
 
 /// The useful 404: why the session is not here, for the client and for the operator (L32, design 5).
 fn not_here(found: &Lookup, id: Option<&Id>) -> Reply {
-    let (reason, node) = match found {
-        Lookup::Here(_) | Lookup::Unknown => {
-            METRICS.lookups_unknown_total.add_one();
-            ("unknown", None)
-        }
-        Lookup::Closed => {
-            METRICS.lookups_closed_total.add_one();
-            ("closed", None)
-        }
+    let (reason, node, counter) = match found {
+        Lookup::Here(_) | Lookup::Unknown => ("unknown", None, &METRICS.lookups_unknown_total),
+        Lookup::Closed => ("closed", None, &METRICS.lookups_closed_total),
         Lookup::Elsewhere { node, .. } => {
-            METRICS.lookups_elsewhere_total.add_one();
-            ("elsewhere", Some(node.as_str()))
+            ("elsewhere", Some(node.as_str()), &METRICS.lookups_elsewhere_total)
         }
-        Lookup::Lost { node } => ("lost", Some(node.as_str())),
-        Lookup::RegistryDown => ("registry-unreachable", None),
+        Lookup::Lost { node, .. } => ("lost", Some(node.as_str()), &METRICS.lookups_lost_total),
+        Lookup::RegistryDown => ("registry-unreachable", None, &METRICS.lookups_registry_down_total),
     };
+    counter.add_one();
     let text = format!("no such session ({reason}): begin again with initialize");
     log::debug!("404: {text}");
     match id {

@@ -143,9 +143,10 @@ impl Endpoint {
 
     fn ready(&self) -> Reply {
         self.ready_asked.store(sweep::now_secs().saturating_add(1), Ordering::Relaxed);
-        match self.draining() {
-            true => Reply::text(503, "stopping: no new sessions here"),
-            false => Reply::text(200, "ready"),
+        match self.sessions.refuses() {
+            _ if self.draining() => Reply::text(503, "stopping: no new sessions here"),
+            Some(why) => Reply::text(503, why),
+            None => Reply::text(200, "ready"),
         }
     }
 

@@ -1,133 +1,145 @@
 //! Which sessions exist, and where: told of every begin and end, asked only about ids that are not here.
 //!
-//! A side room: nothing on the way from a client to its living session waits for it. The in-memory
-//! member knows this process only, so an id of another node is unknown to it.
+//! A side room: nothing on the way from a client to its living session waits for it. [`Registry::Memory`] knows this
+//! process only, so an id of another node is unknown to it. [`Registry::Redis`] is shared by the nodes of a cluster:
+//! what stands there is in [`record`]; one task writes (`writer.rs`), one asks (`asker.rs`), each with a connection
+//! and a bounded queue of its own (`redis.rs`).
 
+mod asker;
+mod closed;
+mod link;
+pub mod operator;
 pub mod record;
+mod redis;
+mod writer;
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
-use crate::limits::CLOSED_REMEMBERED_MAX;
+pub use self::closed::Closed;
+pub use self::record::Record;
+pub use self::redis::{Redis, Service};
+use crate::config::Config;
 use crate::principal::Principal;
 use crate::session::SessionId;
 
-/// What the registry keeps of a session: that it exists, never its state.
-#[derive(Clone, Debug)]
-pub struct Record {
-    /// Its id.
-    pub id: SessionId,
-    /// The server it talks to.
-    pub server: String,
-    /// Who it belongs to.
-    pub principal: Option<String>,
-    /// The client's name: foreign text.
-    pub client: String,
-}
-
 /// What the registry says of an id that is not in the local table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Found {
+    /// Its record names another node, which lives or not.
+    Elsewhere {
+        /// Whether that node's heartbeat is there.
+        alive: bool,
+    },
+    /// Its record is of an earlier run of its node.
+    Lost(Box<Record>),
     /// It was closed not long ago.
     Closed,
-    /// Nobody knows it.
+    /// Nobody knows it, or it belongs to somebody else (S3).
     Unknown,
+    /// The registry could not be asked.
+    Down,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub enum Registry {
     /// For one node.
-    Memory(Memory),
+    Memory(Closed),
+    /// For a cluster.
+    Redis(Redis),
 }
 
 impl Registry {
     /// A registry that knows only this process.
     pub fn memory() -> Registry {
-        Registry::Memory(Memory::default())
+        Registry::Memory(Closed::default())
+    }
+
+    /// The registry that `config` names, and with Redis what has to be begun once there are sessions.
+    ///
+    /// # Errors
+    /// When the system's CSPRNG cannot be read, or the address of Redis cannot be used.
+    pub fn new(config: &Config) -> Result<(Registry, Option<Service>), String> {
+        match &config.redis {
+            None => Ok((Registry::memory(), None)),
+            Some(settings) => {
+                let (redis, service) = redis::open(settings, config)?;
+                Ok((Registry::Redis(redis), Some(service)))
+            }
+        }
     }
 
     /// A session has begun. Never waits.
-    pub fn record(&self, _record: Record) {
+    pub fn begun(&self, id: &SessionId) {
         match self {
             // The local table is the record.
             Registry::Memory(_) => {}
+            Registry::Redis(redis) => redis.begun(id),
         }
     }
 
     /// The session of this id, of `principal`, has ended, however. Never waits.
     pub fn close(&self, id: &SessionId, principal: Option<&Principal>) {
         match self {
-            Registry::Memory(memory) => memory.close(id, principal),
+            Registry::Memory(closed) => closed.add(id, principal),
+            Registry::Redis(redis) => redis.close(id, principal),
         }
     }
 
-    /// Asks about an id that is not in the local table, for `principal`: what belonged to another is unknown (S3).
-    pub async fn find(&self, id: &SessionId, principal: Option<&Principal>) -> Found {
+    /// Asks about an id that is not in the local table, for `principal` at `server`: what belongs to another is
+    /// unknown (S3). Waits for at most `QUESTION_DEADLINE`.
+    pub async fn find(&self, id: &SessionId, principal: Option<&Principal>, server: &str) -> Found {
+        let closed = match self {
+            Registry::Memory(closed) => closed,
+            Registry::Redis(redis) => redis.closed(),
+        };
+        match (closed.knows(id, principal), self) {
+            (Some(true), _) => Found::Closed,
+            (Some(false), _) | (None, Registry::Memory(_)) => Found::Unknown,
+            (None, Registry::Redis(redis)) => redis.find(id, principal, server).await,
+        }
+    }
+
+    /// Deletes the record of a session that is not here, when it is `principal`'s and of `server`, and tells its
+    /// owner. Returns whether there was one. Waits for at most `FAR_CLOSE_DEADLINE`.
+    pub async fn close_from_afar(
+        &self,
+        id: &SessionId,
+        principal: Option<&Principal>,
+        server: &Arc<str>,
+    ) -> bool {
         match self {
-            Registry::Memory(memory) => memory.find(id, principal),
-        }
-    }
-}
-
-/// The sessions that ended lately, and whose they were.
-#[derive(Debug, Default)]
-pub struct Memory {
-    closed: Mutex<Closed>,
-}
-
-#[derive(Debug, Default)]
-struct Closed {
-    owners: HashMap<SessionId, Option<Principal>>,
-    /// Oldest first.
-    order: VecDeque<SessionId>,
-}
-
-impl Memory {
-    fn close(&self, id: &SessionId, principal: Option<&Principal>) {
-        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        if closed.order.len() >= CLOSED_REMEMBERED_MAX
-            && let Some(oldest) = closed.order.pop_front()
-        {
-            closed.owners.remove(&oldest);
-        }
-        if closed.owners.insert(id.clone(), principal.cloned()).is_none() {
-            closed.order.push_back(id.clone());
+            Registry::Memory(_) => false,
+            Registry::Redis(redis) => redis.close_from_afar(id, principal, server).await,
         }
     }
 
-    fn find(&self, id: &SessionId, principal: Option<&Principal>) -> Found {
-        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        match closed.owners.get(id) {
-            Some(owner) if owner.as_ref() == principal => Found::Closed,
-            Some(_) | None => Found::Unknown,
+    /// Why this node must not take new sessions, if so.
+    pub fn refuses(&self) -> Option<&'static str> {
+        match self {
+            Registry::Redis(redis) if redis.name_is_taken() => {
+                Some("another node of the cluster has this node's name: give each a --node of its own")
+            }
+            Registry::Memory(_) | Registry::Redis(_) => None,
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_its_owner_hears_that_a_session_was_closed() {
-        let memory = Memory::default();
-        let (ann, bob) = (Principal::new("ann").unwrap(), Principal::new("bob").unwrap());
-        let id = SessionId::new(&"n1".into()).unwrap();
-        memory.close(&id, Some(&ann));
-        assert_eq!(memory.find(&id, Some(&ann)), Found::Closed);
-        assert_eq!(memory.find(&id, Some(&bob)), Found::Unknown);
-        assert_eq!(memory.find(&id, None), Found::Unknown);
+    /// Whether other nodes share it.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Registry::Redis(_))
     }
 
-    #[test]
-    fn it_forgets_the_oldest() {
-        let memory = Memory::default();
-        let ids: Vec<SessionId> =
-            (0..=CLOSED_REMEMBERED_MAX).map(|_| SessionId::new(&"n1".into()).unwrap()).collect();
-        ids.iter().for_each(|id| memory.close(id, None));
-        assert_eq!(memory.find(&ids[0], None), Found::Unknown);
-        assert_eq!(memory.find(&ids[1], None), Found::Closed);
-        assert_eq!(memory.closed.lock().unwrap().owners.len(), CLOSED_REMEMBERED_MAX);
+    /// This node takes no new sessions from now on: others hear it at once.
+    pub fn drain(&self) {
+        if let Registry::Redis(redis) = self {
+            redis.drain();
+        }
+    }
+
+    /// Writes what still waits and takes the heartbeat away. Waits for at most `REGISTRY_FLUSH`.
+    pub async fn flush(&self) {
+        if let Registry::Redis(redis) = self {
+            redis.flush().await;
+        }
     }
 }

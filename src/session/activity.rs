@@ -15,6 +15,7 @@ pub struct Activity {
     busy: AtomicBool,
     had_stream: AtomicBool,
     next_stream: AtomicU32,
+    begun: AtomicBool,
     version: OnceLock<Version>,
     ended: OnceLock<Ended>,
 }
@@ -29,9 +30,30 @@ impl Activity {
             busy: AtomicBool::new(true),
             had_stream: AtomicBool::new(false),
             next_stream: AtomicU32::new(1),
+            begun: AtomicBool::new(false),
             version: OnceLock::new(),
             ended: OnceLock::new(),
         }
+    }
+
+    /// Of a session that begins again, at the version that its client knows. The numbers of its streams go on
+    /// somewhere else, so that no `Last-Event-ID` of its former life means one of them.
+    pub fn restored(version: Version) -> Activity {
+        let activity = Activity::new();
+        activity.set_version(version);
+        activity.begin();
+        activity.next_stream.store(fastrand::u32(1 << 16..u32::MAX / 2), Ordering::Relaxed);
+        activity
+    }
+
+    /// Its client has its id, so the registry has to know it.
+    pub fn begin(&self) {
+        self.begun.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether [`Activity::begin`] was called.
+    pub fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::SeqCst)
     }
 
     /// Something was heard of the client.
@@ -73,7 +95,7 @@ impl Activity {
         }
     }
 
-    /// The version was negotiated.
+    /// The version was negotiated. The first one stands.
     pub fn set_version(&self, version: Version) {
         let _ = self.version.set(version);
     }

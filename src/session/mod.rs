@@ -5,7 +5,9 @@
 
 mod activity;
 mod id;
+mod misroutes;
 mod phase;
+mod restore;
 pub mod stream;
 pub mod streams;
 pub mod worker;
@@ -13,12 +15,14 @@ pub mod worker;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_channel::{Sender, TrySendError};
+use serde_json::value::RawValue;
 
 pub use self::activity::Activity;
 pub use self::id::{SessionId, is_node_name};
+use self::misroutes::Misroutes;
 pub use self::phase::Phase;
 pub use self::streams::{Form, ReturnAddress};
 pub use self::worker::{Input, Opened};
@@ -28,12 +32,13 @@ use crate::config::{Config, Launch, Server, SessionLimits};
 use crate::foreign::Foreign;
 use crate::http::Room;
 use crate::limits::{
-    ABANDONED_AFTER, ENDING_CHILDREN_MAX, INBOX_MAX, INBOX_REQUESTS_MAX, INBOX_WAIT, REAP_STEP_MAX,
-    TABLE_SHARDS,
+    ABANDONED_AFTER, CLIENT_NAME_BYTES_MAX, ENDING_CHILDREN_MAX, INBOX_MAX, INBOX_REQUESTS_MAX, INBOX_WAIT,
+    REAP_STEP_MAX, TABLE_SHARDS,
 };
 use crate::message::{self, Message};
 use crate::metrics::{Entered, METRICS};
 use crate::principal::Principal;
+use crate::registry::record::State;
 use crate::registry::{Found, Record, Registry};
 use crate::runtime;
 use crate::sweep;
@@ -96,6 +101,12 @@ pub struct SessionHandle {
     pub server: usize,
     /// Who it belongs to.
     pub principal: Option<Principal>,
+    /// The client's name: foreign text.
+    client: Box<str>,
+    /// When it began, in seconds since 1970.
+    created: u64,
+    /// Its `initialize`, when it may have to be begun again.
+    initialize: Option<Box<RawValue>>,
     /// What the worker lets others see.
     pub activity: Arc<Activity>,
     /// For the readers of its streams.
@@ -184,6 +195,8 @@ pub enum Lookup {
     Lost {
         /// Where it was.
         node: String,
+        /// What is known of it.
+        record: Box<Record>,
     },
     /// It was closed.
     Closed,
@@ -204,6 +217,17 @@ pub enum CreateError {
     Failed(u16, String),
 }
 
+/// Whose session it is, and of what.
+#[derive(Debug)]
+struct Owner {
+    /// The index of its server.
+    server: usize,
+    principal: Option<Principal>,
+    client: String,
+    /// When it began, in seconds since 1970.
+    created: u64,
+}
+
 #[derive(Debug, Default)]
 struct Counts {
     all: usize,
@@ -222,6 +246,7 @@ pub struct Sessions {
     counts: Mutex<Counts>,
     phase: phase::Current,
     registry: Registry,
+    misroutes: Misroutes,
 }
 
 impl Sessions {
@@ -236,27 +261,86 @@ impl Sessions {
             counts: Mutex::default(),
             phase: phase::Current::new(),
             registry,
+            misroutes: Misroutes::default(),
         }
+    }
+
+    /// Which sessions exist anywhere.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     fn shard(&self, id: &SessionId) -> MutexGuard<'_, HashMap<u128, Arc<SessionHandle>>> {
         lock(&self.shards[(id.key() % TABLE_SHARDS as u128) as usize])
     }
 
+    /// Whether the session of this text is here, for this principal and server. Asks nobody else: one that exists
+    /// only in the registry is not here.
+    pub fn has_session(&self, text: &str, server: usize, principal: Option<&Principal>) -> bool {
+        let id = SessionId::parse(text);
+        id.is_some_and(|id| matches!(self.look_here(&id, server, principal), Some(Lookup::Here(_))))
+    }
+
+    /// The session of this id, if it is here.
+    fn handle(&self, id: &SessionId) -> Option<Arc<SessionHandle>> {
+        self.shard(id).get(&id.key()).filter(|handle| handle.id == *id).cloned()
+    }
+
+    /// `None` when the local table does not know the id.
+    fn look_here(&self, id: &SessionId, server: usize, principal: Option<&Principal>) -> Option<Lookup> {
+        let handle = self.handle(id)?;
+        let is_owner = handle.principal.as_ref() == principal && handle.server == server;
+        Some(if is_owner { Lookup::Here(handle) } else { Lookup::Unknown })
+    }
+
     /// Where the session of this id is, for this principal and server: what belongs to another is unknown (S3).
     pub async fn lookup(&self, text: &str, server: usize, principal: Option<&Principal>) -> Lookup {
         let Some(id) = SessionId::parse(text) else { return Lookup::Unknown };
-        let handle = self.shard(&id).get(&id.key()).cloned();
-        match handle.filter(|handle| handle.id == id) {
-            Some(handle) if handle.principal.as_ref() == principal && handle.server == server => {
-                Lookup::Here(handle)
-            }
-            Some(_) => Lookup::Unknown,
-            None => match self.registry.find(&id, principal).await {
-                Found::Closed => Lookup::Closed,
-                Found::Unknown => Lookup::Unknown,
-            },
+        if let Some(known) = self.look_here(&id, server, principal) {
+            return known;
         }
+        let name = self.servers.get(server).map_or("", |server| &server.name);
+        let node = id.node().to_owned();
+        let found = match self.registry.find(&id, principal, name).await {
+            Found::Closed => Lookup::Closed,
+            Found::Unknown => Lookup::Unknown,
+            Found::Down => Lookup::RegistryDown,
+            Found::Elsewhere { alive } => Lookup::Elsewhere { node, alive },
+            Found::Lost(record) => Lookup::Lost { node, record },
+        };
+        self.misroutes.tell(&id, &self.node, &found);
+        found
+    }
+
+    /// Closes a session that is not here, wherever it is. Returns whether there was one, of this principal and server.
+    pub async fn close_from_afar(&self, text: &str, server: usize, principal: Option<&Principal>) -> bool {
+        let (Some(id), Some(server)) = (SessionId::parse(text), self.servers.get(server)) else {
+            return false;
+        };
+        self.registry.close_from_afar(&id, principal, &server.name.as_str().into()).await
+    }
+
+    /// Closes a session whose client closed it through another node, which has compared the principal.
+    pub(crate) fn close_as_told(&self, id: &SessionId) {
+        if let Some(handle) = self.handle(id) {
+            self.close(&handle, Ended::Deleted);
+        }
+    }
+
+    /// What the registry keeps of a session, if it is here and has begun.
+    pub(crate) fn record(&self, id: &SessionId, epoch: &str) -> Option<Record> {
+        let handle = self.handle(id).filter(|handle| handle.activity.has_begun())?;
+        Some(Record {
+            node: self.node.to_string(),
+            epoch: epoch.to_owned(),
+            server: self.servers.get(handle.server)?.name.clone(),
+            protocol: handle.activity.version().as_str().to_owned(),
+            client: handle.client.to_string(),
+            principal: handle.principal.as_ref().map(ToString::to_string),
+            created: handle.created,
+            state: State::Live,
+            initialize: handle.initialize.clone(),
+        })
     }
 
     /// How far this node is on its way from serving to stopped.
@@ -290,18 +374,18 @@ impl Sessions {
     ) -> Result<(Arc<SessionHandle>, Payload), CreateError> {
         let settings =
             Arc::clone(self.servers.get(server).ok_or(CreateError::Failed(500, "no such server".into()))?);
+        if let Some(why) = self.refuses() {
+            return Err(CreateError::Failed(503, why.to_owned()));
+        }
+        let id = SessionId::new(&self.node)
+            .map_err(|error| CreateError::Failed(500, format!("no random bits for a session id: {error}")))?;
         self.make_room(server, &settings, principal.as_ref()).map_err(|cap| {
             METRICS.sessions_refused_total.add_one();
             CreateError::AtCap(cap)
         })?;
         let client = message::initialize(&initialize).client;
-        let (handle, opened) = match self.start(server, &settings, principal.clone(), initialize) {
-            Ok(started) => started,
-            Err(error) => {
-                self.give_back(server, principal.as_ref());
-                return Err(CreateError::Failed(500, format!("no random bits for a session id: {error}")));
-            }
-        };
+        let owner = Owner { server, principal, client, created: unix_now() };
+        let (handle, opened) = self.start(id, owner, &settings, initialize);
         // Either this sees that the node stops, or `stop` sees the new session.
         if self.phase() == Phase::Stopped {
             self.close(&handle, Ended::Drained);
@@ -312,7 +396,7 @@ impl Sessions {
         std::mem::forget(unclaimed);
         match opened {
             Ok(Opened::Ready(answer)) => {
-                self.begun(&handle, &settings.name, client, address);
+                self.begun(&handle, &settings.name, address);
                 Ok((handle, answer))
             }
             Ok(Opened::Refused(answer)) => Err(CreateError::Refused(answer)),
@@ -322,44 +406,56 @@ impl Sessions {
     }
 
     /// A session lives: for the log, the metrics and the registry.
-    fn begun(&self, handle: &SessionHandle, server: &str, client: String, address: IpAddr) {
+    fn begun(&self, handle: &SessionHandle, server: &str, address: IpAddr) {
         let version = handle.activity.version();
-        let (id, shown) = (handle.id.short(), Foreign(client.as_bytes()));
+        let (id, shown) = (handle.id.short(), Foreign(handle.client.as_bytes()));
         let whose =
             handle.principal.as_ref().map(|principal| format!(" for {principal}")).unwrap_or_default();
         log::info!("[{id}] session of {shown} at {address}{whose} on {server}, {}", version.as_str());
         METRICS.sessions_created_total.add_one();
-        self.registry.record(Record {
-            id: handle.id.clone(),
-            server: server.to_owned(),
-            principal: handle.principal.as_ref().map(ToString::to_string),
-            client,
-        });
+        handle.activity.begin();
+        self.registry.begun(&handle.id);
     }
 
     /// Starts backend and worker, and enters the session in the table.
     fn start(
         self: &Arc<Self>,
-        server: usize,
+        id: SessionId,
+        owner: Owner,
         settings: &Server,
-        principal: Option<Principal>,
         initialize: Message,
-    ) -> Result<(Arc<SessionHandle>, async_channel::Receiver<Opened>), getrandom::Error> {
-        let id = SessionId::new(&self.node)?;
+    ) -> (Arc<SessionHandle>, async_channel::Receiver<Opened>) {
+        let (handle, worker) = self.prepare(id, owner, settings, &initialize, Activity::new());
+        self.shard(&handle.id).insert(handle.id.key(), Arc::clone(&handle));
+        let opening = self.run(Arc::clone(&handle), worker, initialize);
+        (handle, opening)
+    }
+
+    /// A session that is in no table yet and has no task.
+    fn prepare(
+        &self,
+        id: SessionId,
+        owner: Owner,
+        settings: &Server,
+        initialize: &Message,
+        activity: Activity,
+    ) -> (Arc<SessionHandle>, worker::Worker) {
         let (inbox, inputs) = async_channel::bounded(INBOX_MAX);
-        let activity = Arc::new(Activity::new());
+        let activity = Arc::new(activity);
         let (room, poked) = Room::new();
         let handle = Arc::new(SessionHandle {
             id: id.clone(),
-            server,
-            principal,
+            server: owner.server,
+            principal: owner.principal,
+            client: cut(owner.client, CLIENT_NAME_BYTES_MAX).into(),
+            created: owner.created,
+            initialize: settings.restore.then(|| restore::kept(&id, initialize)).flatten(),
             activity: Arc::clone(&activity),
             keep_alive_comment: self.keep_alive_comment,
             room: room.clone(),
             inbox,
             _counted: METRICS.sessions.enter(),
         });
-        self.shard(&id).insert(id.key(), Arc::clone(&handle));
         let idle_timeout = settings.idle_timeout.unwrap_or(self.limits.idle_timeout);
         let worker = worker::Worker::new(worker::Setup {
             label: id.short(),
@@ -373,7 +469,12 @@ impl Sessions {
             room,
             poked,
         });
-        Ok((Arc::clone(&handle), self.run(handle, worker, initialize)))
+        (handle, worker)
+    }
+
+    /// Why no session can begin here, if so.
+    pub fn refuses(&self) -> Option<&'static str> {
+        self.registry.refuses()
     }
 
     /// Gives the worker a task, at whose end the session is closed.
@@ -404,7 +505,10 @@ impl Sessions {
         let was_there = self.shard(&handle.id).remove(&handle.id.key()).is_some();
         if was_there {
             self.give_back(handle.server, handle.principal.as_ref());
-            self.registry.close(&handle.id, handle.principal.as_ref());
+            // Of one that has not begun nobody has the id.
+            if handle.activity.has_begun() {
+                self.registry.close(&handle.id, handle.principal.as_ref());
+            }
             ended.count();
             let level = if matches!(ended, Ended::Exited(_) | Ended::Panicked) {
                 log::Level::Warn
@@ -543,6 +647,18 @@ impl Drop for Unclaimed<'_> {
     fn drop(&mut self) {
         self.sessions.close(self.handle, Ended::Abandoned);
     }
+}
+
+fn cut(mut text: String, bytes: usize) -> String {
+    if text.len() > bytes {
+        let end = (0..=bytes).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+        text.truncate(end);
+    }
+    text
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// A cap on sessions.

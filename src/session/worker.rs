@@ -18,8 +18,8 @@ use crate::budget::{self, Payload};
 use crate::foreign::Foreign;
 use crate::http::{Event, EventId, EventReader, Opening, Room};
 use crate::limits::{
-    ASK_AGE, BEHIND_PATIENCE, CALLS_MAX, HELD_BYTES_CALLS_MAX, IDLE_WITH_CALLS_FACTOR, LOG_STEP,
-    READER_EVENTS_MAX, RETIRE_RETRY_MS, RETRY_MS,
+    ASK_AGE, BEHIND_PATIENCE, CALLS_MAX, HELD_BYTES_CALLS_MAX, IDLE_WITH_CALLS_FACTOR, INBOX_REQUESTS_MAX,
+    LOG_STEP, READER_EVENTS_MAX, RETIRE_RETRY_MS, RETRY_MS,
 };
 use crate::message::{self, Id, Invalid, Kind, Line, Message};
 use crate::metrics::{Entered, METRICS};
@@ -88,6 +88,10 @@ pub struct Setup {
 pub struct Worker {
     setup: Setup,
     version: Version,
+    /// Whether the client knows the session from a former life: it will not say `initialized` again.
+    restored: bool,
+    /// Inputs that came before the backend was ready, of clients that have the id already.
+    early: VecDeque<Input>,
     streams: Streams,
     /// Requests of the client that the backend has not answered.
     calls: HashMap<Id, Call>,
@@ -130,6 +134,8 @@ impl Worker {
         Worker {
             setup,
             version: Version::default(),
+            restored: false,
+            early: VecDeque::new(),
             streams: Streams::new(),
             calls: HashMap::new(),
             asks: HashMap::new(),
@@ -137,6 +143,12 @@ impl Worker {
             garbage_logged: None,
             deaf_logged: None,
         }
+    }
+
+    /// The same for a session that begins again.
+    pub fn restored(mut self) -> Worker {
+        self.restored = true;
+        self
     }
 
     /// Gives the backend its `initialize` and waits for the answer. On [`Opened::Ready`] the session's version is
@@ -157,11 +169,7 @@ impl Worker {
                 None
             });
             let Some(next) = next.await else {
-                let seconds = self.setup.start_deadline.as_secs();
-                return Opened::Failed(
-                    504,
-                    format!("the server did not answer initialize within {seconds} s{}", wrote(garbage)),
-                );
+                return Opened::Failed(504, too_late(self.setup.start_deadline, garbage));
             };
             match next {
                 Next::Output(Output::Message(payload)) => match message::parse_line(payload) {
@@ -180,9 +188,10 @@ impl Worker {
                     return Opened::Failed(502, "the server ended before it answered initialize".into());
                 }
                 Next::InboxClosed => return Opened::Failed(503, "this node is stopping".into()),
+                Next::Input(input) => self.early.push_back(input),
                 // There are no calls yet that these could be about.
-                Next::Output(Output::Response { .. } | Output::Related { .. } | Output::Detach(_)) => {}
-                Next::Input(_) | Next::Room => {}
+                Next::Output(Output::Response { .. } | Output::Related { .. } | Output::Detach(_))
+                | Next::Room => {}
             }
         }
     }
@@ -200,8 +209,11 @@ impl Worker {
                 ),
             ),
             Some(version) => {
-                self.version = Version::new(&version);
-                self.setup.activity.set_version(self.version.clone());
+                self.setup.activity.set_version(Version::new(&version));
+                self.version = self.setup.activity.version();
+                if self.restored {
+                    self.give_backend(&Message::initialized());
+                }
                 Opened::Ready(answer.payload)
             }
             None => Opened::Failed(502, "the server's answer to initialize has no protocolVersion".into()),
@@ -210,6 +222,9 @@ impl Worker {
 
     /// Serves the session until it ends.
     pub async fn run(&mut self) -> Ended {
+        while let Some(early) = self.early.pop_front() {
+            self.take_input(early);
+        }
         loop {
             let ended = match self.next().await {
                 Next::Input(input) => self.take_input(input),
@@ -227,7 +242,13 @@ impl Worker {
 
     /// Fair between the client and the backend: neither can starve the other.
     async fn next(&self) -> Next {
-        let input = async { self.setup.inbox.recv().await.map_or(Next::InboxClosed, Next::Input) };
+        let input = async {
+            if self.early.len() >= INBOX_REQUESTS_MAX {
+                // Not ready yet: what comes now waits in the inbox.
+                return std::future::pending().await;
+            }
+            self.setup.inbox.recv().await.map_or(Next::InboxClosed, Next::Input)
+        };
         let output =
             async { self.setup.backend.outputs().recv().await.map_or(Next::OutputsClosed, Next::Output) };
         let Some(since) = self.behind_since else { return race(input, output).await };
@@ -627,7 +648,11 @@ impl Worker {
     /// addresses of clients that would wait for ever. Calls among them are refused, for the backend is stopping.
     fn empty_inbox(&mut self) {
         self.setup.inbox.close();
-        while let Ok(input) = self.setup.inbox.try_recv() {
+        let early = std::mem::take(&mut self.early);
+        for input in early
+            .into_iter()
+            .chain(std::iter::from_fn(|| self.setup.inbox.try_recv().ok()).collect::<Vec<_>>())
+        {
             if let Input::Messages(messages, reply @ Some(_)) = input {
                 self.take_client_messages(messages, reply);
             }
@@ -659,6 +684,10 @@ fn too_early(exit: &Exit, garbage: Option<Vec<u8>>) -> String {
         Exit::NotStarted(_) => exit.describe(),
         ran => format!("{} before it answered initialize{}", ran.describe(), wrote(garbage)),
     }
+}
+
+fn too_late(deadline: Duration, garbage: Option<Vec<u8>>) -> String {
+    format!("the server did not answer initialize within {} s{}", deadline.as_secs(), wrote(garbage))
 }
 
 fn wrote(garbage: Option<Vec<u8>>) -> String {

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 /// Name, description.
-const TOOLS: [(&str, &str); 19] = [
+const TOOLS: [(&str, &str); 20] = [
     ("echo", "gives back {text}"),
     ("slow", "takes {seconds}, with a progress notification every 100 ms when there is a token"),
     ("ask", "asks the client by elicitation/create and gives back the answer"),
@@ -32,6 +32,10 @@ const TOOLS: [(&str, &str); 19] = [
     ("flood", "sends {count} notifications of {bytes} bytes, then answers"),
     ("pid", "gives back the process id"),
     ("cancelled_ids", "gives back the request ids of all notifications/cancelled so far"),
+    (
+        "initialized_with",
+        "gives back the params of initialize, as they came, and the methods of all notifications",
+    ),
     ("sent", "gives back the methods of all notifications so far"),
 ];
 
@@ -131,6 +135,8 @@ struct Shared {
     next_id: u64,
     cancelled: Vec<Value>,
     notified: Vec<String>,
+    /// The params of `initialize`.
+    initialize: String,
     /// Read nothing more, and ignore SIGTERM.
     deaf: bool,
 }
@@ -235,7 +241,10 @@ fn answer(mode: Mode, id: &RawValue, method: &str, raw: &str) {
     let params: Value = serde_json::from_str(raw).unwrap_or(Value::Null);
     let body = match method {
         "initialize" if mode == Mode::Silent => return,
-        "initialize" => result(initialized(mode, &params)),
+        "initialize" => {
+            with_shared(|shared| shared.initialize = raw.to_owned());
+            result(initialized(mode, &params))
+        }
         "ping" => result(json!({})),
         "tools/list" => result(json!({"tools": TOOLS.map(|(name, description)|
             json!({"name": name, "description": description, "inputSchema": {"type": "object"}}))})),
@@ -338,6 +347,9 @@ fn call(params: &Value) -> Option<Value> {
         "pid" => text(std::process::id().to_string()),
         "cancelled_ids" => text(with_shared(|shared| json!(shared.cancelled).to_string())),
         "sent" => text(with_shared(|shared| json!(shared.notified).to_string())),
+        "initialized_with" => {
+            text(with_shared(|shared| json!([shared.initialize, shared.notified]).to_string()))
+        }
         unknown => Some(
             json!({"isError": true, "content": [{"type": "text", "text": format!("no tool {unknown}")}]}),
         ),

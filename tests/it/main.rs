@@ -17,11 +17,12 @@ mod legacy; // The handshake era as a raw client sees it, spec row by spec row.
 mod listener; // At the caps of connections and descriptors.
 mod memory; // Bounded, whatever clients and children do.
 mod orphans; // Nothing of what children start is left, whatever ends.
-#[allow(dead_code, reason = "the tests of the registry come with it")]
 mod redis_server; // A real redis-server.
+mod registry; // What stands in Redis, who hears what on the wrong node, and Redis misbehaving.
 mod regression; // What fuzzing and reviews found.
 mod sessions; // Principals, caps, idle expiry, health, metrics, stop.
 mod static_binary; // The release as it is handed out.
 mod support; // What the tests share.
 mod systemd; // As a service: what it tells, sockets that it is passed, and the units.
 mod tidy; // The house rules.
+mod traefik_command; // `burdock traefik`: what it prints, and what it refuses.

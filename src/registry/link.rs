@@ -1,0 +1,68 @@
+//! A connection to Redis that is made when it is needed and thrown away after an error. It blocks, so it lives on the
+//! blocking pool; one conversation at a time.
+
+use std::time::Duration;
+
+use redis::{Client, Connection, RedisResult};
+
+use crate::config;
+use crate::limits::REDIS_DEADLINE;
+
+/// See the module.
+pub(super) struct Link {
+    client: Client,
+    /// For a connection, and for each answer.
+    deadline: Duration,
+    connection: Option<Connection>,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("open", &self.is_open()).finish()
+    }
+}
+
+impl Link {
+    /// Not connected yet.
+    ///
+    /// # Errors
+    /// When the address cannot be used.
+    pub(super) fn new(settings: &config::Redis, deadline: Duration) -> Result<Link, String> {
+        let client = Client::open(settings.connection.clone())
+            .map_err(|error| format!("{} cannot be used: {error}", settings.shown))?;
+        Ok(Link { client, deadline: deadline.min(REDIS_DEADLINE), connection: None })
+    }
+
+    /// Whether the last conversation went well, so that the next one goes on with its connection.
+    pub(super) fn is_open(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// Has a conversation. After any error the connection is thrown away: who knows what is still under way on it.
+    ///
+    /// # Errors
+    /// Those of connecting and of `words`.
+    pub(super) async fn talk<T: Send + 'static>(
+        &mut self,
+        words: impl FnOnce(&mut Connection) -> RedisResult<T> + Send + 'static,
+    ) -> RedisResult<T> {
+        let (kept, client, deadline) = (self.connection.take(), self.client.clone(), self.deadline);
+        let (answer, connection) = smol::unblock(move || {
+            let mut connection = match kept {
+                Some(connection) => connection,
+                None => connect(&client, deadline)?,
+            };
+            words(&mut connection).map(|answer| (answer, connection))
+        })
+        .await?;
+        self.connection = Some(connection);
+        Ok(answer)
+    }
+}
+
+fn connect(client: &Client, deadline: Duration) -> RedisResult<Connection> {
+    let connection = client.get_connection_with_timeout(deadline)?;
+    connection.set_read_timeout(Some(deadline))?;
+    connection.set_write_timeout(Some(deadline))?;
+    Ok(connection)
+}

@@ -1,0 +1,316 @@
+//! What is done in Redis about sessions that live elsewhere: an operator's list and cleaning, and the close through
+//! another node. All of it blocks, so a node calls it through `smol::unblock`.
+//!
+//! Whatever is read was written by somebody else: a key or value that is not as burdock writes it is counted and
+//! left alone. After an error a connection is of no further use: an answer may still be on its way, or a WATCH be set.
+
+use std::collections::BTreeMap;
+
+use redis::{Connection, RedisResult, cmd, pipe};
+
+use super::record::{
+    Heartbeat, INBOX_SUFFIX, NODE_PREFIX, Record, SESSION_PREFIX, closed_key, inbox_key, node_key,
+    session_key,
+};
+use crate::limits::{
+    CLOSED_SECS, INBOX_IDS_MAX, LISTED_NODES_MAX, LISTED_SESSIONS_MAX, MGET_KEYS, SCAN_COUNT,
+    SCAN_ROUNDS_MAX, TRANSACTION_TRIES_MAX,
+};
+use crate::session::{SessionId, is_node_name};
+
+/// How the process of a recorded session does, by its node's heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The run of the node that has the session is there.
+    Live,
+    /// So it is, and it takes no new sessions.
+    Draining,
+    /// It is not: the node is away, or another run has its name.
+    Lost,
+}
+
+impl Standing {
+    /// Of a record, by the heartbeat of its node (if there is one).
+    pub fn of(record: &Record, heartbeat: Option<&Heartbeat>) -> Standing {
+        match heartbeat {
+            Some(heartbeat) if heartbeat.epoch != record.epoch => Standing::Lost,
+            Some(heartbeat) if heartbeat.draining => Standing::Draining,
+            Some(_) => Standing::Live,
+            None => Standing::Lost,
+        }
+    }
+}
+
+/// A session as the list has it.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// Its id.
+    pub id: SessionId,
+    /// What is recorded, without the `initialize`.
+    pub record: Record,
+    /// Whether there was an `initialize`: a new run of the node can begin the session again.
+    pub restorable: bool,
+    /// How its process does.
+    pub standing: Standing,
+}
+
+/// What Redis holds about a cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// The sessions, by node and then the oldest first.
+    pub sessions: Vec<Listed>,
+    /// The nodes that have a heartbeat, by name.
+    pub nodes: BTreeMap<String, Heartbeat>,
+    /// Keys of sessions and nodes whose name or value is not as burdock writes it.
+    pub unreadable: usize,
+    /// There are more than `LISTED_SESSIONS_MAX` sessions, or more keys than are looked through.
+    pub more: bool,
+}
+
+/// Lists the sessions and nodes, by SCAN; only those with ids of `node` when it is given.
+///
+/// # Errors
+/// What Redis or the way to it refused.
+pub fn list(connection: &mut Connection, node: Option<&str>) -> RedisResult<Listing> {
+    let mut listing = Listing::default();
+    let sessions = found_sessions(connection, node, &mut listing)?;
+    // After the records: a run that began meanwhile makes those of the run before it lost, as they are.
+    listing.nodes = nodes(connection, &mut listing)?;
+    listing.sessions = sessions
+        .into_values()
+        .map(|(id, mut record)| {
+            let restorable = record.initialize.take().is_some();
+            let standing = Standing::of(&record, listing.nodes.get(&record.node));
+            Listed { id, record, restorable, standing }
+        })
+        .collect();
+    listing.sessions.sort_by(|one, other| {
+        (&one.record.node, one.record.created).cmp(&(&other.record.node, other.record.created))
+    });
+    Ok(listing)
+}
+
+/// Sessions by their whole id: SCAN may give a key twice.
+type ById = BTreeMap<String, (SessionId, Record)>;
+
+fn found_sessions(
+    connection: &mut Connection,
+    node: Option<&str>,
+    listing: &mut Listing,
+) -> RedisResult<ById> {
+    let pattern = node.map_or(format!("{SESSION_PREFIX}*"), |node| format!("{SESSION_PREFIX}{node}-*"));
+    let mut sessions = ById::new();
+    scan(connection, &pattern, listing, |listing, key, value| {
+        let id = key.strip_prefix(SESSION_PREFIX).and_then(SessionId::parse);
+        match id.zip(value.and_then(readable)) {
+            Some(_) if sessions.len() >= LISTED_SESSIONS_MAX => return false,
+            Some((id, mut record)) => {
+                // Only that there is one is wanted; it can be large.
+                record.initialize = record.initialize.map(|_| Box::default());
+                sessions.insert(id.to_string(), (id, record));
+            }
+            None => listing.unreadable += 1,
+        }
+        true
+    })?;
+    Ok(sessions)
+}
+
+fn nodes(connection: &mut Connection, listing: &mut Listing) -> RedisResult<BTreeMap<String, Heartbeat>> {
+    let mut nodes = BTreeMap::new();
+    scan(connection, &format!("{NODE_PREFIX}*"), listing, |listing, key, value| {
+        let Some(name) = key.strip_prefix(NODE_PREFIX).filter(|name| !name.ends_with(INBOX_SUFFIX)) else {
+            return true;
+        };
+        let heartbeat = value.and_then(|value| serde_json::from_slice::<Heartbeat>(&value).ok());
+        match heartbeat.filter(|_| is_node_name(name)) {
+            Some(_) if nodes.len() >= LISTED_NODES_MAX => return false,
+            Some(heartbeat) => drop(nodes.insert(name.to_owned(), heartbeat)),
+            None => listing.unreadable += 1,
+        }
+        true
+    })?;
+    Ok(nodes)
+}
+
+/// A record, if these bytes are one. Its `node` becomes a part of a key: it must be a node's name.
+fn readable(bytes: Vec<u8>) -> Option<Record> {
+    serde_json::from_slice::<Record>(&bytes).ok().filter(|record| is_node_name(&record.node))
+}
+
+/// Shows each key that matches with its value to `take`, until it says `false` or the keys end. A value is `None` when
+/// it is no string; a key that went away meanwhile looks the same, which is why a second look decides.
+fn scan(
+    connection: &mut Connection,
+    pattern: &str,
+    listing: &mut Listing,
+    mut take: impl FnMut(&mut Listing, &str, Option<Vec<u8>>) -> bool,
+) -> RedisResult<()> {
+    let mut cursor = 0_u64;
+    for _ in 0..SCAN_ROUNDS_MAX {
+        let mut scan = cmd("SCAN");
+        scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCAN_COUNT);
+        let (next, keys): (u64, Vec<Vec<u8>>) = scan.query(connection)?;
+        for keys in keys.chunks(MGET_KEYS) {
+            let values: Vec<Option<Vec<u8>>> = cmd("MGET").arg(keys).query(connection)?;
+            for (key, value) in keys.iter().zip(values) {
+                if value.is_none() && !is_there(connection, key)? {
+                    continue;
+                }
+                if !take(listing, &String::from_utf8_lossy(key), value) {
+                    listing.more = true;
+                    return Ok(());
+                }
+            }
+        }
+        cursor = next;
+        if cursor == 0 {
+            return Ok(());
+        }
+    }
+    listing.more = true;
+    Ok(())
+}
+
+fn is_there(connection: &mut Connection, key: &[u8]) -> RedisResult<bool> {
+    cmd("EXISTS").arg(key).query(connection)
+}
+
+/// The string under a key. MGET, because it calls what is no string absent where GET would fail.
+fn value(connection: &mut Connection, key: &str) -> RedisResult<Option<Vec<u8>>> {
+    let values: Vec<Option<Vec<u8>>> = cmd("MGET").arg(key).query(connection)?;
+    Ok(values.into_iter().next().flatten())
+}
+
+/// The record of a session and its node's heartbeat; both as they are at one moment of the transaction they belong to.
+fn look(connection: &mut Connection, id: &SessionId) -> RedisResult<Option<(Record, Option<Heartbeat>)>> {
+    let values: Vec<Option<Vec<u8>>> =
+        cmd("MGET").arg(session_key(id)).arg(node_key(id.node())).query(connection)?;
+    let mut values = values.into_iter();
+    let Some(record) = values.next().flatten().and_then(readable) else { return Ok(None) };
+    let heartbeat = if record.node == id.node() {
+        values.next().flatten()
+    } else {
+        value(connection, &node_key(&record.node))?
+    };
+    Ok(Some((record, heartbeat.and_then(|bytes| serde_json::from_slice(&bytes).ok()))))
+}
+
+/// The record of a session, and how its process does; `None` when there is none that can be read.
+///
+/// # Errors
+/// What Redis or the way to it refused.
+pub fn find(connection: &mut Connection, id: &SessionId) -> RedisResult<Option<(Record, Standing)>> {
+    let found = look(connection, id)?;
+    Ok(found.map(|(record, heartbeat)| {
+        let standing = Standing::of(&record, heartbeat.as_ref());
+        (record, standing)
+    }))
+}
+
+/// Closes a session that lives elsewhere, if `may` says so of its record: in one transaction the record is deleted,
+/// `mcp:closed:{id}` says so for an hour, and the id is put into the inbox of its node, which ends the session with
+/// its next heartbeat. Gives what was recorded; `None`, with nothing changed, when nothing is or `may` declines.
+///
+/// # Errors
+/// What Redis or the way to it refused; also when the record changed each time it was looked at.
+pub fn close_from_afar(
+    connection: &mut Connection,
+    id: &SessionId,
+    may: impl Fn(&Record) -> bool,
+) -> RedisResult<Option<Record>> {
+    let key = session_key(id);
+    watched(connection, &[&key], |connection| {
+        let Some(record) = value(connection, &key)?.and_then(readable).filter(&may) else { return Ok(None) };
+        let inbox = inbox_key(&record.node);
+        let mut change = pipe();
+        change.atomic().del(&key).ignore();
+        change.set_ex(closed_key(id), record.principal.as_deref().unwrap_or(""), CLOSED_SECS).ignore();
+        change.rpush(&inbox, id.to_string()).ignore();
+        // The newest stay: a node that has not looked for so long has more to forget than these.
+        change.ltrim(&inbox, -INBOX_IDS_MAX, -1).ignore();
+        change.expire(&inbox, CLOSED_SECS as i64).ignore();
+        Ok(Some((change, record)))
+    })
+}
+
+/// Deletes the record of a session whose process is gone; `false`, with nothing changed, when it lives (again), or is
+/// `restorable` and that is not allowed, or is not recorded. Whether it lives is decided in the transaction.
+///
+/// # Errors
+/// What Redis or the way to it refused; also when the record changed each time it was looked at.
+pub fn prune(connection: &mut Connection, listed: &Listed, restorable: bool) -> RedisResult<bool> {
+    let id = &listed.id;
+    let key = session_key(id);
+    let watch = [key.as_str(), &node_key(&listed.record.node)];
+    let pruned = watched(connection, &watch, |connection| {
+        let lost = |(record, heartbeat): &(Record, Option<Heartbeat>)| {
+            // Only this node's heartbeat is watched.
+            record.node == listed.record.node
+                && Standing::of(record, heartbeat.as_ref()) == Standing::Lost
+                && (restorable || record.initialize.is_none())
+        };
+        let Some(_) = look(connection, id)?.filter(lost) else { return Ok(None) };
+        let mut change = pipe();
+        change.atomic().del(&key).ignore();
+        Ok(Some((change, ())))
+    })?;
+    Ok(pruned.is_some())
+}
+
+/// Runs what `plan` makes of the keys as they are, if nobody changes them meanwhile; otherwise plans again.
+fn watched<T>(
+    connection: &mut Connection,
+    keys: &[&str],
+    mut plan: impl FnMut(&mut Connection) -> RedisResult<Option<(redis::Pipeline, T)>>,
+) -> RedisResult<Option<T>> {
+    for _ in 0..TRANSACTION_TRIES_MAX {
+        cmd("WATCH").arg(keys).exec(connection)?;
+        let Some((change, planned)) = plan(connection)? else {
+            cmd("UNWATCH").exec(connection)?;
+            return Ok(None);
+        };
+        let done: Option<()> = change.query(connection)?;
+        if done.is_some() {
+            return Ok(Some(planned));
+        }
+    }
+    Err((redis::ErrorKind::Client, "the record changes all the time").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(epoch: &str) -> Record {
+        let text = format!(
+            r#"{{"node":"n1","epoch":"{epoch}","server":"s","protocol":"p","client":"c","created":1,"state":"live"}}"#
+        );
+        readable(text.into_bytes()).unwrap()
+    }
+
+    fn heartbeat(epoch: &str, draining: bool) -> Heartbeat {
+        let version = "1".to_owned();
+        Heartbeat { epoch: epoch.to_owned(), url: None, sessions: 0, draining, version, started: 0, beat: 1 }
+    }
+
+    #[test]
+    fn a_session_lives_only_in_the_run_that_it_began_in() {
+        for (beat, expected) in [
+            (Some(heartbeat("a", false)), Standing::Live),
+            (Some(heartbeat("a", true)), Standing::Draining),
+            (Some(heartbeat("b", false)), Standing::Lost),
+            (Some(heartbeat("b", true)), Standing::Lost),
+            (None, Standing::Lost),
+        ] {
+            assert_eq!(Standing::of(&record("a"), beat.as_ref()), expected, "{beat:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_of_no_node_is_none() {
+        assert!(readable(b"{".to_vec()).is_none());
+        let bad = serde_json::to_string(&record("a")).unwrap().replace("n1", "n1:inbox");
+        assert!(readable(bad.into_bytes()).is_none());
+    }
+}

@@ -1,0 +1,307 @@
+//! The registry in Redis as the rest of burdock sees it: what is told goes into a bounded queue, what is asked has a
+//! deadline. Never a wait on the way of a living session.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_channel::{Receiver, Sender};
+use async_io::Timer;
+use smol::future::or;
+
+use super::asker::{Asker, Kept, Question};
+use super::link::Link;
+use super::record::Heartbeat;
+use super::writer::{Note, Writer};
+use super::{Closed, Found};
+use crate::config::{self, Config};
+use crate::limits::{
+    FAR_CLOSE_DEADLINE, NOTES_MAX, QUESTION_DEADLINE, QUESTIONS_MAX, REDIS_DEADLINE, REGISTRY_FLUSH,
+};
+use crate::metrics::METRICS;
+use crate::principal::Principal;
+use crate::runtime;
+use crate::session::{SessionId, Sessions};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Redis {
+    closed: Closed,
+    notes: Sender<Note>,
+    questions: Sender<Question>,
+    shared: Arc<Shared>,
+}
+
+/// What the registry and its tasks see of each other.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// This node's name.
+    pub(super) node: String,
+    /// What the epochs of this process begin with: random, so that no two runs have the same.
+    pub(super) run: String,
+    /// Notes were dropped: all records have to be written anew.
+    pub(super) overflowed: AtomicBool,
+    /// Another living process has this node's name, and was there first.
+    pub(super) name_is_taken: AtomicBool,
+    /// This node takes no new sessions.
+    pub(super) draining: AtomicBool,
+}
+
+impl Shared {
+    /// Whether this process wrote a record of this epoch.
+    pub(super) fn is_own(&self, epoch: &str) -> bool {
+        epoch.strip_prefix(&self.run).is_some_and(|rest| rest.starts_with('.'))
+    }
+}
+
+/// The tasks of the registry, before they are begun.
+#[derive(Debug)]
+pub struct Service {
+    link: Link,
+    asker: Asker,
+    notes: Receiver<Note>,
+    shared: Arc<Shared>,
+    settings: config::Redis,
+    heartbeat: Heartbeat,
+}
+
+/// What `config` names, not connected yet.
+///
+/// # Errors
+/// When the system's CSPRNG cannot be read, or the address cannot be used.
+pub(super) fn open(settings: &config::Redis, config: &Config) -> Result<(Redis, Service), String> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|error| format!("no random bits for an epoch: {error}"))?;
+    let shared = Arc::new(Shared {
+        node: config.node.clone(),
+        run: format!("{:016x}", u64::from_be_bytes(random)),
+        overflowed: AtomicBool::new(false),
+        name_is_taken: AtomicBool::new(false),
+        draining: AtomicBool::new(false),
+    });
+    let (notes, noted) = async_channel::bounded(NOTES_MAX);
+    let (questions, asked) = async_channel::bounded(QUESTIONS_MAX);
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let service = Service {
+        link: Link::new(settings, REDIS_DEADLINE)?,
+        asker: Asker::new(Link::new(settings, QUESTION_DEADLINE)?, asked),
+        notes: noted,
+        shared: Arc::clone(&shared),
+        settings: settings.clone(),
+        heartbeat: Heartbeat {
+            epoch: String::new(),
+            url: config.advertise.clone(),
+            sessions: 0,
+            draining: false,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: u64::try_from(started.as_millis()).unwrap_or(u64::MAX),
+            beat: 0,
+        },
+    };
+    Ok((Redis { closed: Closed::default(), notes, questions, shared }, service))
+}
+
+impl Service {
+    /// Begins to write and to ask. With `--redis-required` only when Redis answers.
+    ///
+    /// # Errors
+    /// Why Redis cannot be used, in words for the user.
+    pub async fn begin(self, sessions: Arc<Sessions>) -> Result<(), String> {
+        let shown = self.settings.shown;
+        let mut writer = Writer::new(self.link, self.notes, self.shared, sessions, self.heartbeat, shown);
+        if self.settings.required {
+            writer.greet().await?;
+        }
+        runtime::spawn(writer.run()).detach();
+        runtime::spawn(self.asker.run()).detach();
+        Ok(())
+    }
+}
+
+impl Redis {
+    pub(super) fn closed(&self) -> &Closed {
+        &self.closed
+    }
+
+    pub(super) fn begun(&self, id: &SessionId) {
+        self.note(Note::Begun(id.clone()));
+    }
+
+    pub(super) fn close(&self, id: &SessionId, principal: Option<&Principal>) {
+        self.closed.add(id, principal);
+        self.note(Note::Ended(id.clone(), principal.cloned()));
+    }
+
+    fn note(&self, note: Note) {
+        if self.notes.try_send(note).is_err() && !self.shared.overflowed.swap(true, Ordering::Relaxed) {
+            METRICS.registry_overflows_total.add_one();
+            log::warn!("too much waits for Redis: when it answers, all records are written anew");
+        }
+    }
+
+    pub(super) async fn find(&self, id: &SessionId, principal: Option<&Principal>, server: &str) -> Found {
+        let (answer, answered) = async_channel::bounded(1);
+        if self.questions.try_send(Question::Find { id: id.clone(), answer }).is_err() {
+            return Found::Down;
+        }
+        match within(QUESTION_DEADLINE, answered.recv()).await {
+            Some(Ok(kept)) => judge(&self.shared, id, *kept, principal, server),
+            Some(Err(_)) | None => Found::Down,
+        }
+    }
+
+    pub(super) async fn close_from_afar(
+        &self,
+        id: &SessionId,
+        principal: Option<&Principal>,
+        server: &Arc<str>,
+    ) -> bool {
+        let (answer, answered) = async_channel::bounded(1);
+        let question = Question::Close {
+            id: id.clone(),
+            principal: principal.cloned(),
+            server: Arc::clone(server),
+            answer,
+        };
+        if self.questions.try_send(question).is_err() {
+            return false;
+        }
+        matches!(within(FAR_CLOSE_DEADLINE, answered.recv()).await, Some(Ok(true)))
+    }
+
+    pub(super) fn name_is_taken(&self) -> bool {
+        self.shared.name_is_taken.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn drain(&self) {
+        self.shared.draining.store(true, Ordering::Relaxed);
+        self.note(Note::Beat);
+    }
+
+    pub(super) async fn flush(&self) {
+        let (done, flushed) = async_channel::bounded(1);
+        let flushing = async {
+            let _ = self.notes.send(Note::Flush(done)).await;
+            let _ = flushed.recv().await;
+        };
+        if within(REGISTRY_FLUSH, flushing).await.is_none() {
+            log::warn!("Redis did not take what was left to write: records of sessions stay that are gone");
+        }
+    }
+}
+
+/// `None` when the time is over first.
+async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
+    or(async { Some(future.await) }, async {
+        Timer::after(time).await;
+        None
+    })
+    .await
+}
+
+/// What the keys of an id say to `principal` at `server`.
+fn judge(shared: &Shared, id: &SessionId, kept: Kept, principal: Option<&Principal>, server: &str) -> Found {
+    let name = principal.map_or("", Principal::as_str);
+    if let Some(owner) = &kept.closed {
+        return if owner == name { Found::Closed } else { Found::Unknown };
+    }
+    let Some(record) = kept.record else { return Found::Unknown };
+    let is_owner = record.principal.as_deref().unwrap_or_default() == name && record.server == server;
+    // The id names the node as well: a record that says otherwise is not burdock's.
+    if !is_owner || record.node != id.node() {
+        return Found::Unknown;
+    }
+    if shared.is_own(&record.epoch) {
+        // It ended a moment ago; Redis hears it soon.
+        return Found::Closed;
+    }
+    match kept.heartbeat {
+        _ if record.node == shared.node => Found::Lost(Box::new(record)),
+        Some(heartbeat) if heartbeat.epoch == record.epoch => Found::Elsewhere { alive: true },
+        Some(_) => Found::Lost(Box::new(record)),
+        None => Found::Elsewhere { alive: false },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::record::{Record, State};
+
+    fn shared() -> Shared {
+        Shared {
+            node: "n1".into(),
+            run: "00ff".into(),
+            overflowed: false.into(),
+            name_is_taken: false.into(),
+            draining: false.into(),
+        }
+    }
+
+    fn record(node: &str, epoch: &str, principal: Option<&str>) -> Record {
+        Record {
+            node: node.into(),
+            epoch: epoch.into(),
+            server: "s".into(),
+            protocol: "2025-11-25".into(),
+            client: "c".into(),
+            principal: principal.map(Into::into),
+            created: 1,
+            state: State::Live,
+            initialize: None,
+        }
+    }
+
+    fn heartbeat(epoch: &str) -> Heartbeat {
+        Heartbeat {
+            epoch: epoch.into(),
+            url: None,
+            sessions: 1,
+            draining: false,
+            version: "1".into(),
+            started: 1,
+            beat: 1,
+        }
+    }
+
+    /// Design 5: the answers that need Redis, each once.
+    #[test]
+    fn each_state_of_the_keys_has_its_answer() {
+        let shared = shared();
+        let id = |node: &str| SessionId::new(&node.into()).unwrap();
+        let ask = |id: &SessionId, record: Option<Record>, epoch: Option<&str>| {
+            let kept = Kept { record, closed: None, heartbeat: epoch.map(heartbeat) };
+            format!("{:?}", judge(&shared, id, kept, None, "s"))
+        };
+        let (one, two) = (id("n1"), id("n2"));
+        assert_eq!(ask(&two, Some(record("n2", "aa.1", None)), Some("aa.1")), "Elsewhere { alive: true }");
+        assert_eq!(ask(&two, Some(record("n2", "aa.1", None)), None), "Elsewhere { alive: false }");
+        assert!(ask(&two, Some(record("n2", "aa.1", None)), Some("bb.1")).starts_with("Lost"));
+        assert!(ask(&one, Some(record("n1", "aa.1", None)), None).starts_with("Lost"));
+        assert_eq!(ask(&one, Some(record("n1", "00ff.1", None)), None), "Closed");
+        assert_eq!(ask(&two, None, Some("aa.1")), "Unknown");
+        assert_eq!(ask(&one, Some(record("n2", "aa.1", None)), Some("aa.1")), "Unknown", "a forged record");
+        assert_eq!(
+            ask(&two, Some(Record { server: "t".into(), ..record("n2", "aa.1", None) }), None),
+            "Unknown"
+        );
+    }
+
+    #[test]
+    fn what_belongs_to_another_is_unknown() {
+        let shared = shared();
+        let id = SessionId::new(&"n2".into()).unwrap();
+        let (ann, bob) = (Principal::new("ann").unwrap(), Principal::new("bob").unwrap());
+        let of_ann = || Kept {
+            record: Some(record("n2", "aa.1", Some("ann"))),
+            closed: None,
+            heartbeat: Some(heartbeat("aa.1")),
+        };
+        let closed = || Kept { record: None, closed: Some("ann".into()), heartbeat: None };
+        assert!(matches!(judge(&shared, &id, of_ann(), Some(&ann), "s"), Found::Elsewhere { .. }));
+        assert!(matches!(judge(&shared, &id, of_ann(), Some(&bob), "s"), Found::Unknown));
+        assert!(matches!(judge(&shared, &id, of_ann(), None, "s"), Found::Unknown));
+        assert!(matches!(judge(&shared, &id, closed(), Some(&ann), "s"), Found::Closed));
+        assert!(matches!(judge(&shared, &id, closed(), Some(&bob), "s"), Found::Unknown));
+    }
+}

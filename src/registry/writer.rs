@@ -1,0 +1,403 @@
+//! Writes to Redis: one task, so that what is told of an id arrives in its order.
+//!
+//! A note says only that something changed; what is written is what is so when it is written. So a lost or repeated
+//! pipeline does no harm, and after an outage that was longer than the queue all records are written anew, under a
+//! new epoch, which makes whatever else stands there of this process worthless at once.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use async_channel::{Receiver, Sender};
+use async_io::Timer;
+use redis::{Pipeline, RedisError, RedisResult};
+use smol::future::or;
+
+use super::link::Link;
+use super::record::{Heartbeat, Record, SESSION_PREFIX, closed_key, inbox_key, node_key, session_key};
+use super::redis::Shared;
+use crate::foreign::Foreign;
+use crate::limits::{
+    CLOSED_SECS, HEARTBEAT_SECS, HEARTBEAT_STEP, INBOX_TAKEN_MAX, NOTES_BATCH_MAX, NOTES_WAIT,
+    RECORD_REFRESH, RECORD_SECS, REDIS_RETRY_MAX, REDIS_RETRY_MIN, SCAN_COUNT,
+};
+use crate::metrics::METRICS;
+use crate::principal::Principal;
+use crate::session::{SessionId, Sessions};
+
+/// What the writer is told.
+#[derive(Debug)]
+pub(super) enum Note {
+    /// A session has begun.
+    Begun(SessionId),
+    /// A session of this principal has ended.
+    Ended(SessionId, Option<Principal>),
+    /// Something in the heartbeat has changed.
+    Beat,
+    /// The node stops: answer when all that was told before is written.
+    Flush(Sender<()>),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Writer {
+    link: Link,
+    notes: Receiver<Note>,
+    shared: Arc<Shared>,
+    sessions: Arc<Sessions>,
+    heartbeat: Heartbeat,
+    /// The address, for messages.
+    shown: String,
+    /// Notes that are not written yet, oldest first: at most `NOTES_BATCH_MAX`.
+    waiting: Vec<Note>,
+    /// How many epochs this process has had.
+    epochs: u64,
+    /// Whether all records have to be written anew.
+    stale: bool,
+    next_beat: Instant,
+    /// The heartbeat as Redis last took it.
+    left: Option<(String, u64)>,
+    /// The heartbeat of another process with this node's name, as it was last seen.
+    stranger: Option<(String, u64)>,
+    refreshed: Instant,
+    /// After an error: how long until the next attempt.
+    retry: Option<Duration>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        link: Link,
+        notes: Receiver<Note>,
+        shared: Arc<Shared>,
+        sessions: Arc<Sessions>,
+        heartbeat: Heartbeat,
+        shown: String,
+    ) -> Writer {
+        let mut writer = Writer {
+            link,
+            notes,
+            shared,
+            sessions,
+            heartbeat,
+            shown,
+            waiting: Vec::new(),
+            epochs: 0,
+            stale: false,
+            next_beat: Instant::now(),
+            left: None,
+            stranger: None,
+            refreshed: Instant::now(),
+            retry: None,
+        };
+        writer.new_epoch();
+        writer
+    }
+
+    /// The first heartbeat, for a node that does not start without Redis.
+    ///
+    /// # Errors
+    /// Why Redis cannot be used, in words for the user.
+    pub(super) async fn greet(&mut self) -> Result<(), String> {
+        self.write().await.map_err(|error| format!("{}: {}", self.shown, reason(&error)))?;
+        self.up();
+        Ok(())
+    }
+
+    /// Writes for ever, or until the node stops.
+    pub(super) async fn run(mut self) {
+        loop {
+            if let Some(pause) = self.retry {
+                Timer::after(pause).await;
+            } else {
+                self.gather().await;
+            }
+            match self.write().await {
+                Ok(()) => self.up(),
+                Err(error) => self.down(&error),
+            }
+        }
+    }
+
+    /// Waits for notes, and a moment for those that can go with them; or for the next heartbeat.
+    async fn gather(&mut self) {
+        let first = or(async { self.notes.recv().await.ok() }, async {
+            Timer::at(self.next_beat).await;
+            None
+        });
+        let Some(first) = first.await else { return };
+        self.waiting.push(first);
+        Timer::after(NOTES_WAIT).await;
+        self.take_notes();
+    }
+
+    fn take_notes(&mut self) {
+        while self.waiting.len() < NOTES_BATCH_MAX
+            && let Ok(note) = self.notes.try_recv()
+        {
+            self.waiting.push(note);
+        }
+    }
+
+    fn up(&mut self) {
+        if self.retry.take().is_some() || METRICS.registry_up.get() == 0 {
+            log::info!("Redis at {} answers", self.shown);
+        }
+        METRICS.registry_up.set(true);
+    }
+
+    fn down(&mut self, error: &RedisError) {
+        METRICS.registry_errors_total.add_one();
+        if self.retry.is_none() {
+            log::error!(
+                "Redis at {}: {}; sessions go on, and it is tried again and again",
+                self.shown,
+                reason(error)
+            );
+        }
+        METRICS.registry_up.set(false);
+        // With jitter: the nodes of a cluster must not come back all at once.
+        let next = self.retry.map_or(REDIS_RETRY_MIN, |last| (last * 2).min(REDIS_RETRY_MAX));
+        self.retry = Some(next.mul_f64(0.75 + fastrand::f64() / 4.0));
+    }
+
+    /// Everything that is due, in this order: the heartbeat, all records if need be, what was noted.
+    async fn write(&mut self) -> RedisResult<()> {
+        // What was on its way when the last connection ended may be lost, and a Redis that was started again may have
+        // come back with an older dump.
+        let comes_back = !self.link.is_open() && self.left.is_some();
+        self.stale |= comes_back | self.shared.overflowed.swap(false, Ordering::Relaxed);
+        if self.stale {
+            self.forget_notes();
+            self.new_epoch();
+        }
+        let asked = self.waiting.iter().any(|note| matches!(note, Note::Beat));
+        if self.stale || asked || self.left.is_none() || Instant::now() >= self.next_beat {
+            self.beat().await?;
+        }
+        if self.stale {
+            self.write_all_anew().await?;
+            self.stale = false;
+        } else if self.refreshed.elapsed() >= RECORD_REFRESH {
+            self.write_living().await?;
+        }
+        self.write_notes().await
+    }
+
+    fn new_epoch(&mut self) {
+        self.epochs += 1;
+        self.heartbeat.epoch = format!("{}.{}", self.shared.run, self.epochs);
+    }
+
+    /// What is so is written anew, so what was told before is of no interest.
+    fn forget_notes(&mut self) {
+        self.waiting.retain(|note| matches!(note, Note::Flush(_)));
+        while let Ok(note) = self.notes.try_recv() {
+            if matches!(note, Note::Flush(_)) {
+                self.waiting.push(note);
+            }
+        }
+    }
+
+    // --- The heartbeat --------------------------------------------------------------------------------------------
+
+    async fn beat(&mut self) -> RedisResult<()> {
+        self.heartbeat.beat += 1;
+        self.heartbeat.sessions = self.sessions.count();
+        self.heartbeat.draining = self.shared.draining.load(Ordering::Relaxed);
+        let value = serde_json::to_string(&self.heartbeat).unwrap_or_default();
+        let (node, inbox) = (node_key(&self.shared.node), inbox_key(&self.shared.node));
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SET").arg(node).arg(value).arg("EX").arg(HEARTBEAT_SECS).arg("GET");
+        pipeline.cmd("LPOP").arg(inbox).arg(INBOX_TAKEN_MAX);
+        let (before, closed): (Option<Vec<u8>>, Option<Vec<String>>) =
+            self.link.talk(move |connection| pipeline.query(connection)).await?;
+        METRICS.registry_writes_total.add_one();
+        let before = before.and_then(|text| serde_json::from_slice(&text).ok());
+        self.judge(before);
+        self.left = Some((self.heartbeat.epoch.clone(), self.heartbeat.beat));
+        self.next_beat = Instant::now() + HEARTBEAT_STEP;
+        let closed = closed.unwrap_or_default();
+        if closed.len() >= INBOX_TAKEN_MAX {
+            self.next_beat = Instant::now();
+        }
+        for id in closed.iter().filter_map(|text| SessionId::parse(text)) {
+            self.sessions.close_as_told(&id);
+        }
+        Ok(())
+    }
+
+    /// What the heartbeat that was there before says: that all is well, that Redis lost data, or that somebody else
+    /// has this node's name.
+    fn judge(&mut self, before: Option<Heartbeat>) {
+        let Some((epoch, beat)) = &self.left else {
+            // Nothing is known yet: what is there may be the last run's.
+            self.stranger = before.map(|before| (before.epoch, before.beat));
+            return;
+        };
+        match before {
+            Some(before) if before.epoch == *epoch && before.beat >= *beat => self.name_is_free(),
+            Some(before) if !self.shared.is_own(&before.epoch) => self.meet_stranger(before),
+            Some(_) | None => self.stale = true,
+        }
+    }
+
+    fn name_is_free(&mut self) {
+        self.stranger = None;
+        if self.shared.name_is_taken.swap(false, Ordering::Relaxed) {
+            METRICS.registry_name_taken.set(false);
+            log::info!("no other node has the name {} any more: new sessions are taken", self.shared.node);
+        }
+    }
+
+    /// Another process wrote this node's heartbeat. Seen twice it lives; seen once it may stand in an old dump.
+    fn meet_stranger(&mut self, other: Heartbeat) {
+        let seen = (other.epoch, other.beat);
+        let lives = self.stranger.as_ref().is_some_and(|(epoch, beat)| *epoch == seen.0 && *beat < seen.1);
+        self.stranger = Some(seen);
+        if !lives {
+            self.stale = true;
+            return;
+        }
+        let younger = self.heartbeat.started > other.started;
+        log::error!(
+            "two nodes are named {}: give each a --node of its own; {}",
+            self.shared.node,
+            if younger { "this one, the younger, takes no new sessions" } else { "the other one is younger" }
+        );
+        METRICS.registry_name_taken.set(true);
+        self.shared.name_is_taken.store(younger, Ordering::Relaxed);
+    }
+
+    // --- Records --------------------------------------------------------------------------------------------------
+
+    async fn write_notes(&mut self) -> RedisResult<()> {
+        loop {
+            let mut pipeline = redis::pipe();
+            self.waiting.iter().for_each(|note| self.add_note(&mut pipeline, note));
+            self.send(pipeline).await?;
+            for note in std::mem::take(&mut self.waiting) {
+                if let Note::Flush(done) = note {
+                    self.leave().await?;
+                    let _ = done.try_send(());
+                }
+            }
+            self.take_notes();
+            if self.waiting.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn add_note(&self, pipeline: &mut Pipeline, note: &Note) {
+        match note {
+            // One that has ended since has a note of its own.
+            Note::Begun(id) => {
+                if let Some(record) = self.sessions.record(id, &self.heartbeat.epoch) {
+                    add_record(pipeline, id, &record);
+                }
+            }
+            Note::Ended(id, principal) => {
+                let owner = principal.as_ref().map_or("", Principal::as_str);
+                pipeline.cmd("DEL").arg(session_key(id)).ignore();
+                pipeline.cmd("SET").arg(closed_key(id)).arg(owner).arg("EX").arg(CLOSED_SECS).ignore();
+            }
+            Note::Beat | Note::Flush(_) => {}
+        }
+    }
+
+    async fn send(&mut self, pipeline: Pipeline) -> RedisResult<()> {
+        if pipeline.is_empty() {
+            return Ok(());
+        }
+        METRICS.registry_writes_total.add_one();
+        self.link.talk(move |connection| pipeline.query(connection)).await
+    }
+
+    /// Removes what this process wrote under earlier epochs and is no more, then writes what lives.
+    async fn write_all_anew(&mut self) -> RedisResult<()> {
+        METRICS.registry_rewrites_total.add_one();
+        log::info!("writing the records of {} sessions to Redis anew", self.sessions.count());
+        let mut cursor: u64 = 0;
+        loop {
+            let pattern = format!("{SESSION_PREFIX}{}-*", self.shared.node);
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCAN_COUNT);
+            let (next, keys): (u64, Vec<String>) =
+                self.link.talk(move |connection| scan.query(connection)).await?;
+            self.remove_ghosts(keys).await?;
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
+        self.write_living().await
+    }
+
+    /// Of these records, those of this process whose sessions are gone.
+    async fn remove_ghosts(&mut self, keys: Vec<String>) -> RedisResult<()> {
+        let of = |key: &str| SessionId::parse(key.strip_prefix(SESSION_PREFIX)?);
+        let gone: Vec<String> = keys
+            .into_iter()
+            .filter(|key| of(key).is_some_and(|id| self.sessions.record(&id, "").is_none()))
+            .collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let asked = gone.clone();
+        let values: Vec<Option<Vec<u8>>> =
+            self.link.talk(move |connection| redis::cmd("MGET").arg(asked).query(connection)).await?;
+        let mut pipeline = redis::pipe();
+        for (key, value) in gone.iter().zip(values) {
+            let record: Option<Record> = value.and_then(|value| serde_json::from_slice(&value).ok());
+            // What an earlier process left is lost, and its clients are told so.
+            if record.is_some_and(|record| self.shared.is_own(&record.epoch)) {
+                pipeline.cmd("DEL").arg(key).ignore();
+            }
+        }
+        self.send(pipeline).await
+    }
+
+    async fn write_living(&mut self) -> RedisResult<()> {
+        self.refreshed = Instant::now();
+        let ids: Vec<SessionId> = self.sessions.all().iter().map(|handle| handle.id.clone()).collect();
+        for some in ids.chunks(NOTES_BATCH_MAX) {
+            let mut pipeline = redis::pipe();
+            for id in some {
+                if let Some(record) = self.sessions.record(id, &self.heartbeat.epoch) {
+                    add_record(&mut pipeline, id, &record);
+                }
+            }
+            self.send(pipeline).await?;
+        }
+        Ok(())
+    }
+
+    /// The node stops: nobody need wait for its heartbeat to expire.
+    async fn leave(&mut self) -> RedisResult<()> {
+        let key = node_key(&self.shared.node);
+        self.next_beat = Instant::now() + HEARTBEAT_STEP;
+        self.link.talk(move |connection| redis::cmd("DEL").arg(key).query(connection)).await
+    }
+}
+
+fn add_record(pipeline: &mut Pipeline, id: &SessionId, record: &Record) {
+    let value = serde_json::to_string(record).unwrap_or_default();
+    pipeline.cmd("SET").arg(session_key(id)).arg(value).arg("EX").arg(RECORD_SECS).ignore();
+}
+
+/// What Redis, or the way to it, said; and what to do about the usual things.
+fn reason(error: &RedisError) -> String {
+    let text = error.to_string();
+    let advice = match error.code() {
+        Some("NOAUTH" | "WRONGPASS") => " (user and password go into the URL: redis://USER:PASSWORD@HOST/)",
+        Some("NOPERM") => {
+            " (the user needs GET, MGET, SET, DEL, SCAN, LPOP, RPUSH, LTRIM, EXPIRE, WATCH, MULTI on mcp:*)"
+        }
+        Some("READONLY") => " (this is a replica: burdock needs the one that takes writes)",
+        Some("ERR") if text.contains("syntax") || text.contains("arguments") => {
+            " (burdock needs Redis 6.2 or newer)"
+        }
+        _ => "",
+    };
+    format!("{}{advice}", Foreign(text.as_bytes()))
+}

@@ -1,0 +1,127 @@
+//! Sessions that were lost with an earlier process of this node begin again under their id, where their server wants
+//! that (design 7): most clients never recover from a 404.
+
+use std::sync::Arc;
+
+use async_channel::Receiver;
+use serde_json::value::RawValue;
+
+use super::{Activity, Lookup, Opened, Owner, SessionHandle, SessionId, Sessions, worker};
+use crate::budget;
+use crate::config::Server;
+use crate::foreign::Foreign;
+use crate::limits::RESTORE_BYTES_MAX;
+use crate::message::{self, Kind, Message, Parsed};
+use crate::metrics::METRICS;
+use crate::principal::Principal;
+use crate::registry::Record;
+use crate::runtime;
+use crate::version::Version;
+
+impl Sessions {
+    /// As [`Sessions::lookup`]; but a session that was lost with an earlier process of this node is begun again under
+    /// its id when its server wants that (design 7).
+    pub async fn lookup_or_restore(
+        self: &Arc<Self>,
+        text: &str,
+        server: usize,
+        principal: Option<&Principal>,
+    ) -> Lookup {
+        match self.lookup(text, server, principal).await {
+            Lookup::Lost { node, record } => match self.restore(text, server, principal, &record) {
+                Some(handle) => Lookup::Here(handle),
+                None => Lookup::Lost { node, record },
+            },
+            found => found,
+        }
+    }
+
+    /// Begins a lost session again: with its id, a new backend and the `initialize` that it had. `None` when its server
+    /// does not want that, or there is no room.
+    fn restore(
+        self: &Arc<Self>,
+        text: &str,
+        server: usize,
+        principal: Option<&Principal>,
+        record: &Record,
+    ) -> Option<Arc<SessionHandle>> {
+        let id = SessionId::parse(text).filter(|id| id.node() == &*self.node)?;
+        let settings = Arc::clone(self.servers.get(server).filter(|server| server.restore)?);
+        let initialize = again(record.initialize.as_deref()?)?;
+        if !self.phase().begins_sessions() || self.refuses().is_some() {
+            return None;
+        }
+        if let Err(cap) = self.make_room(server, &settings, principal) {
+            METRICS.sessions_refused_total.add_one();
+            log::warn!("[{}] lost and not restored: {cap}", id.short());
+            return None;
+        }
+        let owner = Owner {
+            server,
+            principal: principal.cloned(),
+            client: record.client.clone(),
+            created: record.created,
+        };
+        let (handle, worker) = match self.admit(id, owner, &settings, &initialize, &record.protocol) {
+            Ok(entered) => entered,
+            // Another request was quicker.
+            Err(there) => {
+                self.give_back(server, principal);
+                return (there.principal.as_ref() == principal && there.server == server).then_some(there);
+            }
+        };
+        METRICS.sessions_restored_total.add_one();
+        log::warn!("[{}] lost with an earlier process, and restored on {}", handle.id.short(), settings.name);
+        self.registry.begun(&handle.id);
+        let opened = self.run(Arc::clone(&handle), worker.restored(), initialize);
+        runtime::spawn(told(opened, handle.id.short())).detach();
+        Some(handle)
+    }
+
+    /// Enters a restored session in the table; the error is the one that is there already.
+    fn admit(
+        &self,
+        id: SessionId,
+        owner: Owner,
+        settings: &Server,
+        initialize: &Message,
+        protocol: &str,
+    ) -> Result<(Arc<SessionHandle>, worker::Worker), Arc<SessionHandle>> {
+        let mut shard = self.shard(&id);
+        if let Some(there) = shard.get(&id.key()) {
+            return Err(Arc::clone(there));
+        }
+        let activity = Activity::restored(Version::new(protocol));
+        let (handle, worker) = self.prepare(id, owner, settings, initialize, activity);
+        shard.insert(handle.id.key(), Arc::clone(&handle));
+        Ok((handle, worker))
+    }
+}
+
+/// The recorded `initialize` as a message.
+fn again(initialize: &RawValue) -> Option<Message> {
+    let bytes = initialize.get().as_bytes().to_vec();
+    let share = budget::Share::overdraw(bytes.len());
+    match message::parse(bytes, share) {
+        Ok(Parsed::One(message)) if matches!(message.kind, Kind::Request { .. }) => Some(message),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// Says what became of a restored session: its requests wait in its inbox meanwhile, and hear it as well.
+async fn told(opened: Receiver<Opened>, label: String) {
+    match opened.recv().await {
+        Ok(Opened::Ready(_)) | Err(_) => {}
+        Ok(Opened::Refused(answer)) => log::error!("[{label}] not restored: {}", Foreign(&answer)),
+        Ok(Opened::Failed(_, text)) => log::error!("[{label}] not restored: {text}"),
+    }
+}
+
+/// The `initialize` that is kept for a restart, when it is small enough.
+pub(super) fn kept(id: &SessionId, initialize: &Message) -> Option<Box<RawValue>> {
+    if initialize.payload.len() > RESTORE_BYTES_MAX {
+        log::warn!("[{}] cannot be restored after a restart: its initialize is too large", id.short());
+        return None;
+    }
+    RawValue::from_string(String::from_utf8(initialize.payload.to_vec()).ok()?).ok()
+}
