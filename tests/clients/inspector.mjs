@@ -6,10 +6,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { report, server, step } from "./steps.mjs";
+import { countsSessions, report, server, step, tally } from "./steps.mjs";
 
 const RUN_TIMEOUT_MS = 25_000;
-const run = promisify(execFile);
+const exec = promisify(execFile);
 const program = fileURLToPath(new URL("./node_modules/.bin/mcp-inspector", import.meta.url));
 // Its catalog and OAuth state go to a folder of this run only.
 const home = mkdtempSync(join(tmpdir(), "matrix-inspector-"));
@@ -18,8 +18,19 @@ process.on("exit", () => rmSync(home, { recursive: true, force: true }));
 async function inspect(...options) {
   const args = [program, "--cli", process.argv[2], "--transport", "http", "--format", "json", ...options];
   const env = { ...process.env, HOME: home };
-  const { stdout } = await run(process.execPath, args, { timeout: RUN_TIMEOUT_MS, killSignal: "SIGKILL", env });
+  const { stdout } = await exec(process.execPath, args, { timeout: RUN_TIMEOUT_MS, killSignal: "SIGKILL", env });
   return JSON.parse(stdout).result;
+}
+
+async function call() {
+  const { content } = await inspect("--method", "tools/call", "--tool-name", "echo", "--tool-arg", `${server.echo.argument}=grüße ✓`);
+  if (content[0].text !== `${server.echo.prefix}grüße ✓`) throw new Error(`got ${JSON.stringify(content)}`);
+}
+
+// A process is a session of one call.
+if (countsSessions) {
+  await tally(() => ({ steps: [["call", call]], end: async () => {} }));
+  process.exit(0);
 }
 
 await step("connect", async () => (await inspect("--method", "initialize")).protocolVersion);
@@ -28,10 +39,7 @@ await step("list", async () => {
   if (!tools.some((tool) => tool.name === "echo")) throw new Error(`no echo among ${tools.length} tools`);
   return `${tools.length} tools`;
 });
-await step("call", async () => {
-  const { content } = await inspect("--method", "tools/call", "--tool-name", "echo", "--tool-arg", `${server.echo.argument}=grüße ✓`);
-  if (content[0].text !== `${server.echo.prefix}grüße ✓`) throw new Error(`got ${JSON.stringify(content)}`);
-});
+await step("call", call);
 
 const CANNOT = {
   progress: "prints the result only",

@@ -1,4 +1,5 @@
-// The steps of the matrix for the Node drivers. Each driver hands in one client behind a small interface:
+// The steps of the matrix for the Node drivers. Each driver hands in a function that makes clients, each behind a
+// small interface and for one session:
 //
 //   connect(handlers) -> note        handlers: { log(params), elicit(params) -> result, sample(params) -> result }
 //   listTools() -> [name]
@@ -6,6 +7,9 @@
 //   close() -> note
 //
 // Every step prints one JSON line on stdout: { step, ok, note }. What a client says on stderr is for people.
+//
+// With MODE=sessions there are no steps but SESSIONS sessions, AT_ONCE of them at the same time, and one line in the
+// end: { sessions, calls, failures, first }.
 
 import { readFileSync } from "node:fs";
 
@@ -15,6 +19,8 @@ export const server = JSON.parse(readFileSync(new URL("./servers.json", import.m
 // server-everything's simulated log comes every five seconds; the first of them is sent during the call
 // that switches it on, so only what comes later than this after the call's answer counts as unrelated.
 const OUTSIDE_A_CALL_MS = 1_000;
+
+const CALLS_PER_SESSION = 3;
 
 export function report(line) {
   process.stdout.write(JSON.stringify(line) + "\n");
@@ -131,7 +137,57 @@ async function cut(client, how) {
   return `result arrived, ${seen} of 4 progress`;
 }
 
-export async function runSteps(client) {
+// Counts how sessions go; the first call that fails is a session's last.
+class Tally {
+  sessions = 0;
+  calls = 0;
+  failures = 0;
+  first = null;
+
+  async session({ steps, end }) {
+    const number = ++this.sessions;
+    for (const [name, run] of steps) {
+      this.calls += 1;
+      try {
+        await withTimeout(run(), name);
+      } catch (error) {
+        this.failures += 1;
+        this.first ??= `session ${number}, ${name}: ${error.message}`;
+        await end().catch(() => {});
+        return;
+      }
+    }
+  }
+}
+
+// `open()` gives a session: { steps: [[name, function]], end: function }; `end` is called after a failure.
+export async function tally(open) {
+  const counts = new Tally();
+  let left = Number(process.env.SESSIONS);
+  const one = async () => {
+    while (left-- > 0) await counts.session(open());
+  };
+  await Promise.all(Array.from({ length: Number(process.env.AT_ONCE) }, one));
+  report(counts);
+}
+
+function sessionOf(client) {
+  const calls = Array.from({ length: CALLS_PER_SESSION }, () => ["call", () => call(client)]);
+  const connect = () => client.connect(new Inbox().handlers());
+  const end = async () => client.close();
+  return { steps: [["connect", connect], ["list", () => list(client)], ...calls, ["close", end]], end };
+}
+
+export const countsSessions = process.env.MODE === "sessions";
+
+export async function run(open) {
+  if (countsSessions) await tally(() => sessionOf(open()));
+  else await runSteps(open());
+  // A client that keeps a socket or a timer alive must not keep the driver.
+  process.exit(0);
+}
+
+async function runSteps(client) {
   const inbox = new Inbox();
   if (await step("connect", () => client.connect(inbox.handlers()))) {
     await step("list", () => list(client));
@@ -145,6 +201,4 @@ export async function runSteps(client) {
     await step("reset", () => cut(client, "rst"));
     await step("close", () => client.close());
   }
-  // A client that keeps a socket or a timer alive must not keep the driver.
-  process.exit(0);
 }

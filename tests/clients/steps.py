@@ -2,6 +2,9 @@
 
 Each driver hands in one client behind a small interface: `list_tools()`, `call_tool(name, args, on_progress)`,
 and an `Inbox` that the client's callbacks fill. Every step prints one JSON line: {step, ok, note}.
+
+With MODE=sessions there are no steps but SESSIONS sessions, AT_ONCE of them at the same time, and one line in the
+end: {sessions, calls, failures, first}.
 """
 
 import asyncio
@@ -15,6 +18,7 @@ STEP_TIMEOUT_S = 30
 # server-everything's simulated log comes every five seconds; the first of them is sent during the call that
 # switches it on, so only what comes later than this after the call's answer counts as unrelated.
 OUTSIDE_A_CALL_S = 1
+CALLS_PER_SESSION = 3
 
 # What the server under test calls its tools: MATRIX_SERVER names an entry of servers.json.
 SERVERS = json.loads(Path(__file__).with_name("servers.json").read_text())
@@ -130,7 +134,7 @@ async def cut(client: Client, how: str) -> str:
     return f"result arrived, {seen} of 4 progress"
 
 
-async def run_steps(client: Client, inbox: Inbox) -> None:
+async def run_all(client: Client, inbox: Inbox) -> None:
     """All steps but connect and close, which are the driver's own."""
     await step("list", lambda: listing(client))
     await step("call", lambda: call(client))
@@ -145,14 +149,58 @@ async def run_steps(client: Client, inbox: Inbox) -> None:
     await step("reset", lambda: cut(client, "rst"))
 
 
+@dataclass
+class Tally:
+    """Counts how sessions go; the first call that fails is a session's last."""
+
+    sessions: int = 0
+    calls: int = 0
+    failures: int = 0
+    first: str | None = None
+
+    async def session(self, connected: Callable[[Inbox], Any]) -> None:
+        self.sessions += 1
+        number = self.sessions
+        try:
+            await asyncio.wait_for(self.steps(connected), STEP_TIMEOUT_S)
+        except Exception as error:
+            self.failures += 1
+            self.first = self.first or f"session {number}: {describe(error)}"
+
+    async def steps(self, connected: Callable[[Inbox], Any]) -> None:
+        self.calls += 1
+        async with connected(Inbox()) as (client, _note):
+            for step in [listing] + [call] * CALLS_PER_SESSION:
+                self.calls += 1
+                await step(client)
+
+
+async def run_sessions(connected: Callable[[Inbox], Any]) -> None:
+    tally, left = Tally(), iter(range(int(os.environ["SESSIONS"])))
+
+    async def some() -> None:
+        for _ in left:
+            await tally.session(connected)
+
+    await asyncio.gather(*(some() for _ in range(int(os.environ["AT_ONCE"]))))
+    report(**vars(tally))
+
+
 async def run(connected: Callable[[Inbox], Any]) -> None:
     """`connected(inbox)` is an async context manager that yields (client, note)."""
+    if os.environ.get("MODE") == "sessions":
+        await run_sessions(connected)
+    else:
+        await run_steps(connected)
+
+
+async def run_steps(connected: Callable[[Inbox], Any]) -> None:
     inbox = Inbox()
     doing = "connect"
     try:
         async with connected(inbox) as (client, note):
             report(step="connect", ok=True, note=note)
-            await run_steps(client, inbox)
+            await run_all(client, inbox)
             doing = "close"
         report(step="close", ok=True, note="left the context manager")
     except Exception as error:

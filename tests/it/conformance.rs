@@ -2,6 +2,7 @@
 //! burdock. Judged by the exit status and by each check the suite wrote down, for its printed counts are no proof.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -21,7 +22,7 @@ const RUNS: [(&[&str], usize); 3] = [
 fn the_suite_passes_in_process() {
     if tools_are_installed("conformance suite") {
         let server = Burdock::run(example("conformance"), &["--listen", "127.0.0.1:0"], |_| {});
-        run_all(&server, "in-process");
+        run_all(server.address, "in-process");
     }
 }
 
@@ -29,25 +30,26 @@ fn the_suite_passes_in_process() {
 fn the_suite_passes_behind_burdock() {
     if tools_are_installed("conformance suite") {
         let server = Burdock::serve(&["--", &example("conformance"), "--stdio"]);
-        run_all(&server, "behind-burdock");
+        run_all(server.address, "behind-burdock");
     }
 }
 
-fn run_all(server: &Burdock, name: &str) {
+/// The suite against the endpoint at `address`; the name is for its folder.
+pub fn run_all(address: SocketAddr, name: &str) {
     for (arguments, scenarios) in RUNS {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance").join(name).join(arguments[1]);
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
-        run(server, arguments, &folder);
+        run(address, arguments, &folder);
         judge(&folder, scenarios, arguments.contains(&"--requirements"));
     }
 }
 
-fn run(server: &Burdock, arguments: &[&str], folder: &Path) {
+fn run(address: SocketAddr, arguments: &[&str], folder: &Path) {
     let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance");
     let output = Command::new(node_dir().join("node"))
         .arg(suite.join("node_modules/@modelcontextprotocol/conformance/dist/index.js"))
-        .args(["server", "--url", &format!("http://{}/mcp", server.address), "-o"])
+        .args(["server", "--url", &format!("http://{address}/mcp"), "-o"])
         .arg(folder)
         .args(arguments)
         .stdin(Stdio::null())

@@ -8,6 +8,7 @@ mod bytes; // Params and results arrive as the bytes they were.
 mod check; // `burdock check` against good and bad endpoints.
 mod child; // Children and the watchdog, at the level of the library.
 mod clients; // Seven real clients against a real server behind burdock: a matrix of client by step.
+mod cluster; // Three nodes behind a real Traefik: routes, real clients, a crash, a rolling deploy.
 mod conformance; // MCP's official suite, against a server of ours in its own process and behind burdock.
 mod drain; // How a node of a cluster stops: the grace, the waiting, the retirement.
 mod faults; // Children that misbehave: a clear answer, and nothing left behind.
@@ -21,6 +22,7 @@ mod redis_server; // A real redis-server.
 mod registry; // What stands in Redis, who hears what on the wrong node, and Redis misbehaving.
 mod regression; // What fuzzing and reviews found.
 mod sessions; // Principals, caps, idle expiry, health, metrics, stop.
+mod sessions_command; // `burdock sessions` with a real Redis.
 mod static_binary; // The release as it is handed out.
 mod support; // What the tests share.
 mod systemd; // As a service: what it tells, sockets that it is passed, and the units.

@@ -41,19 +41,36 @@ pub(crate) struct Cell {
 /// A client's cells by step.
 pub(crate) type Row = BTreeMap<String, Cell>;
 
-/// Runs `command` to its end, at most [`RUN_TIMEOUT`], and ends its whole process group after that.
-/// What it says on stderr goes to `log`.
-pub(crate) fn run(mut command: Command, forwarder: &Forwarder, log: &Path) -> Row {
-    let stderr = File::create(log).expect("create the driver's log");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).process_group(0);
-    let mut child = command.spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}"));
-    let lines = lines_of(&mut child);
-    let row = read_row(&lines, forwarder);
-    // The driver itself has ended, or has had its time; its helpers (mcp-remote, the Inspector) share the group.
-    let group = rustix::process::Pid::from_child(&child);
-    let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-    let _ = child.wait();
-    row
+/// Runs `command` to its end, at most [`RUN_TIMEOUT`]. What it says on stderr goes to `log`.
+pub(crate) fn run(command: Command, forwarder: &Forwarder, log: &Path) -> Row {
+    let driver = Driver::start(command, log);
+    read_row(&driver.lines, forwarder)
+}
+
+/// A driver's process; its whole group is ended on drop.
+pub(crate) struct Driver {
+    child: Child,
+    pub(crate) lines: Receiver<String>,
+}
+
+impl Driver {
+    /// What it says on stderr goes to `log`.
+    pub(crate) fn start(mut command: Command, log: &Path) -> Driver {
+        let stderr = File::create(log).expect("create the driver's log");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).process_group(0);
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}"));
+        let lines = lines_of(&mut child);
+        Driver { child, lines }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // The driver itself has ended, or has had its time; its helpers (mcp-remote, the Inspector) share the group.
+        let group = rustix::process::Pid::from_child(&self.child);
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        let _ = self.child.wait();
+    }
 }
 
 /// The lines of a child's stdout, read by a thread of their own so that waiting for one can have a deadline.

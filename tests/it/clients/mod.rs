@@ -4,6 +4,7 @@
 
 mod driver;
 mod forwarder;
+pub mod sessions; // The same clients, many sessions each: what the cluster's tests run.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -79,48 +80,53 @@ fn matrix(name: &str, server: Server, expected: &str) {
 
 /// Runs all drivers, at most [`AT_ONCE`] together, each through a forwarder of its own; in the table's order.
 fn walk_all(name: &str, server: SocketAddr) -> Vec<(&'static str, Row)> {
-    let clients: Vec<&str> =
-        EXPECTED.lines().skip(2).filter_map(|line| line.split_whitespace().next()).collect();
-    let next = Mutex::new(clients.iter().enumerate());
+    let rows = some_at_once(&all(), |client| walk(name, client, server));
+    all().into_iter().zip(rows).collect()
+}
+
+/// The clients in the table's order.
+pub fn all() -> Vec<&'static str> {
+    EXPECTED.lines().skip(2).filter_map(|line| line.split_whitespace().next()).collect()
+}
+
+/// Runs all jobs, at most [`AT_ONCE`] together; what they gave, in their order.
+pub fn some_at_once<J: Sync, T: Send>(jobs: &[J], run: impl Fn(&J) -> T + Sync) -> Vec<T> {
+    let next = Mutex::new(jobs.iter().enumerate());
     let done = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
-                while let Some((place, client)) = { next.lock().unwrap().next() } {
-                    let row = walk(name, client, server);
-                    done.lock().unwrap().push((place, *client, row));
+                while let Some((place, job)) = { next.lock().unwrap().next() } {
+                    let given = run(job);
+                    done.lock().unwrap().push((place, given));
                 }
             });
         }
     });
     let mut done = done.into_inner().unwrap();
-    done.sort_by_key(|(place, ..)| *place);
-    done.into_iter().map(|(_, client, row)| (client, row)).collect()
+    done.sort_by_key(|(place, _)| *place);
+    done.into_iter().map(|(_, given)| given).collect()
 }
 
 fn walk(name: &str, client: &str, server: SocketAddr) -> Row {
     let forwarder = Forwarder::start(server).unwrap();
     let mut command = driver_of(client);
     command.arg(format!("http://{}/mcp", forwarder.address()));
-    command.env("PATH", path_with_node()).env("PYTHONDONTWRITEBYTECODE", "1").env("MATRIX_SERVER", name);
+    command.env("MATRIX_SERVER", name);
     driver::run(command, &forwarder, &logs().join(format!("{name}-{client}.log")))
 }
 
 fn driver_of(client: &str) -> Command {
     let tools = root().join(".tools");
-    match client {
-        "rmcp" => Command::new(tools.join("rmcp/release/client-rmcp")),
-        "py1" | "py2" => {
-            let mut command = Command::new(tools.join(client).join("bin/python"));
-            command.arg(clients_dir().join(format!("{client}.py")));
-            command
-        }
-        _ => {
-            let mut command = Command::new(node_dir().join("node"));
-            command.arg(clients_dir().join(format!("{client}.mjs")));
-            command
-        }
-    }
+    let (program, script) = match client {
+        "rmcp" => (tools.join("rmcp/release/client-rmcp"), None),
+        "py1" | "py2" => (tools.join(client).join("bin/python"), Some(format!("{client}.py"))),
+        _ => (node_dir().join("node"), Some(format!("{client}.mjs"))),
+    };
+    let mut command = Command::new(program);
+    command.args(script.map(|script| clients_dir().join(script)));
+    command.env("PATH", path_with_node()).env("PYTHONDONTWRITEBYTECODE", "1");
+    command
 }
 
 /// burdock with a server.
@@ -249,7 +255,7 @@ fn words(table: &str) -> Vec<Vec<&str>> {
 }
 
 /// To the terminal even when the test passes: cargo captures what the print macros say.
-fn say(text: &str) {
+pub fn say(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 

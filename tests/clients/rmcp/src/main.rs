@@ -1,8 +1,11 @@
 //! The rmcp row of the client matrix: `client-rmcp URL` goes through the steps and prints a JSON line for each.
+//! With MODE=sessions there are no steps but SESSIONS sessions, AT_ONCE of them at the same time, and one line in the
+//! end: `{sessions, calls, failures, first}`.
 
 // rmcp marks sampling and logging as deprecated because the 2026-07-28 revision does; the matrix still asks for them.
 #![allow(deprecated)]
 
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -29,6 +32,7 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 const OUTSIDE_A_CALL: Duration = Duration::from_secs(1);
 /// How long to wait for a progress that came with the result but is handled after it.
 const LATE_PROGRESS: Duration = Duration::from_millis(100);
+const CALLS_PER_SESSION: usize = 3;
 const ELICITED: &str = "Nora Matrix";
 const SAMPLED: &str = "sampled by the matrix";
 
@@ -238,7 +242,8 @@ async fn elicitation(client: &Client) -> Note {
 }
 
 async fn sampling(client: &Client) -> Note {
-    let text = client.call(text(&client.server["sampling"]), json!({"prompt": "hello", "maxTokens": 20})).await?;
+    let text =
+        client.call(text(&client.server["sampling"]), json!({"prompt": "hello", "maxTokens": 20})).await?;
     let asked = client.inbox.samplings.load(Ordering::Relaxed);
     check(asked == 1, || format!("asked {asked} times"))?;
     check(text.contains(SAMPLED), || format!("the answer is not in {text}"))?;
@@ -265,10 +270,80 @@ async fn close(mut client: Client) -> Note {
     Ok(format!("{reason:?}"))
 }
 
+/// How sessions went; the first call that fails is a session's last.
+#[derive(Default)]
+struct Tally {
+    sessions: Cell<u32>,
+    calls: Cell<u32>,
+    failures: Cell<u32>,
+    first: RefCell<Option<String>>,
+}
+
+impl Tally {
+    async fn session(&self, url: &str) {
+        self.sessions.set(self.sessions.get() + 1);
+        let number = self.sessions.get();
+        let failure = match tokio::time::timeout(STEP_TIMEOUT, self.steps(url)).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no result after {STEP_TIMEOUT:?}"),
+        };
+        self.failures.set(self.failures.get() + 1);
+        self.first.borrow_mut().get_or_insert(format!("session {number}: {failure}"));
+    }
+
+    async fn steps(&self, url: &str) -> Result<(), Failure> {
+        self.count();
+        let client = Client::connect(url).await?;
+        self.count();
+        list(&client).await?;
+        for _ in 0..CALLS_PER_SESSION {
+            self.count();
+            call(&client).await?;
+        }
+        self.count();
+        close(client).await?;
+        Ok(())
+    }
+
+    fn count(&self) {
+        self.calls.set(self.calls.get() + 1);
+    }
+}
+
+fn number(variable: &str) -> Result<usize, Failure> {
+    Ok(std::env::var(variable)?.parse()?)
+}
+
+async fn run_sessions(url: &str) -> Result<(), Failure> {
+    let (tally, left) = (Tally::default(), Cell::new(number("SESSIONS")?));
+    let some = async || {
+        while left.get() > 0 {
+            left.set(left.get() - 1);
+            tally.session(url).await;
+        }
+    };
+    futures::future::join_all((0..number("AT_ONCE")?).map(|_| some())).await;
+    report(
+        &json!({"sessions": tally.sessions, "calls": tally.calls, "failures": tally.failures, "first": tally.first}),
+    );
+    Ok(())
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Failure> {
+    // Nothing can have installed another one yet.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let url = std::env::args().nth(1).ok_or("usage: client-rmcp URL")?;
-    let mut client = match tokio::time::timeout(STEP_TIMEOUT, Client::connect(&url)).await? {
+    if std::env::var("MODE").is_ok_and(|mode| mode == "sessions") {
+        run_sessions(&url).await
+    } else {
+        run_steps(&url).await
+    }
+}
+
+async fn run_steps(url: &str) -> Result<(), Failure> {
+    let mut client = match tokio::time::timeout(STEP_TIMEOUT, Client::connect(url)).await? {
         Ok(client) => client,
         Err(error) => {
             report(&json!({"step": "connect", "ok": false, "note": error.to_string()}));

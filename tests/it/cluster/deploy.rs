@@ -1,0 +1,92 @@
+//! A rolling deploy under load: every node is asked to stop, one after the other, and comes back; clients notice
+//! nothing but that their session has moved, and those of one node do not all move at once.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use super::load::{Caller, Load, Move};
+use super::nodes::Node;
+use super::traefik::Traefik;
+use super::{Cluster, Form, can_start};
+use crate::clients::say;
+use crate::support::{Client, test_child, wait_for};
+
+/// Sessions in all, each with a child of its own.
+const SESSIONS: usize = 300;
+/// Between two calls of one session.
+const PAUSE: Duration = Duration::from_millis(500);
+/// `--retire-window`.
+const WINDOW: Duration = Duration::from_secs(30);
+/// From SIGTERM to the exit: grace, the drain timeout, the window, and the end of the children.
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_rolling_deploy_is_quiet() {
+    if !can_start("rolling deploy") {
+        return;
+    }
+    let window = format!("{}s", WINDOW.as_secs());
+    let child = test_child();
+    let flags = ["--drain-timeout", "2s", "--retire-window", &window, "--", &child];
+    let Cluster { mut traefik, mut nodes, _others } = Cluster::start("deploy", Form::Improved, &flags);
+    let callers: Vec<Caller> = (0..SESSIONS).map(|_| Caller::begin(traefik.plain())).collect();
+    let streams: Vec<_> = callers.iter().map(|caller| caller.listen(traefik.plain())).collect();
+    let load = Load::new(PAUSE, 4 * STOP_TIMEOUT);
+    let mut stops = Vec::new();
+    let seen = load.run(callers, || {
+        for node in &mut nodes.0 {
+            stops.push((node.name, roll(node, &mut traefik)));
+        }
+    });
+    assert!(seen.failures.is_empty(), "{} failures: {:?}", seen.failures.len(), &seen.failures[..1]);
+    for (name, begun) in stops {
+        let moves: Vec<&Move> = seen.moves.iter().filter(|one| one.from == name).collect();
+        assert_spread(name, begun, &moves);
+    }
+    assert_ended_well(streams.into_iter().map(|(stream, _)| stream));
+    say(&format!("rolling deploy: {} calls, {} moves\n", seen.calls, seen.moves.len()));
+}
+
+/// Stops the node as systemd does, starts it again, and waits until Traefik sends it sessions; when it was stopped.
+fn roll(node: &mut Node, traefik: &mut Traefik) -> Instant {
+    let begun = Instant::now();
+    node.drain();
+    let status = wait_for("the node's exit", STOP_TIMEOUT, || node.ended());
+    assert!(status.success(), "{} ended with {status}", node.name);
+    node.start();
+    traefik.wait_until_all_is_up();
+    begun
+}
+
+/// No second has more than a tenth of the node's reconnections, and they fill the window.
+fn assert_spread(name: &str, begun: Instant, moves: &[&Move]) {
+    let mut times: Vec<Duration> = moves.iter().map(|one| one.at - begun).collect();
+    times.sort();
+    assert!(times.len() > SESSIONS / 6, "{} sessions moved from {name}", times.len());
+    assert!(moves.iter().all(|one| one.to != name), "back to {name}: {moves:?}");
+    let within = |start: Duration| {
+        times.iter().filter(|at| (start..start + Duration::from_secs(1)).contains(at)).count()
+    };
+    let busiest = times.iter().map(|start| within(*start)).max().unwrap();
+    let (first, last) = (times[0], times[times.len() - 1]);
+    say(&format!(
+        "{name}: {} moved from {first:.1?} to {last:.1?}, at most {busiest} in a second\n",
+        times.len()
+    ));
+    assert!(busiest * 10 <= times.len(), "{busiest} of {} in one second: {times:?}", times.len());
+    let took = last - first;
+    assert!(took > WINDOW * 2 / 3 && took < WINDOW * 4 / 3, "spread over {took:?}: {times:?}");
+}
+
+/// Every stream ended with its final chunk, after a word about when to come back that is not the same for all.
+fn assert_ended_well(streams: impl Iterator<Item = Client>) {
+    let mut delays = HashSet::new();
+    for mut stream in streams {
+        let mut delay = None;
+        while let Some(event) = stream.event() {
+            delay = event.retry.or(delay);
+        }
+        delays.insert(delay.expect("a delay before the end"));
+    }
+    assert!(delays.len() > SESSIONS / 4, "{} delays for {SESSIONS} streams: {delays:?}", delays.len());
+}
