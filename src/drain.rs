@@ -169,8 +169,8 @@ async fn retire(sessions: &Sessions, window: Duration) {
 
 /// How many of `all` sessions are due after `elapsed`: number i, counted from 0, at `window` * i / `all`.
 fn due_after(elapsed: Duration, window: Duration, all: usize) -> usize {
-    let share = elapsed.as_secs_f64() / window.as_secs_f64();
-    ((share * all as f64) as usize + 1).min(all)
+    let passed = elapsed.as_millis() * all as u128 / window.as_millis().max(1);
+    usize::try_from(passed).map_or(all, |passed| (passed + 1).min(all))
 }
 
 #[cfg(test)]

@@ -411,7 +411,11 @@ const _: () = assert!(REDIS_RETRY_MAX.as_secs() + REDIS_DEADLINE.as_secs() * 2 <
 const _: () = assert!(RECORD_REFRESH.as_secs() * 2 < RECORD_SECS);
 const _: () = assert!(ASKS_MAX < CALLS_MAX);
 const _: () = assert!(
-    DRAIN_TELL_STEP.as_secs() + FLUSH_DEADLINE.as_secs() + STOP_DEADLINE.as_secs()
+    DRAIN_TELL_STEP.as_secs()
+        + WATCHDOG_DEADLINE.as_secs()
+        + FLUSH_DEADLINE.as_secs()
+        + REGISTRY_FLUSH.as_secs()
+        + STOP_DEADLINE.as_secs()
         < DRAIN_EXTENSION.as_secs()
 );
 const _: () = assert!(HANDLER_SESSIONS_DERIVED_MAX <= SESSIONS_MAX);

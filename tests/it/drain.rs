@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::sessions::admin_get;
 use crate::support::*;
+use crate::systemd::Folder;
 
 const LATEST: &str = "2025-11-25";
 const PING: &str = r#"{"jsonrpc":"2.0","id":7,"method":"ping"}"#;
@@ -54,7 +55,8 @@ fn stream(session: &Session) -> Client {
 /// session keeps it; and when the last session is gone so is the node.
 #[test]
 fn a_handover_from_grace_to_exit() {
-    let admin = std::env::temp_dir().join(format!("burdock-drain-{}.sock", std::process::id()));
+    let folder = Folder::new("drain");
+    let admin = folder.0.join("admin");
     let listen = format!("unix:{}", admin.display());
     let flags = ["--drain-timeout", "60s", "--admin", &listen];
     let mut burdock = balanced(Burdock::with_child(&flags, &[]));
@@ -148,7 +150,10 @@ fn sessions_are_retired_evenly() {
 /// A session with a call in flight is left alone until the call is answered; an idle one is not. No child is left.
 #[test]
 fn a_call_in_flight_is_answered_before_its_session_ends() {
-    let flags = ["--drain-timeout", "0s", "--retire-window", "200ms"];
+    let folder = Folder::new("drain");
+    let admin = folder.0.join("admin");
+    let listen = format!("unix:{}", admin.display());
+    let flags = ["--drain-timeout", "0s", "--retire-window", "200ms", "--admin", &listen];
     let mut burdock = balanced(Burdock::with_child(&flags, &[]));
     let (busy, idle) = (burdock.session(LATEST), burdock.session(LATEST));
     let (mut busy_stream, mut idle_stream) = (stream(&busy), stream(&idle));
@@ -161,6 +166,8 @@ fn a_call_in_flight_is_answered_before_its_session_ends() {
     assert!(idle_stream.event().is_some_and(|event| event.retry.is_some()));
     assert_eq!(idle_stream.event(), None);
     assert_eq!(idle.post(PING).status, 404);
+    let metrics = admin_get(&admin, "/metrics");
+    assert!(metrics.contains("\nburdock_sessions_retired_total 1\n"), "{metrics}");
     // The other one is served as before.
     assert_eq!(busy.post(PING).status, 200);
     let answer = std::iter::from_fn(|| calling.event()).last().expect("an answer").json();
@@ -169,6 +176,25 @@ fn a_call_in_flight_is_answered_before_its_session_ends() {
     assert_eq!(busy_stream.event(), None);
     assert_eq!(burdock.wait().code(), Some(0));
     assert!(!pids.iter().any(|pid| is_running(pid)), "a child is left");
+}
+
+/// A call that is never answered holds up the exit for `RETIRE_CALLS_MAX` and no longer, and is told why.
+#[test]
+fn a_call_without_end_is_cut_at_the_cap() {
+    if std::env::var_os("BURDOCK_LONG").is_none() {
+        return;
+    }
+    let mut burdock = balanced(Burdock::with_child(&["--drain-timeout", "0s", "--retire-window", "0s"], &[]));
+    let session = burdock.session(LATEST);
+    let mut calling = session.start(&call(2, "hang", json!({})));
+    assert_eq!(calling.head().status, 200);
+    calling.socket.get_ref().set_read_timeout(Some(Duration::from_secs(90))).unwrap();
+    let signalled = Instant::now();
+    burdock.signal("-TERM");
+    let answer = std::iter::from_fn(|| calling.event()).find(|event| !event.data.is_empty()).unwrap().json();
+    assert!(answer["error"]["message"].as_str().unwrap().contains("stopping"), "{answer}");
+    assert!((62..75).contains(&signalled.elapsed().as_secs()), "{:?}", signalled.elapsed());
+    assert_eq!(burdock.wait().code(), Some(0));
 }
 
 /// A second signal skips the grace, the waiting and the window.

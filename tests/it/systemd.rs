@@ -23,10 +23,10 @@ const LATEST: &str = "2025-11-25";
 const EXPOSURE_MAX: &str = "25";
 
 /// A directory of a test's own, gone when it ends.
-struct Folder(PathBuf);
+pub struct Folder(pub PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Folder {
+    pub fn new(name: &str) -> Folder {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("burdock-{name}-{}-{number}", std::process::id()));
@@ -43,13 +43,17 @@ impl Drop for Folder {
 
 /// Whether a program is there; said loudly when not, and a failure in CI.
 fn has(what: &str, program: &str, package: &str) -> bool {
-    if Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok() {
-        return true;
+    let there = succeeds(Command::new(program).arg("--version"));
+    if !there {
+        missing(what, &format!("no {program}"), &format!("apt-get install {package}"));
     }
+    there
+}
+
+fn missing(what: &str, lacks: &str, remedy: &str) {
     let required = std::env::var_os("BURDOCK_REQUIRE_TOOLS").is_some_and(|value| value == "1");
-    assert!(!required, "{what} needs {program}: apt-get install {package}");
-    let _ = writeln!(std::io::stderr(), "\nSKIP {what}: no {program} (apt-get install {package})\n");
-    false
+    assert!(!required, "{what}: {lacks}; {remedy}");
+    let _ = writeln!(std::io::stderr(), "\nSKIP {what}: {lacks} ({remedy})\n");
 }
 
 // --- What it tells ----------------------------------------------------------------------------------------------------
@@ -251,9 +255,11 @@ fn the_first_connection_starts_it() {
     assert_eq!(activated.first.status, 200);
     let session = activated.burdock.session(LATEST);
     assert_eq!(session.delete().status, 204);
-    let log = activated.burdock.log();
-    assert!(log.contains("serving on a socket that was passed"), "{log}");
-    assert!(log.contains("--listen 127.0.0.1:9 is not used: a socket on 127.0.0.1:"), "{log}");
+    for part in
+        ["serving on a socket that was passed", "--listen 127.0.0.1:9 is not used: a socket on 127.0.0.1:"]
+    {
+        wait_for(part, SOON, || activated.burdock.log().contains(part).then_some(()));
+    }
     activated.burdock.signal("-INT");
     assert_eq!(activated.burdock.wait().code(), Some(0));
 }
@@ -309,7 +315,7 @@ fn a_public_socket_without_tokens_is_refused() {
     let url = format!("http://127.0.0.1:{}", listener.local_addr().unwrap().port());
     let allowed = with_passed(passed(), 1, &["--insecure-public", "--public-url", &url]);
     let mut allowed = Burdock::start(allowed);
-    assert!(allowed.log().contains("everyone who can reach"), "{}", allowed.log());
+    wait_for("a warning", SOON, || allowed.log().contains("everyone who can reach").then_some(()));
     allowed.signal("-INT");
     assert_eq!(allowed.wait().code(), Some(0));
 }
@@ -393,6 +399,25 @@ fn the_service_is_confined() {
     assert!(!analyze(&security, &[service]).0, "nothing is too much for it");
 }
 
+/// Every variable that the units and the example name is one that burdock knows.
+#[test]
+fn the_variables_of_the_units_are_known() {
+    let known = burdock::config::Flag::ALL.map(burdock::config::Flag::variable);
+    let folder = repository().join("deploy/systemd");
+    for file in ["burdock@.service", "burdock@.service.d/credentials.conf", "burdock.env.example"] {
+        let text = std::fs::read_to_string(folder.join(file)).unwrap();
+        let names = text.match_indices("BURDOCK_").map(|(at, _)| {
+            let end = text[at..].find(|c: char| !(c.is_ascii_uppercase() || c == '_'));
+            text[at..at + end.unwrap_or(text.len() - at)].to_owned()
+        });
+        let names: Vec<String> = names.collect();
+        assert!(!names.is_empty(), "{file} names none");
+        for name in names {
+            assert!(known.contains(&name), "{file}: {name}");
+        }
+    }
+}
+
 /// A token file that systemd has put into the credentials directory by an access list, whose mask looks like
 /// permissions of the group.
 #[test]
@@ -418,50 +443,140 @@ fn a_token_file_among_the_credentials() {
     assert_eq!(client.response().status, 401);
 }
 
-/// A server in one line of JavaScript that answers each request with what it sees of its sandbox.
+// --- Children under the unit ------------------------------------------------------------------------------------------
+
+/// A server in JavaScript that says what it sees of its sandbox; it compiles, asks for interfaces and writes to HOME.
 const NODE_SERVER: &str = r#"
 const fs = require("fs"), os = require("os");
 fs.writeFileSync(os.homedir() + "/written", "x");
 os.networkInterfaces();
-eval("(x) => x * 2")(21);
+let elsewhere = "writable";
+try { fs.accessSync("/usr", fs.constants.W_OK); } catch (error) { elsewhere = error.code; }
+let sum = 0;
+const double = eval("(x) => x * 2");
+for (let i = 0; i < 200000; i += 1) sum += double(i);
 require("readline").createInterface({ input: process.stdin }).on("line", (line) => {
   const { id, method } = JSON.parse(line);
   if (id === undefined) return;
   const status = fs.readFileSync("/proc/self/status", "utf8");
   const result = method === "initialize"
     ? { protocolVersion: "2025-11-25", capabilities: {}, serverInfo: { name: "node", version: "1" } }
-    : { content: [{ type: "text", text: os.homedir() + "\n" + status }] };
+    : { content: [{ type: "text", text: [os.homedir(), elsewhere, status].join("\n") }] };
   console.log(JSON.stringify({ jsonrpc: "2.0", id, result }));
 });
 "#;
 
-/// The state directory, empty as at the first start.
-fn confined(home: &Folder, server: &[&str]) -> Burdock {
-    let mut command = Command::new("setpriv");
-    command.args(["--no-new-privs"]);
-    // Without capabilities, where there are any to be given up.
-    if rustix::process::geteuid().is_root() {
-        command.args(["--bounding-set=-all", "--inh-caps=-all"]);
-    }
-    command.args([env!("CARGO_BIN_EXE_burdock"), "serve", "--listen", "127.0.0.1:0", "--"]).args(server);
-    command.env_clear().envs([("HOME", home.0.as_os_str()), ("PATH", path_with_node().as_ref())]);
-    command.env("BURDOCK_LOG", "debug").current_dir(&home.0);
-    Burdock::start(command)
+/// Makes the file system read-only but for `$0`, and runs a command.
+const READ_ONLY: &str = r#"mount --bind "$0" "$0" && mount -o remount,bind,ro / && exec "$@""#;
+
+/// What puts a command under the unit's filter of system calls.
+fn filter() -> [String; 3] {
+    let path = |path: &str| repository().join(path).to_str().unwrap().to_owned();
+    ["python3".to_owned(), path("tests/systemd/confine.py"), path("deploy/systemd/burdock@.service")]
 }
 
-/// A server in node runs with what the unit gives it: no new privileges, no capabilities, an empty HOME to write to.
+/// What of the unit this machine lets a test have besides HOME and no_new_privs.
+#[derive(Clone, Copy)]
+struct Confinement {
+    /// No capabilities.
+    root: bool,
+    /// A file system that is read-only but for the directory of temporary files.
+    mounts: bool,
+}
+
+impl Confinement {
+    fn here() -> Confinement {
+        let root = rustix::process::geteuid().is_root();
+        let temporary = std::env::temp_dir();
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "sh", "-c", READ_ONLY]).arg(temporary).args(["sh", "-c", "! test -w /usr"]);
+        Confinement { root, mounts: root && succeeds(&mut unshare) }
+    }
+
+    /// `burdock serve -- SERVER` under the filter, the privileges and the HOME of the unit: an empty directory.
+    fn command(self, home: &Folder, server: &[&str]) -> Command {
+        let mut words: Vec<&str> = Vec::new();
+        let temporary = home.0.parent().unwrap().to_str().unwrap();
+        if self.mounts {
+            words.extend(["unshare", "--mount", "sh", "-c", READ_ONLY, temporary]);
+        }
+        words.extend(["setpriv", "--no-new-privs"]);
+        if self.root {
+            words.extend(["--bounding-set=-all", "--inh-caps=-all"]);
+        }
+        let filter = filter();
+        words.extend(filter.iter().map(String::as_str));
+        words.extend([env!("CARGO_BIN_EXE_burdock"), "serve", "--listen", "127.0.0.1:0", "--"]);
+        words.extend(server);
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).env_clear();
+        command.envs([("HOME", home.0.as_os_str()), ("PATH", path_with_node().as_ref())]);
+        command.env("BURDOCK_LOG", "debug").stdin(Stdio::null());
+        command
+    }
+}
+
+/// Whether the tools are there that a child's confinement takes.
+fn can_confine(what: &str) -> bool {
+    let tools = [
+        ("setpriv", "util-linux"),
+        ("node", "nodejs"),
+        ("python3", "python3"),
+        ("systemd-analyze", "systemd"),
+    ];
+    if !tools.iter().all(|(program, package)| has(what, program, package)) {
+        return false;
+    }
+    let [python, script, unit] = filter();
+    let filtered = succeeds(Command::new(python).args([&script, &unit, "true"]));
+    if !filtered {
+        missing(what, "no filter of system calls here", "python3 tests/systemd/confine.py says why");
+    }
+    filtered
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+/// A server in node runs with what the unit gives it: its system calls, no new privileges, no capabilities, a
+/// read-only system and an empty HOME to write to.
 #[test]
 fn node_runs_as_under_the_unit() {
-    let what = "node under the unit";
-    if !(has(what, "setpriv", "util-linux") && has(what, "node", "nodejs")) {
+    if !can_confine("node under the unit") {
         return;
     }
-    let home = Folder::new("home");
-    let burdock = confined(&home, &["node", "-e", NODE_SERVER]);
+    let (home, confinement) = (Folder::new("home"), Confinement::here());
+    let burdock = Burdock::start(confinement.command(&home, &["node", "-e", NODE_SERVER]));
     let session = burdock.session(LATEST);
     let answer = session.call(1, "any", json!({}));
     let text = answer["result"]["content"][0]["text"].as_str().unwrap();
-    assert!(text.starts_with(home.0.to_str().unwrap()) && text.contains("NoNewPrivs:\t1"), "{text}");
-    assert!(text.contains("CapEff:\t0000000000000000"), "{text}");
+    assert!(text.starts_with(home.0.to_str().unwrap()), "{text}");
+    assert!(text.contains("NoNewPrivs:\t1") && text.contains("Seccomp:\t2"), "{text}");
+    assert!(!confinement.root || text.contains("CapEff:\t0000000000000000"), "{text}");
+    assert!(!confinement.mounts || text.contains("\nEROFS\n"), "{text}");
     assert!(home.0.join("written").exists());
+}
+
+/// The real server, started by npx as an operator would, with the cache of npm in the empty HOME.
+#[test]
+fn npx_runs_as_under_the_unit() {
+    let what = "npx under the unit";
+    let clients = repository().join("tests/clients");
+    if !can_confine(what) {
+        return;
+    }
+    if !clients.join("node_modules/@modelcontextprotocol/server-everything").is_dir() {
+        return missing(what, "no server-everything", "tests/clients/install");
+    }
+    let home = Folder::new("home");
+    let mut command =
+        Confinement::here().command(&home, &["npx", "-y", "@modelcontextprotocol/server-everything"]);
+    // npx takes the pinned server from node_modules here.
+    command.current_dir(clients);
+    let burdock = Burdock::start(command);
+    let session = burdock.session(LATEST);
+    let answer = session.call(1, "echo", json!({"message": "x"}));
+    assert_eq!(answer["result"]["content"][0]["text"], "Echo: x");
+    assert!(home.0.join(".npm").is_dir(), "npm keeps its cache elsewhere");
 }
