@@ -90,11 +90,7 @@ pub fn run_on(
                 .map_err(|error| RunError::System("start the watchdog", error))?;
         }
         let signals = drain::signals().map_err(|error| RunError::System("listen for signals", error))?;
-        let (registry, service) = Registry::new(&config).map_err(RunError::Redis)?;
-        let sessions = Arc::new(Sessions::new(&config, registry));
-        if let Some(service) = service {
-            service.begin(Arc::clone(&sessions)).await.map_err(RunError::Redis)?;
-        }
+        let sessions = begin_sessions(&config).await?;
         let endpoint = Arc::new(Endpoint::new(Arc::clone(&config), Arc::clone(&sessions)));
         runtime::spawn(sweep::run()).detach();
         runtime::spawn(Arc::clone(&sessions).reap()).detach();
@@ -113,6 +109,16 @@ pub fn run_on(
         drain::until_stopped(signals, &config, &endpoint, &sessions, accepting).await;
         Ok(())
     })
+}
+
+/// The empty table of sessions, and behind it the registry.
+async fn begin_sessions(config: &Config) -> Result<Arc<Sessions>, RunError> {
+    let (registry, service) = Registry::new(config).map_err(RunError::Redis)?;
+    let sessions = Arc::new(Sessions::new(config, registry));
+    if let Some(service) = service {
+        service.begin(Arc::clone(&sessions)).await.map_err(RunError::Redis)?;
+    }
+    Ok(sessions)
 }
 
 /// The socket that was passed, whose clients may have waited in it for this process to start, or a new one; and its

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod serve;
+pub mod sessions;
 pub mod token;
 pub mod traefik;
 
@@ -25,6 +26,7 @@ Commands:
   serve         serve a command, the servers of an mcp.json, or a demo, over HTTP
   check URL     talk to an MCP endpoint as a client and say what works
   token NAME    make a bearer token for somebody who may call
+  sessions      show, close and prune the sessions of a cluster
   traefik       print Traefik's file for several nodes behind one URL
   help COMMAND  what a command can do
 
@@ -52,17 +54,20 @@ enum Command {
     Serve,
     Check,
     Token,
+    Sessions,
     Traefik,
 }
 
 impl Command {
-    const ALL: [Command; 4] = [Command::Serve, Command::Check, Command::Token, Command::Traefik];
+    const ALL: [Command; 5] =
+        [Command::Serve, Command::Check, Command::Token, Command::Sessions, Command::Traefik];
 
     fn name(self) -> &'static str {
         match self {
             Command::Serve => "serve",
             Command::Check => "check",
             Command::Token => "token",
+            Command::Sessions => "sessions",
             Command::Traefik => "traefik",
         }
     }
@@ -72,6 +77,7 @@ impl Command {
             Command::Serve => serve::help(),
             Command::Check => check::HELP.to_owned(),
             Command::Token => token::HELP.to_owned(),
+            Command::Sessions => sessions::HELP.to_owned(),
             Command::Traefik => traefik::HELP.to_owned(),
         }
     }
@@ -118,6 +124,7 @@ fn dispatch(arguments: &[OsString], environment: &Environment) -> Result<(), Fai
             Command::Serve => serve::run(rest, environment),
             Command::Check => check::run(rest),
             Command::Token => token::run(rest),
+            Command::Sessions => sessions::run(rest, environment),
             Command::Traefik => traefik::run(rest),
         },
     }

@@ -6,15 +6,15 @@
 
 use std::collections::BTreeMap;
 
-use redis::{Connection, RedisResult, cmd, pipe};
+use redis::{Client, Connection, ConnectionInfo, ErrorKind, RedisResult, ServerErrorKind, cmd, pipe};
 
 use super::record::{
     Heartbeat, INBOX_SUFFIX, NODE_PREFIX, Record, SESSION_PREFIX, closed_key, inbox_key, node_key,
     session_key,
 };
 use crate::limits::{
-    CLOSED_SECS, INBOX_IDS_MAX, LISTED_NODES_MAX, LISTED_SESSIONS_MAX, MGET_KEYS, SCAN_COUNT,
-    SCAN_ROUNDS_MAX, TRANSACTION_TRIES_MAX,
+    CLOSED_SECS, INBOX_IDS_MAX, LISTED_NODES_MAX, LISTED_SESSIONS_MAX, MGET_KEYS, OPERATOR_ANSWER_DEADLINE,
+    OPERATOR_CONNECT_DEADLINE, SCAN_COUNT, SCAN_ROUNDS_MAX, TRANSACTION_TRIES_MAX,
 };
 use crate::session::{SessionId, is_node_name};
 
@@ -65,6 +65,31 @@ pub struct Listing {
     pub unreadable: usize,
     /// There are more than `LISTED_SESSIONS_MAX` sessions, or more keys than are looked through.
     pub more: bool,
+}
+
+/// Connects, with a deadline for each answer that is waited for later.
+///
+/// # Errors
+/// What Redis or the way to it refused.
+pub fn connect(redis: &ConnectionInfo) -> RedisResult<Connection> {
+    let connection = Client::open(redis.clone())?.get_connection_with_timeout(OPERATOR_CONNECT_DEADLINE)?;
+    connection.set_read_timeout(Some(OPERATOR_ANSWER_DEADLINE))?;
+    connection.set_write_timeout(Some(OPERATOR_ANSWER_DEADLINE))?;
+    Ok(connection)
+}
+
+/// The first two numbers of Redis's version; `None` when it does not tell (the user may not ask).
+///
+/// # Errors
+/// What Redis or the way to it refused, but for that permission.
+pub fn version(connection: &mut Connection) -> RedisResult<Option<(u32, u32)>> {
+    let info: String = match cmd("INFO").arg("server").query(connection) {
+        Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => return Ok(None),
+        info => info?,
+    };
+    let line = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
+    let mut numbers = line.into_iter().flat_map(|line| line.split('.')).map_while(|part| part.parse().ok());
+    Ok(numbers.next().zip(numbers.next()))
 }
 
 /// Lists the sessions and nodes, by SCAN; only those with ids of `node` when it is given.
@@ -275,7 +300,7 @@ fn watched<T>(
             return Ok(Some(planned));
         }
     }
-    Err((redis::ErrorKind::Client, "the record changes all the time").into())
+    Err((ErrorKind::Client, "the record changes all the time").into())
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ mod redis_server; // A real redis-server.
 mod registry; // What stands in Redis, who hears what on the wrong node, and Redis misbehaving.
 mod regression; // What fuzzing and reviews found.
 mod sessions; // Principals, caps, idle expiry, health, metrics, stop.
+mod sessions_command; // `burdock sessions` with a real Redis.
 mod static_binary; // The release as it is handed out.
 mod support; // What the tests share.
 mod systemd; // As a service: what it tells, sockets that it is passed, and the units.

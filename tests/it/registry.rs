@@ -455,7 +455,7 @@ fn a_slow_redis_holds_up_nobody_and_still_answers() {
 /// More ends of sessions than are remembered while Redis hangs: afterwards all records are written anew.
 #[test]
 fn an_overflowing_queue_to_redis_loses_nothing_in_the_end() {
-    let Some(mut redis) = redis_server("the registry") else { return };
+    let Some(redis) = redis_server("the registry") else { return };
     let one = node("n1", &redis, &[]);
     let stays: Vec<Session> = (0..20).map(|_| one.session(V)).collect();
     let ends: Vec<Session> = (0..20).map(|_| one.session(V)).collect();

@@ -242,7 +242,7 @@ mod tests {
             (&["--node", "n1=http://[fd00]:1"], "must be a URL"),
             (&["--node", "n1=http://h'x:1"], "must be a URL"),
             (&["--node", "n1=http://{{env}}:1"], "must be a URL"),
-            (&["--node", "n1=http://h:1\n"], "must be a URL"),
+            (&["--node", "n1=http://h\n:1"], "must be a URL"),
             (&["--node", "n1=http://a", "n1=http://b"], "a node n1 already"),
             (&["--node", "n1=http://a", "--node", "n2=http://A:80"], "where node n1 is"),
             (&["--node", "n1=http://a", "--other", "http://b", "http://b:80"], "given twice"),

@@ -1,0 +1,250 @@
+//! `burdock sessions`: what the nodes of a cluster have recorded in Redis, for operators.
+
+mod arguments;
+mod show;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use redis::{Connection, ErrorKind, RedisError, ServerErrorKind};
+
+use self::arguments::{Action, Asked};
+use super::{Failure, complain, print};
+use crate::config::{Environment, Redis};
+use crate::foreign::Foreign;
+use crate::limits::{LISTED_SESSIONS_MAX, OPERATOR_ANSWER_DEADLINE};
+use crate::registry::operator::{self, Listing, Standing};
+use crate::session::SessionId;
+
+/// The help of the command.
+pub const HELP: &str = "\
+Shows the sessions of a cluster, as its nodes have recorded them in Redis.
+
+Usage: burdock sessions [OPTIONS]              a table of all sessions, and one of all nodes
+       burdock sessions close ID [OPTIONS]     end a session, as its client's DELETE would
+       burdock sessions prune [OPTIONS]        delete the records of lost sessions
+
+Where Redis is, as for burdock serve (also as BURDOCK_REDIS or BURDOCK_REDIS_FILE):
+  --redis URL       redis://HOST/ or unix:///PATH
+  --redis-file FILE the same from a file: a password is no argument
+
+For the table:
+  --node NAME       only sessions whose id begins with this node
+  --full            whole ids and names. A whole id is a secret: who has it may be able to use the session
+  --json            as JSON, with the same ids
+
+For close:
+  --dry-run         say what would be closed, and change nothing
+
+For prune, which changes nothing unless told to:
+  --yes             do delete
+  --restorable      also those that the next run of their node would begin again (\"restore\" in mcp.json)
+
+  -h, --help        this text
+
+A session is live when the very run of the node that began it is there, draining when that node is about to
+stop, and lost when it is gone. A client that comes back for a lost session is told `lost` and begins anew;
+once the record is pruned it is told `unknown`, and does the same. Otherwise records last for 30 days.
+
+Exit status: 0 when it was done, 1 when it could not be, 2 for a usage mistake.
+
+Examples:
+  burdock sessions --redis-file /etc/burdock/redis
+  burdock sessions close n1-4ZSXJ8Q0M2T7V9BACDEFGHJKMN --redis redis://10.0.0.5/
+  burdock sessions prune --redis redis://10.0.0.5/ --yes
+";
+
+/// The oldest Redis that burdock works with.
+const REDIS_MIN: (u32, u32) = (6, 2);
+
+/// Does what was asked for.
+///
+/// # Errors
+/// A usage failure for what was typed; otherwise what Redis refused, or that there is no such session.
+pub fn run(arguments: &[OsString], environment: &Environment) -> Result<(), Failure> {
+    let Some(asked) = arguments::parse(arguments, environment)? else { return print(HELP) };
+    for warning in &asked.warnings {
+        complain(format_args!("burdock: {warning}\n"));
+    }
+    let redis = &asked.redis;
+    let done = operator::connect(&redis.connection).and_then(|mut connection| {
+        let version = operator::version(&mut connection)?;
+        match version.filter(|version| *version < REDIS_MIN) {
+            Some(old) => Ok(Err(too_old(redis, Some(old)))),
+            None => act(&mut connection, &asked),
+        }
+    });
+    done.unwrap_or_else(|error| Err(failed(redis, &error)))
+}
+
+/// The outer result is Redis's, the inner one what became of it.
+fn act(connection: &mut Connection, asked: &Asked) -> redis::RedisResult<Result<(), Failure>> {
+    match &asked.action {
+        Action::List { json, full, node } => {
+            let listing = operator::list(connection, node.as_deref())?;
+            let text = if *json {
+                show::json(&listing, &asked.redis, *full)
+            } else {
+                show::tables(&listing, &asked.redis, *full)
+            };
+            complain(remarks(&listing));
+            Ok(print(&text))
+        }
+        Action::Close { id, dry_run } => close(connection, id, *dry_run),
+        Action::Prune { yes, restorable } => prune(connection, *yes, *restorable),
+    }
+}
+
+/// What is to be said about a list besides it.
+fn remarks(listing: &Listing) -> String {
+    let mut text = String::new();
+    if listing.unreadable > 0 {
+        text.push_str(&format!(
+            "burdock: {} under mcp:session:* and mcp:node:* not as burdock writes them, and left alone\n",
+            counted(listing.unreadable, "key is", "keys are")
+        ));
+    }
+    if listing.more {
+        text.push_str(&format!(
+            "burdock: there is more than fits a list ({LISTED_SESSIONS_MAX} sessions); --node NAME shows those of one \
+             node\n"
+        ));
+    }
+    text
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+fn close(
+    connection: &mut Connection,
+    id: &SessionId,
+    dry_run: bool,
+) -> redis::RedisResult<Result<(), Failure>> {
+    let found = operator::find(connection, id)?;
+    let closed = match found {
+        Some((record, standing)) if dry_run => Some((record, standing)),
+        Some((_, standing)) => {
+            operator::close_from_afar(connection, id, |_| true)?.map(|record| (record, standing))
+        }
+        None => None,
+    };
+    let Some((record, standing)) = closed else {
+        let node = id.node();
+        return Ok(Err(Failure::Failed(format!(
+            "no session {id:?} is recorded (it may have ended; burdock sessions --full --node {node} lists whole ids)"
+        ))));
+    };
+    let (node, did) = (&record.node, if dry_run { "would close" } else { "closed" });
+    let then = match standing {
+        Standing::Live | Standing::Draining => format!("node {node} ends it with its next heartbeat"),
+        Standing::Lost => {
+            format!("its process on node {node} is gone, so there is only the record to delete")
+        }
+    };
+    let (server, client) = (Foreign(record.server.as_bytes()), Foreign(record.client.as_bytes()));
+    let mut text = format!("{did} {id:?} of {client} at {server}: {then}\n");
+    if dry_run {
+        text.push_str("nothing is changed; without --dry-run it is\n");
+    }
+    Ok(print(&text))
+}
+
+fn prune(
+    connection: &mut Connection,
+    yes: bool,
+    restorable: bool,
+) -> redis::RedisResult<Result<(), Failure>> {
+    let listing = operator::list(connection, None)?;
+    let lost: Vec<_> = listing.sessions.iter().filter(|one| one.standing == Standing::Lost).collect();
+    let (delete, keep): (Vec<_>, Vec<_>) = lost.into_iter().partition(|one| restorable || !one.restorable);
+    let mut per_node: BTreeMap<&str, usize> = BTreeMap::new();
+    for listed in &delete {
+        if !yes || operator::prune(connection, listed, restorable)? {
+            *per_node.entry(listed.record.node.as_str()).or_default() += 1;
+        }
+    }
+    complain(remarks(&listing));
+    let changed = delete.len() - per_node.values().sum::<usize>();
+    Ok(print(&pruned(&per_node, yes, keep.len(), changed, listing.more)))
+}
+
+/// What prune has done, or would do.
+fn pruned(
+    per_node: &BTreeMap<&str, usize>,
+    yes: bool,
+    restorable: usize,
+    changed: usize,
+    more: bool,
+) -> String {
+    let count: usize = per_node.values().sum();
+    let nodes: Vec<String> = per_node.iter().map(|(node, count)| format!("{node}: {count}")).collect();
+    let mut text = match (count, yes) {
+        (0, _) => "there is no record of a lost session to delete\n".to_owned(),
+        (_, true) => {
+            let records = counted(count, "record of a lost session", "records of lost sessions");
+            format!("deleted {records} ({})\n", nodes.join(", "))
+        }
+        (_, false) => {
+            let records = counted(count, "record of a lost session", "records of lost sessions");
+            format!("would delete {records} ({})\n", nodes.join(", "))
+        }
+    };
+    if changed > 0 {
+        let are = counted(changed, "that has changed meanwhile", "that have changed meanwhile");
+        text.push_str(&format!("left {are}\n"));
+    }
+    if restorable > 0 {
+        let are = counted(restorable, "that the next run of its node begins", "that the next runs begin");
+        text.push_str(&format!(
+            "left {are} again when the client comes back (--restorable takes those too)\n"
+        ));
+    }
+    if count > 0 && !yes {
+        text.push_str("nothing is changed; to delete them: burdock sessions prune --yes\n");
+    } else if more {
+        text.push_str("there are more; run it again\n");
+    }
+    text
+}
+
+fn too_old(redis: &Redis, version: Option<(u32, u32)>) -> Failure {
+    let is = version.map_or("is".to_owned(), |(major, minor)| format!("is {major}.{minor},"));
+    let (major, minor) = REDIS_MIN;
+    Failure::Failed(format!("Redis at {} {is} too old: {major}.{minor} or later is needed", redis.shown))
+}
+
+/// What Redis refused, and what to do. Nothing of the URL but its address is in it.
+fn failed(redis: &Redis, error: &RedisError) -> Failure {
+    let shown = &redis.shown;
+    let problem = match error.kind() {
+        ErrorKind::RESP3NotSupported => return too_old(redis, None),
+        ErrorKind::AuthenticationFailed => {
+            "refuses the user or the password: correct the URL in --redis-file".to_owned()
+        }
+        ErrorKind::Server(ServerErrorKind::NoPerm) => format!(
+            "does not let this user do that ({}): its ACL needs ~mcp:* and +scan +mget +exists +watch +unwatch +multi \
+             +exec +del +setex +rpush +ltrim +expire",
+            Foreign(error.detail().unwrap_or("NOPERM").as_bytes())
+        ),
+        ErrorKind::Server(ServerErrorKind::BusyLoading) => "is still loading its data: try again".to_owned(),
+        ErrorKind::Server(ServerErrorKind::ReadOnly) => {
+            "is a replica, which takes no changes: use its primary".to_owned()
+        }
+        ErrorKind::Parse => "does not speak as Redis does: is that its port?".to_owned(),
+        _ if error.code() == Some("NOAUTH") => {
+            "wants a password: put redis://:PASSWORD@HOST/ into a file for --redis-file".to_owned()
+        }
+        _ if error.is_timeout() => {
+            let seconds = OPERATOR_ANSWER_DEADLINE.as_secs();
+            format!(
+                "does not answer (waited for at most {seconds} s): does it hang, or is something in the way?"
+            )
+        }
+        _ if error.is_connection_refusal() => "refuses connections: does it run there?".to_owned(),
+        ErrorKind::Io => format!("cannot be reached: {}", Foreign(error.to_string().as_bytes())),
+        _ => format!("says {}", Foreign(error.to_string().as_bytes())),
+    };
+    Failure::Failed(format!("Redis at {shown} {problem}"))
+}
