@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::load::{Caller, Load, Outcome};
 use super::nodes::Nodes;
-use super::{Cluster, Form, alone, can_start};
-use crate::support::{Client, SOON, Session, wait_for};
+use super::{Cluster, Form, alone};
+use crate::support::{Client, SOON, Session, call, wait_for};
 
 /// Sessions in all; a third of them on each node.
 const SESSIONS: usize = 300;
@@ -18,27 +18,28 @@ const BACK_WITHIN: Duration = Duration::from_secs(5);
 
 #[test]
 fn a_killed_node_costs_its_own_clients_one_404_and_others_nothing() {
-    if !can_start("a killed node") {
-        return;
-    }
     let _alone = alone();
-    let mut cluster = Cluster::start("crash", Form::Improved, &[]);
+    let Some(mut cluster) = Cluster::start("crash", Form::Improved, &[]) else { return };
     let front = cluster.traefik.plain();
     let mut callers: Vec<Caller> = (0..SESSIONS).map(|_| Caller::begin(front)).collect();
     let mut streams: Vec<(Client, Session)> = callers.iter().map(|caller| caller.listen(front)).collect();
-    let victims: Vec<Caller> = callers.extract_if(.., |caller| caller.node() == "n1").collect();
+    let mut victims: Vec<Caller> = callers.extract_if(.., |caller| caller.node() == "n1").collect();
     assert!(victims.len().abs_diff(SESSIONS / 3) <= 2, "{} sessions on n1", victims.len());
 
     let load = Load::new(Duration::from_millis(200), Duration::from_secs(60));
-    let seen = load.run(callers, || {
+    let seen = load.run(&mut callers, || {
         each_calls(&load);
         cluster.nodes.0[0].kill();
-        all_move(victims);
+        all_move(&mut victims);
         each_calls(&load);
     });
     assert!(seen.failures.is_empty() && seen.moves.is_empty(), "{seen:?}");
-    streams.retain(|(_, session)| Nodes::of(&session.id) != "n1");
+    let lost = streams.extract_if(.., |(_, session)| Nodes::of(&session.id) == "n1").collect::<Vec<_>>();
     streams.iter_mut().for_each(|(stream, session)| assert_told(stream, session));
+
+    cluster.nodes.0[0].start();
+    cluster.traefik.wait_until_all_is_up();
+    lost.iter().for_each(|(_, session)| assert_lost(session));
 }
 
 /// Waits until the other clients have called twice each.
@@ -48,18 +49,18 @@ fn each_calls(load: &Load) {
 }
 
 /// All clients of the dead node call at the same time, as they would: 404, and a session on another node.
-fn all_move(victims: Vec<Caller>) {
+fn all_move(victims: &mut [Caller]) {
     let killed = Instant::now();
     let slowest = std::thread::scope(|scope| {
         let moving: Vec<_> =
-            victims.into_iter().map(|caller| scope.spawn(move || moves(caller, killed))).collect();
+            victims.iter_mut().map(|caller| scope.spawn(move || moves(caller, killed))).collect();
         moving.into_iter().map(|one| one.join().unwrap()).max().unwrap()
     });
     assert!(slowest < BACK_WITHIN, "the last client was back after {slowest:?}");
 }
 
 /// How long after `killed` the client has a session that answers.
-fn moves(mut caller: Caller, killed: Instant) -> Duration {
+fn moves(caller: &mut Caller, killed: Instant) -> Duration {
     let outcome = caller.call();
     let told = killed.elapsed();
     assert!(matches!(outcome, Outcome::Gone), "the first call said {outcome:?}");
@@ -81,4 +82,11 @@ fn assert_told(stream: &mut Client, session: &Session) {
         }
     };
     assert_eq!(told["method"], "notifications/tools/list_changed");
+}
+
+/// The node that is back has no such session any more, and says why.
+fn assert_lost(session: &Session) {
+    let response = session.post(&call(901, "echo", json!({"text": "still there?"})));
+    assert_eq!(response.status, 404, "{}", response.text());
+    assert_eq!(response.json()["error"]["data"]["reason"], "lost", "{}", response.text());
 }

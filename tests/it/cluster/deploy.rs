@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::load::{Caller, Load, Move};
 use super::nodes::Node;
 use super::traefik::Traefik;
-use super::{Cluster, Form, can_start};
+use super::{Cluster, Form};
 use crate::clients::say;
 use crate::support::{Client, test_child, wait_for};
 
@@ -22,20 +22,18 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_rolling_deploy_is_quiet() {
-    if !can_start("rolling deploy") {
-        return;
-    }
     let window = format!("{}s", WINDOW.as_secs());
     let child = test_child();
     let flags = ["--drain-timeout", "2s", "--retire-window", &window, "--", &child];
-    let Cluster { mut traefik, mut nodes, _others } = Cluster::start("deploy", Form::Improved, &flags);
-    let callers: Vec<Caller> = (0..SESSIONS).map(|_| Caller::begin(traefik.plain())).collect();
-    let streams: Vec<_> = callers.iter().map(|caller| caller.listen(traefik.plain())).collect();
+    let Some(mut cluster) = Cluster::start("deploy", Form::Improved, &flags) else { return };
+    let front = cluster.traefik.plain();
+    let mut callers: Vec<Caller> = (0..SESSIONS).map(|_| Caller::begin(front)).collect();
+    let streams: Vec<_> = callers.iter().map(|caller| caller.listen(front)).collect();
     let load = Load::new(PAUSE, 4 * STOP_TIMEOUT);
     let mut stops = Vec::new();
-    let seen = load.run(callers, || {
-        for node in &mut nodes.0 {
-            stops.push((node.name, roll(node, &mut traefik)));
+    let seen = load.run(&mut callers, || {
+        for node in &mut cluster.nodes.0 {
+            stops.push((node.name, roll(node, &mut cluster.traefik)));
         }
     });
     assert!(seen.failures.is_empty(), "{} failures: {:?}", seen.failures.len(), &seen.failures[..1]);
@@ -44,6 +42,7 @@ fn a_rolling_deploy_is_quiet() {
         assert_spread(name, begun, &moves);
     }
     assert_ended_well(streams.into_iter().map(|(stream, _)| stream));
+    cluster.wait_for_records(callers.iter().map(|caller| &*caller.id).collect());
     say(&format!("rolling deploy: {} calls, {} moves\n", seen.calls, seen.moves.len()));
 }
 

@@ -124,7 +124,7 @@ impl Load {
     }
 
     /// Keeps `callers` calling, some threads with a share each, until `meanwhile` returns or panics.
-    pub(crate) fn run(&self, mut callers: Vec<Caller>, meanwhile: impl FnOnce()) -> Seen {
+    pub(crate) fn run(&self, callers: &mut [Caller], meanwhile: impl FnOnce()) -> Seen {
         const THREADS: usize = 6;
         let share = callers.len().div_ceil(THREADS);
         std::thread::scope(|scope| {

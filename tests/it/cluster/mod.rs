@@ -21,7 +21,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::clients::tools_are_installed;
+use crate::clients::{say, tools_are_installed};
+use crate::redis_server::{RedisServer, redis_server};
+use crate::support::{SOON, wait_for};
 use graphql::GraphQl;
 use nodes::Nodes;
 use traefik::Traefik;
@@ -35,32 +37,47 @@ pub(crate) enum Form {
     CookieOnly,
 }
 
-/// Three nodes, three other servers, and Traefik in front; Traefik ends first.
+/// Three nodes with their Redis, three other servers, and Traefik in front; Traefik ends first, Redis last.
 pub(crate) struct Cluster {
     pub(crate) traefik: Traefik,
     pub(crate) nodes: Nodes,
     _others: Vec<GraphQl>,
+    redis: RedisServer,
 }
 
 impl Cluster {
-    /// Starts all of it; `arguments` are those of every `burdock serve`. The name is for its folder.
-    pub(crate) fn start(name: &str, form: Form, arguments: &[&str]) -> Cluster {
-        let nodes = Nodes::start(arguments);
+    /// Starts all of it; `arguments` are those of every `burdock serve`. The name is for its folder and for saying
+    /// so when tools are missing, which fails where they are required.
+    pub(crate) fn start(name: &str, form: Form, arguments: &[&str]) -> Option<Cluster> {
+        if !tools_are_installed(name) || !openssl_is_installed(name) {
+            return None;
+        }
+        let redis = redis_server(name)?;
+        let nodes = Nodes::start(&[&["--redis", &redis.url()], arguments].concat());
         let others: Vec<GraphQl> = ["g1", "g2", "g3"].map(GraphQl::start).into();
         let traefik = Traefik::start(name, &files::dynamic(form, &nodes, &others));
-        Cluster { traefik, nodes, _others: others }
+        Some(Cluster { traefik, nodes, _others: others, redis })
+    }
+
+    /// Waits until Redis has a record of these sessions and of no others.
+    pub(crate) fn wait_for_records(&self, mut ids: Vec<&str>) {
+        ids.sort_unstable();
+        wait_for("a record of each living session, and no other", SOON, || {
+            let found = self.redis.keys("mcp:session:*");
+            found
+                .iter()
+                .map(|key| key.trim_start_matches("mcp:session:"))
+                .eq(ids.iter().copied())
+                .then_some(())
+        });
     }
 }
 
-/// Whether a cluster can be started here; says so when not, and fails where tools are required.
-fn can_start(what: &str) -> bool {
-    if !tools_are_installed(what) {
-        return false;
-    }
+fn openssl_is_installed(what: &str) -> bool {
     let openssl = Command::new("openssl").arg("version").stdout(Stdio::null()).status();
     let found = openssl.is_ok_and(|status| status.success());
     if !found {
-        crate::clients::say(&format!("SKIP {what}: no openssl on PATH\n"));
+        say(&format!("\nSKIP {what}: no openssl (apt-get install openssl)\n"));
         assert!(std::env::var("BURDOCK_REQUIRE_TOOLS").as_deref() != Ok("1"), "{what}: openssl is required");
     }
     found

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use serde_json::json;
 
 use super::nodes::Nodes;
-use super::{Cluster, Form, can_start};
+use super::{Cluster, Form};
 use crate::support::{BOTH, Client, JSON, Response, Session, initialize};
 
 const LATEST: &str = "2025-11-25";
@@ -17,10 +17,7 @@ const OFF_MAX: usize = 2;
 
 #[test]
 fn requests_find_their_server() {
-    if !can_start("routes") {
-        return;
-    }
-    let cluster = Cluster::start("routes", Form::Improved, &[]);
+    let Some(cluster) = Cluster::start("routes", Form::Improved, &[]) else { return };
     let front = cluster.traefik.plain();
     the_cookie_is_the_missions(front);
     the_default_pool_is_spread_evenly(front);
