@@ -17,14 +17,14 @@
 //! | room | what is there |
 //! |---|---|
 //! | `main` | takes what the system hands over; the only exit |
-//! | `cli` | one file per command: serve, check, token |
+//! | `cli` | one file or folder per command: serve, check, token, sessions, traefik |
 //! | `embed` | burdock as a library: serves one server of this process over HTTP or stdio |
 //! | `server` | listeners, permits, and `serve_connection`, a request's whole life |
 //! | `drain` | signals, and the order in which a node stops |
 //! | `admin` | the second listener: metrics |
 //! | `mcp` | the endpoint: who may call what; the handshake era in `mcp::legacy`, where a session's 404 is decided |
 //! | `session` | the table of sessions, their workers, and the event log of each stream |
-//! | `registry` | which sessions exist, and which were closed |
+//! | `registry` | which sessions exist and where, in memory or in Redis |
 //! | `logging` | log lines, as text or JSON |
 //! | `config` | what was typed and read becomes one checked `Config` |
 //! | `principal` | who calls, by bearer token |
