@@ -1,10 +1,11 @@
-//! Handlers that behave badly, for the tests: `test-handlers ADDR THREADS`.
+//! Handlers that behave badly, for the tests: `test-handlers ADDR THREADS [FLAG...]`, flags as of `burdock serve`.
 
 #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
+use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
-use burdock::config::Config;
+use burdock::config::{Config, Environment, Typed};
 use burdock::handler::{Context, Elicited, NoArguments, Prompt, Server, ToolError};
 use serde::Deserialize;
 use serde_json::json;
@@ -19,6 +20,10 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let (address, threads) = (arguments.next().unwrap(), arguments.next().unwrap());
     let mut config = Config::of_handler(server(), address.parse().unwrap()).unwrap();
+    let flags: Vec<OsString> = arguments.map(OsString::from).collect();
+    let environment = Environment::new();
+    let (flagged, _) = Config::check(&Typed::parse(&flags, &environment).unwrap(), &environment).unwrap();
+    (config.node, config.redis) = (flagged.node, flagged.redis);
     config.threads = threads.parse().unwrap();
     burdock::server::run(config, |_, bound| println!("http://{bound}/mcp")).unwrap();
 }

@@ -10,7 +10,7 @@ use redis::Commands as _;
 use serde_json::Value;
 
 use crate::redis_server::{RedisServer, redis_server};
-use crate::support::{BOTH, Burdock, Client, JSON, SOON, Session, call, test_child, wait_for};
+use crate::support::{BOTH, Burdock, Client, JSON, SOON, Session, call, example, test_child, wait_for};
 
 const V: &str = "2025-11-25";
 
@@ -228,7 +228,36 @@ fn made_up_ids_cost_little_and_leave_nothing() {
     assert_eq!(redis.keys("*"), ["mcp:node:n1"]);
 }
 
-/// Every end of a session leaves no record (drain is in drain.rs, DELETE above).
+/// A handler's panic leaves no record, and one session less.
+#[test]
+fn a_panic_leaves_no_record() {
+    let Some(redis) = redis_server("the registry") else { return };
+    let arguments = ["127.0.0.1:0", "2", "--node", "n1", "--redis", &redis.url()];
+    let one = Burdock::run(example("test-handlers"), &arguments, |_| {});
+    let (panics, stays) = (one.session(V), one.session(V));
+    wait_for("the records", SOON, || (records(&redis).len() == 2).then_some(()));
+    let _ = panics.post(&call(1, "panic", serde_json::json!({})));
+    wait_for("one record", SOON, || (records(&redis) == [format!("mcp:session:{}", stays.id)]).then_some(()));
+}
+
+/// A session that makes room for another at the cap leaves no record. It must have been abandoned for a minute.
+#[test]
+fn an_evicted_session_leaves_no_record() {
+    let Some(redis) = redis_server("the registry") else { return };
+    let one = node("n1", &redis, &["--max-sessions", "1"]);
+    let evicted = one.session(V);
+    wait_for("its record", SOON, || record(&redis, &evicted.id));
+    let next = wait_for("room for another", Duration::from_secs(90), || {
+        std::thread::park_timeout(Duration::from_secs(1));
+        let mut client = one.client();
+        client.request("POST", "/mcp", &[BOTH, JSON], &crate::support::initialize(V));
+        let reply = client.response();
+        (reply.status == 200).then(|| reply.header("mcp-session-id").unwrap().to_owned())
+    });
+    wait_for("one record", SOON, || (records(&redis) == [format!("mcp:session:{next}")]).then_some(()));
+}
+
+/// The other ends (a drain is in cluster/deploy.rs, DELETE above).
 #[test]
 fn no_end_leaves_a_record() {
     let Some(redis) = redis_server("the registry") else { return };
