@@ -1,7 +1,7 @@
 //! Signals and the order in which a node stops: not ready, wait, retire sessions, stop children, exit.
 //!
 //! There are two ways. A node that nobody sends clients past waits for calls in flight and ends. A node of a cluster,
-//! or behind a load balancer, gives its clients time to find another one (design 7): see [`Way::Handover`].
+//! or behind a load balancer, gives its clients time to find another one (design 7): see `Way::Handover`.
 
 use std::io;
 use std::sync::Arc;

@@ -504,11 +504,12 @@ impl Sessions {
         let ended = handle.activity.ended();
         let was_there = self.shard(&handle.id).remove(&handle.id.key()).is_some();
         if was_there {
-            self.give_back(handle.server, handle.principal.as_ref());
-            // Of one that has not begun nobody has the id.
+            // Before it counts as gone, for a node that stops flushes the registry then. Of one that has not begun
+            // nobody has the id.
             if handle.activity.has_begun() {
                 self.registry.close(&handle.id, handle.principal.as_ref());
             }
+            self.give_back(handle.server, handle.principal.as_ref());
             ended.count();
             let level = if matches!(ended, Ended::Exited(_) | Ended::Panicked) {
                 log::Level::Warn

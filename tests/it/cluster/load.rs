@@ -137,6 +137,12 @@ impl Load {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
 
+    /// One more call of each.
+    pub(crate) fn turn_of_each(&self, callers: &mut [Caller]) -> Seen {
+        callers.iter_mut().for_each(|caller| self.turn(caller));
+        std::mem::take(&mut self.seen.lock().unwrap())
+    }
+
     fn rounds(&self, callers: &mut [Caller]) {
         let begun = Instant::now();
         while !self.stopped.load(Ordering::Relaxed) && begun.elapsed() < self.at_most {
