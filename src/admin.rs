@@ -2,10 +2,11 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
-use async_io::{Async, Timer};
+use async_io::Timer;
 use smol::io::{AsyncRead, AsyncWrite};
 use smol::lock::Semaphore;
 
@@ -14,16 +15,17 @@ use crate::http::connection::Ended;
 use crate::http::{Body, Connection, Method, Reply, RequestHead, Socket, Status};
 use crate::limits::{ACCEPT_BACKOFF, ADMIN_CONNECTIONS_MAX};
 use crate::mcp::access;
-use crate::server::RunError;
+use crate::reactor::Source;
+use crate::server::{RunError, next_socket};
 use crate::{budget, metrics, runtime};
 
 /// The admin listener, bound.
 #[derive(Debug)]
 pub enum Listener {
     /// On a port.
-    Tcp(Async<TcpListener>),
+    Tcp(TcpListener),
     /// On a unix socket.
-    Unix(Async<UnixListener>),
+    Unix(UnixListener),
 }
 
 /// Binds the admin listener.
@@ -32,7 +34,7 @@ pub enum Listener {
 /// [`RunError::Listen`]. A socket file that nobody listens on any more is replaced.
 pub fn bind(listen: &AdminListen) -> Result<Listener, RunError> {
     match listen {
-        AdminListen::Tcp(address) => Async::<TcpListener>::bind(*address)
+        AdminListen::Tcp(address) => TcpListener::bind(address)
             .map(Listener::Tcp)
             .map_err(|error| RunError::Listen("--admin", address.to_string(), error)),
         AdminListen::Unix(path) => bind_unix(path)
@@ -41,41 +43,55 @@ pub fn bind(listen: &AdminListen) -> Result<Listener, RunError> {
     }
 }
 
-fn bind_unix(path: &std::path::Path) -> io::Result<Async<UnixListener>> {
+fn bind_unix(path: &std::path::Path) -> io::Result<UnixListener> {
     use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
     if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
         std::fs::remove_file(path)?;
     }
-    let listener = Async::<UnixListener>::bind(path)?;
+    let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
     Ok(listener)
 }
 
 /// Serves the operator, for ever.
 pub async fn serve(listener: Listener, config: Arc<Config>) {
+    let refused = match listener {
+        Listener::Tcp(listener) => accept(listener, |listener| Ok(listener.accept()?.0), Some(config)).await,
+        // Who may open the socket's file may ask; its Host says nothing.
+        Listener::Unix(listener) => accept(listener, |listener| Ok(listener.accept()?.0), None).await,
+    };
+    log::error!("the admin listener cannot be watched: {refused}");
+}
+
+/// Accepts for ever; returns only what keeps it from beginning.
+async fn accept<L, S>(
+    listener: L,
+    accept: impl Fn(&L) -> io::Result<S>,
+    config: Option<Arc<Config>>,
+) -> io::Error
+where
+    L: AsFd,
+    S: AsFd + Send + Sync + Unpin + 'static,
+{
+    let listener = match Source::new(listener) {
+        Ok(listener) => listener,
+        Err(error) => return error,
+    };
     let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
     loop {
         let place = places.acquire_arc().await;
-        let config = Arc::clone(&config);
-        let accepted = match &listener {
-            Listener::Tcp(listener) => listener.accept().await.map(|(socket, _)| {
-                runtime::spawn(async move {
-                    (serve_connection(Connection::new(Socket(socket)), Some(&config)).await, place)
-                })
-                .detach();
-            }),
-            // Who may open the socket's file may ask; its Host says nothing.
-            Listener::Unix(listener) => listener.accept().await.map(|(socket, _)| {
-                runtime::spawn(async move {
-                    (serve_connection(Connection::new(Socket(socket)), None).await, place)
-                })
-                .detach();
-            }),
-        };
-        if let Err(error) = accepted {
-            log::warn!("cannot accept an admin connection: {error}");
-            Timer::after(ACCEPT_BACKOFF).await;
+        let config = config.clone();
+        match next_socket(&listener, &accept).await {
+            Ok(socket) => runtime::spawn(async move {
+                let _place = place;
+                serve_connection(Connection::new(Socket::new(socket)?), config.as_deref()).await
+            })
+            .detach(),
+            Err(error) => {
+                log::warn!("cannot accept an admin connection: {error}");
+                Timer::after(ACCEPT_BACKOFF).await;
+            }
         }
     }
 }

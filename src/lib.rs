@@ -37,6 +37,7 @@
 //! | `version` | what differs between protocol revisions |
 //! | `systemd` | a socket passed at start, and how it goes, for a service manager |
 //! | `runtime` | the executor and its threads |
+//! | `reactor` | which sockets and pipes are ready, told by those threads |
 //! | `sweep` | coarse deadlines, without a timer each |
 //! | `foreign` | text from outside on its way to a log: escaped and cut |
 //! | `metrics` | counters, gauges and histograms |
@@ -71,6 +72,7 @@ pub mod mcp;
 pub mod message;
 pub mod metrics;
 pub mod principal;
+pub mod reactor;
 pub mod registry;
 pub mod runtime;
 pub mod server;

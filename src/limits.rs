@@ -378,6 +378,11 @@ pub const STOP_DEADLINE: Duration = Duration::from_secs(8);
 pub const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// For replies on their way and the ends of streams, after the sessions of a stopping node are closed.
 pub const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
+/// Connections that the system holds until they are accepted, unless it has a lower bound of its own: clients that
+/// all come back at once after a restart find room.
+pub const LISTEN_BACKLOG: i32 = 4096;
+/// Events that one wait for descriptors takes; more come with the next.
+pub const READY_EVENTS_MAX: usize = 256;
 /// Threads of the executor at most.
 pub const THREADS_MAX: usize = 64;
 /// A config or token file.

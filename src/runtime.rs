@@ -1,7 +1,7 @@
 //! The executor: one for the process, polled by `--threads` named threads (`burdock-0`, ...).
 //!
-//! smol's global executor has one thread and never drops its tasks, so burdock has its own. The reactor is
-//! async-io's; blocking work (spawning a process, Redis) goes to smol's blocking pool with [`smol::unblock`].
+//! smol's global executor has one thread and never drops its tasks, so burdock has its own. A thread without tasks
+//! waits for sockets and pipes ([`crate::reactor`]); timers are async-io's, on a thread of its own; blocking work (spawning a process, Redis) goes to smol's blocking pool with [`smol::unblock`].
 //!
 //! Handlers are other people's code, and some of it blocks. [`watched`] marks each of their polls in a slot of the
 //! polling thread; a thread of its own (`burdock-watch`) looks at the slots, and starts spare threads
@@ -13,12 +13,14 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Once, OnceLock};
+use std::sync::{Arc, Once, OnceLock};
+use std::task::{Context, Waker};
 
 use async_channel::{Receiver, Sender};
 use smol::{Executor, Task};
 
 use crate::limits::{SPARE_LOOKS, SPARE_THREADS_MAX, THREADS_MAX, WATCH_STEP};
+use crate::reactor::{self, Sleeper};
 
 static EXECUTOR: OnceLock<Executor<'static>> = OnceLock::new();
 
@@ -31,11 +33,12 @@ pub fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static
     executor().spawn(future)
 }
 
-/// Starts `threads` threads that run the executor until the process ends. To be called once.
+/// Starts `threads` threads that run the executor until the process ends, and what tells them of sockets. To be called once.
 ///
 /// # Errors
 /// When the system refuses a thread.
 pub fn start(threads: usize) -> io::Result<()> {
+    reactor::start()?;
     for slot in 0..threads.min(THREADS_MAX) {
         std::thread::Builder::new()
             .name(format!("burdock-{slot}"))
@@ -49,8 +52,18 @@ fn poll_tasks(slot: usize, end: impl Future) {
     SLOT.set(Some(slot));
     let mut end = pin!(end);
     // What panics here is the destructor of a task that was dropped: the thread is for the others.
-    while catch_unwind(AssertUnwindSafe(|| async_io::block_on(executor().run(end.as_mut())))).is_err() {
+    while catch_unwind(AssertUnwindSafe(|| block_on(executor().run(end.as_mut())))).is_err() {
         log::error!("a task panicked while it was dropped");
+    }
+}
+
+fn block_on(future: impl Future) {
+    let sleeper = Sleeper::new();
+    let waker = Waker::from(Arc::clone(&sleeper));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    while future.as_mut().poll(&mut context).is_pending() {
+        sleeper.sleep();
     }
 }
 

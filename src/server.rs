@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use async_io::{Async, Timer};
+use async_io::Timer;
 use smol::io::{AsyncRead, AsyncWrite};
 use smol::lock::Semaphore;
 
@@ -14,10 +15,13 @@ use crate::config::{Config, Launch};
 use crate::drain;
 use crate::http::connection::Ended;
 use crate::http::{Connection, Socket};
-use crate::limits::{ACCEPT_BACKOFF, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DESCRIPTORS_SPARE};
+use crate::limits::{
+    ACCEPT_BACKOFF, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DESCRIPTORS_SPARE, LISTEN_BACKLOG,
+};
 use crate::mcp::access::Peer;
 use crate::mcp::{Admission, Endpoint};
 use crate::metrics::METRICS;
+use crate::reactor::Source;
 use crate::registry::Registry;
 use crate::runtime;
 use crate::session::Sessions;
@@ -80,16 +84,17 @@ pub fn run_on(
     let config = Arc::new(config);
     let (listener, bound) = open(passed, config.listen)?;
     let admin = config.admin.as_ref().map(admin::bind).transpose()?;
-    runtime::start(config.threads).map_err(|error| RunError::System("start threads", error))?;
-    async_io::block_on(async {
+    let refused = |what| move |error| RunError::System(what, error);
+    runtime::start(config.threads).map_err(refused("start threads"))?;
+    let listener = Source::new(listener).map_err(refused("watch the listening socket"))?;
+    // A plain one: async-io's would take part in waiting for timers.
+    smol::future::block_on(async {
         let children = config.servers.iter().any(|server| matches!(server.launch, Launch::Child(_)));
         // Without children there is nothing it could watch, and this program may not be burdock.
         if children {
-            backend::watchdog::start()
-                .await
-                .map_err(|error| RunError::System("start the watchdog", error))?;
+            backend::watchdog::start().await.map_err(refused("start the watchdog"))?;
         }
-        let signals = drain::signals().map_err(|error| RunError::System("listen for signals", error))?;
+        let signals = drain::signals().map_err(refused("listen for signals"))?;
         let sessions = begin_sessions(&config).await?;
         let endpoint = Arc::new(Endpoint::new(Arc::clone(&config), Arc::clone(&sessions)));
         runtime::spawn(sweep::run()).detach();
@@ -123,25 +128,26 @@ async fn begin_sessions(config: &Config) -> Result<Arc<Sessions>, RunError> {
 
 /// The socket that was passed, whose clients may have waited in it for this process to start, or a new one; and its
 /// address.
-fn open(
-    passed: Option<TcpListener>,
-    address: SocketAddr,
-) -> Result<(Async<TcpListener>, SocketAddr), RunError> {
+fn open(passed: Option<TcpListener>, address: SocketAddr) -> Result<(TcpListener, SocketAddr), RunError> {
     let unusable = |error| RunError::System("use the listening socket", error);
     let listener = match passed {
         Some(passed) => {
             log::info!("serving on a socket that was passed");
-            Async::new(passed).map_err(unusable)?
+            passed
         }
         None => bind(address)?,
     };
-    let bound = listener.get_ref().local_addr().map_err(unusable)?;
+    let bound = listener.local_addr().map_err(unusable)?;
     Ok((listener, bound))
 }
 
-fn bind(address: SocketAddr) -> Result<Async<TcpListener>, RunError> {
-    Async::<TcpListener>::bind(address)
-        .map_err(|error| RunError::Listen("--listen", address.to_string(), error))
+fn bind(address: SocketAddr) -> Result<TcpListener, RunError> {
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        // Again, for more than the standard library asks for.
+        rustix::net::listen(&listener, LISTEN_BACKLOG)?;
+        Ok(listener)
+    });
+    bound.map_err(|error| RunError::Listen("--listen", address.to_string(), error))
 }
 
 /// Descriptors decide when they are few: half of what can be spared where each session's child takes some too.
@@ -154,7 +160,7 @@ fn connections_max(descriptors: u64, children: bool) -> usize {
 
 /// Accepts for ever. At the cap it waits: the backlog holds clients better than a 503 would (invariant 7).
 async fn accept(
-    listener: Async<TcpListener>,
+    listener: Source<TcpListener>,
     connections_max: usize,
     endpoint: Arc<Endpoint>,
     config: Arc<Config>,
@@ -163,7 +169,7 @@ async fn accept(
     let crowds = Arc::new(Crowds::default());
     loop {
         let place = places.acquire_arc().await;
-        let (socket, peer) = match listener.accept().await {
+        let (socket, peer) = match next_socket(&listener, TcpListener::accept).await {
             Ok(accepted) => accepted,
             Err(error) => {
                 METRICS.accept_errors_total.add_one();
@@ -188,10 +194,24 @@ async fn accept(
     }
 }
 
-async fn serve_socket(socket: Async<TcpStream>, peer: Peer, endpoint: &Endpoint) -> Result<(), Ended> {
+/// What `accept` takes from a listener, as soon as there is something.
+pub(crate) async fn next_socket<L: AsFd, T>(
+    listener: &Source<L>,
+    accept: impl Fn(&L) -> io::Result<T>,
+) -> io::Result<T> {
+    loop {
+        match accept(listener.get_ref()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => listener.readable().await,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            accepted => return accepted,
+        }
+    }
+}
+
+async fn serve_socket(socket: TcpStream, peer: Peer, endpoint: &Endpoint) -> Result<(), Ended> {
     // A reply is one write: waiting for more to fill the segment would only delay it.
-    let _ = socket.get_ref().set_nodelay(true);
-    serve_connection(Connection::new(Socket(socket)), peer, endpoint).await
+    let _ = socket.set_nodelay(true);
+    serve_connection(Connection::new(Socket::new(socket)?), peer, endpoint).await
 }
 
 /// A connection's whole story: read a request, serve it, write the reply, again.

@@ -31,6 +31,7 @@ use crate::limits::{
     STDERR_LINES_PER_SEC_MAX, STDIN_QUEUE_MAX, STDIN_QUEUE_REQUESTS_MAX, STDOUT_QUEUE_MAX, SWEEP_STEP,
 };
 use crate::metrics::METRICS;
+use crate::reactor::Source;
 use crate::runtime;
 
 /// What to run, as the config says it. Shared by all sessions of a server.
@@ -305,7 +306,7 @@ fn outcome(turns: &Turns, status: Option<ExitStatus>) -> Exit {
 
 /// Feeds stdin until the child is to stop; then closes stdin, sends SIGTERM, sends SIGKILL. Returns only when the
 /// process survived even that: its exit is awaited beside this.
-async fn ladder(stdin: Async<OwnedFd>, pid: Pid, term_grace: Duration, desk: &Desk, turns: &Turns) {
+async fn ladder(stdin: Source<OwnedFd>, pid: Pid, term_grace: Duration, desk: &Desk, turns: &Turns) {
     let order = async {
         let cause = or(
             async {
@@ -355,11 +356,11 @@ async fn pause(duration: Duration) {
 }
 
 /// Writes queued messages, one line each, until the queue is closed and empty or the child has closed its stdin.
-async fn write_queue(stdin: &Async<OwnedFd>, queue: &Receiver<Payload>) -> Cause {
+async fn write_queue(stdin: &Source<OwnedFd>, queue: &Receiver<Payload>) -> Cause {
     loop {
         // This end of a pipe is never readable but when the other is closed.
         let closed = async {
-            let _ = stdin.readable().await;
+            stdin.readable().await;
             Err(Cause::StdinClosed)
         };
         // When the queue ends the handle was dropped, or told to stop.
@@ -378,7 +379,7 @@ async fn write_queue(stdin: &Async<OwnedFd>, queue: &Receiver<Payload>) -> Cause
 
 /// Reads a pipe of a child in pieces, to its end, or until nothing more is to be expected after the child's exit.
 struct PipeReader<'a> {
-    pipe: Async<OwnedFd>,
+    pipe: Source<OwnedFd>,
     turns: &'a Turns,
     buffer: Vec<u8>,
     /// The last read took all there was.
@@ -388,7 +389,7 @@ struct PipeReader<'a> {
 }
 
 impl<'a> PipeReader<'a> {
-    fn new(pipe: Async<OwnedFd>, turns: &'a Turns) -> PipeReader<'a> {
+    fn new(pipe: Source<OwnedFd>, turns: &'a Turns) -> PipeReader<'a> {
         PipeReader {
             pipe,
             turns,
@@ -427,7 +428,10 @@ impl<'a> PipeReader<'a> {
 
     /// Waits for bytes; false when the wait for the rest of a dead child's output is over.
     async fn readable(&self) -> bool {
-        let ready = async { self.pipe.readable().await.is_ok() };
+        let ready = async {
+            self.pipe.readable().await;
+            true
+        };
         let over = async {
             let until = *self.turns.rest_until.wait().await;
             Timer::at(until).await;
@@ -438,7 +442,7 @@ impl<'a> PipeReader<'a> {
 }
 
 /// Hands the lines of stdout to the worker. Returns how stdout ended.
-async fn read_stdout(pipe: Async<OwnedFd>, desk: &Desk, turns: &Turns) -> Cause {
+async fn read_stdout(pipe: Source<OwnedFd>, desk: &Desk, turns: &Turns) -> Cause {
     let mut reader = PipeReader::new(pipe, turns);
     let mut lines = Lines::default();
     let mut garbage = Rate::new(GARBAGE_LINES_PER_SEC_MAX);
@@ -496,7 +500,7 @@ async fn deliver_line(mut line: Vec<u8>, share: Share, desk: &Desk, garbage: &mu
 }
 
 /// Writes stderr to the log, line by line.
-async fn log_stderr(pipe: Async<OwnedFd>, label: &str, turns: &Turns) {
+async fn log_stderr(pipe: Source<OwnedFd>, label: &str, turns: &Turns) {
     let mut reader = PipeReader::new(pipe, turns);
     let mut log =
         StderrLog { label, line: Vec::new(), rate: Rate::new(STDERR_LINES_PER_SEC_MAX), dropped: 0 };

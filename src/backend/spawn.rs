@@ -14,6 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use super::child::Command;
 use super::{descriptors, watchdog};
 use crate::foreign::Foreign;
+use crate::reactor::Source;
 
 /// What a child inherits of burdock's environment.
 const INHERITED: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "LANG", "TMPDIR"];
@@ -28,9 +29,9 @@ pub(super) struct Process {
     pub(super) pid: Pid,
     /// Becomes readable when the process exits.
     pub(super) pidfd: Async<OwnedFd>,
-    pub(super) stdin: Async<OwnedFd>,
-    pub(super) stdout: Async<OwnedFd>,
-    pub(super) stderr: Async<OwnedFd>,
+    pub(super) stdin: Source<OwnedFd>,
+    pub(super) stdout: Source<OwnedFd>,
+    pub(super) stderr: Source<OwnedFd>,
 }
 
 /// Starts `command` as child `number` of this run. Blocks: for the blocking pool.
@@ -69,7 +70,7 @@ fn adopt(mut child: Child) -> io::Result<Process> {
     let pid = Pid::from_child(&child);
     descriptors::restore_limit(pid);
     match open(&mut child, pid) {
-        Ok([pidfd, stdin, stdout, stderr]) => Ok(Process { child, pid, pidfd, stdin, stdout, stderr }),
+        Ok((pidfd, [stdin, stdout, stderr])) => Ok(Process { child, pid, pidfd, stdin, stdout, stderr }),
         Err(error) => {
             let _ = rustix::process::kill_process_group(pid, Signal::KILL);
             let _ = child.wait();
@@ -78,15 +79,15 @@ fn adopt(mut child: Child) -> io::Result<Process> {
     }
 }
 
-fn open(child: &mut Child, pid: Pid) -> io::Result<[Async<OwnedFd>; 4]> {
+fn open(child: &mut Child, pid: Pid) -> io::Result<(Async<OwnedFd>, [Source<OwnedFd>; 3])> {
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
     let missing = || io::Error::other("a pipe is missing");
-    Ok([
-        Async::new(pidfd)?,
-        Async::new(child.stdin.take().ok_or_else(missing)?.into())?,
-        Async::new(child.stdout.take().ok_or_else(missing)?.into())?,
-        Async::new(child.stderr.take().ok_or_else(missing)?.into())?,
-    ])
+    let pipes = [
+        Source::new(child.stdin.take().ok_or_else(missing)?.into())?,
+        Source::new(child.stdout.take().ok_or_else(missing)?.into())?,
+        Source::new(child.stderr.take().ok_or_else(missing)?.into())?,
+    ];
+    Ok((Async::new(pidfd)?, pipes))
 }
 
 /// The absolute path of `program`: as a shell in `cwd` with this PATH would find it.

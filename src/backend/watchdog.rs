@@ -24,6 +24,7 @@ use super::child;
 use super::pipe::write_line;
 pub use super::watchdog_process::main;
 use crate::limits::{WATCHDOG_DEADLINE, WATCHDOG_LINE_BYTES_MAX, WATCHDOG_QUEUE_MAX, WATCHDOG_RESTART_WAIT};
+use crate::reactor::Source;
 use crate::runtime;
 
 /// The variable that marks every process burdock started, `<nonce>.<number of the child>`.
@@ -254,7 +255,7 @@ struct Dog {
     child: Child,
     pidfd: Async<OwnedFd>,
     /// `None` once closed.
-    notes: Option<Async<OwnedFd>>,
+    notes: Option<Source<OwnedFd>>,
     lines: Lines,
 }
 
@@ -277,7 +278,7 @@ impl Dog {
     /// Takes hold of the pipes of a process just started; without them it is killed.
     async fn hold(mut child: Child) -> io::Result<Dog> {
         match open(&mut child) {
-            Ok([pidfd, notes, said]) => {
+            Ok((pidfd, [notes, said])) => {
                 Ok(Dog { child, pidfd, notes: Some(notes), lines: Lines { pipe: said, held: Vec::new() } })
             }
             Err(error) => {
@@ -333,18 +334,19 @@ fn spawn() -> io::Result<Child> {
         .spawn()
 }
 
-fn open(child: &mut Child) -> io::Result<[Async<OwnedFd>; 3]> {
+fn open(child: &mut Child) -> io::Result<(Async<OwnedFd>, [Source<OwnedFd>; 2])> {
     let missing = || io::Error::other("a pipe is missing");
-    Ok([
-        Async::new(rustix::process::pidfd_open(Pid::from_child(child), PidfdFlags::empty())?)?,
-        Async::new(child.stdin.take().ok_or_else(missing)?.into())?,
-        Async::new(child.stdout.take().ok_or_else(missing)?.into())?,
-    ])
+    let pidfd = rustix::process::pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    let pipes = [
+        Source::new(child.stdin.take().ok_or_else(missing)?.into())?,
+        Source::new(child.stdout.take().ok_or_else(missing)?.into())?,
+    ];
+    Ok((Async::new(pidfd)?, pipes))
 }
 
 /// The lines the watchdog says.
 struct Lines {
-    pipe: Async<OwnedFd>,
+    pipe: Source<OwnedFd>,
     held: Vec<u8>,
 }
 
@@ -359,12 +361,12 @@ impl Lines {
             if self.held.len() > WATCHDOG_LINE_BYTES_MAX {
                 return None;
             }
-            self.pipe.readable().await.ok()?;
             let mut piece = [0; WATCHDOG_LINE_BYTES_MAX];
             match rustix::io::read(self.pipe.get_ref(), &mut piece) {
                 Ok(0) => return None,
                 Ok(bytes) => self.held.extend_from_slice(&piece[..bytes]),
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => self.pipe.readable().await,
+                Err(rustix::io::Errno::INTR) => {}
                 Err(_) => return None,
             }
         }

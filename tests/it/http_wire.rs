@@ -121,7 +121,8 @@ impl TestServer {
 
 /// The whole life of a connection, as `server.rs` has it.
 async fn serve(socket: Async<TcpStream>, deadlines: Deadlines, seen: Arc<Seen>) {
-    let mut connection = Connection::with_deadlines(Socket(socket), deadlines);
+    let mut connection =
+        Connection::with_deadlines(Socket::new(socket.into_inner().unwrap()).unwrap(), deadlines);
     let mut serve = async || -> Result<(), Ended> {
         while let Some(head) = connection.read_head().await? {
             let reply = match head.path() {

@@ -1,0 +1,360 @@
+//! Readiness of sockets and pipes, told by the threads of the executor themselves.
+//!
+//! async-io has a thread of its own that takes part in waiting, and arms each descriptor anew for each wait: a
+//! context switch and three system calls where one will do (benches/README.md has the numbers). So what a request
+//! goes through is here: each descriptor is registered once, edge-triggered, and a thread of the executor without
+//! work waits for all of them. Timers, signals and the exits of processes stay with async-io.
+
+use std::fmt;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::task::{Context, Poll, Wake};
+use std::thread::Thread;
+
+use atomic_waker::AtomicWaker;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::io::Errno;
+use slab::Slab;
+
+use crate::limits::READY_EVENTS_MAX;
+
+/// One direction of a descriptor.
+#[derive(Debug, Default)]
+struct Direction {
+    /// Something has happened since the last look.
+    ready: AtomicBool,
+    /// Nothing more will: every look finds it ready.
+    over: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Direction {
+    fn tell(&self, over: bool) {
+        if over {
+            self.over.store(true, Ordering::Release);
+        }
+        self.ready.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // First the waker, then the look: what happens in between wakes.
+        self.waker.register(cx.waker());
+        match self.ready.swap(false, Ordering::AcqRel) || self.over.load(Ordering::Acquire) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+}
+
+/// What the reactor knows of a descriptor.
+#[derive(Debug, Default)]
+struct Entry {
+    read: Direction,
+    write: Direction,
+}
+
+impl Entry {
+    fn tell(&self, flags: EventFlags) {
+        let broken = flags.intersects(EventFlags::HUP | EventFlags::ERR);
+        let ended = broken || flags.contains(EventFlags::RDHUP);
+        if ended || flags.contains(EventFlags::IN) {
+            self.read.tell(ended);
+        }
+        if broken || flags.contains(EventFlags::OUT) {
+            self.write.tell(broken);
+        }
+    }
+}
+
+/// A socket or pipe whose readiness is known. Each direction is for one task at a time.
+pub struct Source<T> {
+    io: T,
+    entry: Arc<Entry>,
+    key: Key,
+}
+
+impl<T: AsFd> Source<T> {
+    /// Registers `io`, which no longer blocks then. [`crate::runtime::start`] must have been called.
+    ///
+    /// # Errors
+    /// The system's: too many descriptors are watched, or `io` is a file.
+    pub fn new(io: T) -> io::Result<Source<T>> {
+        rustix::io::ioctl_fionbio(&io, true)?;
+        let reactor = REACTOR.get().ok_or_else(|| io::Error::other("no thread runs tasks"))?;
+        let entry = Arc::new(Entry::default());
+        let key = lock(&reactor.entries).insert(&entry);
+        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        let source = Source { io, entry, key };
+        // What is ready already is told at once. Closing the descriptor is its removal.
+        epoll::add(&reactor.epoll, &source.io, EventData::new_u64(key.0), flags)?;
+        Ok(source)
+    }
+
+    /// What was registered.
+    pub fn get_ref(&self) -> &T {
+        &self.io
+    }
+
+    /// Something came, or nothing more will, since this last completed. To be asked after a read that took all there
+    /// was (it found nothing, or filled only a part of its buffer); it may complete for nothing.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.entry.read.poll_ready(cx)
+    }
+
+    /// See [`Source::poll_readable`].
+    pub async fn readable(&self) {
+        std::future::poll_fn(|cx| self.poll_readable(cx)).await;
+    }
+
+    /// There is room, or never will be, since this last completed. To be asked after a write that found none; it
+    /// may complete for nothing.
+    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.entry.write.poll_ready(cx)
+    }
+
+    /// See [`Source::poll_writable`].
+    pub async fn writable(&self) {
+        std::future::poll_fn(|cx| self.poll_writable(cx)).await;
+    }
+
+    /// The next look finds it readable: the last read may have left something.
+    pub fn look_again(&self) {
+        self.entry.read.ready.store(true, Ordering::Release);
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Source<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Source").field(&self.io).finish()
+    }
+}
+
+impl<T> Drop for Source<T> {
+    fn drop(&mut self) {
+        if let Some(reactor) = REACTOR.get() {
+            lock(&reactor.entries).remove(self.key);
+        }
+    }
+}
+
+/// Which entry an event is for: its place, and in the upper half a number of its own. An event that was taken before
+/// its descriptor was closed must not be told to the next one that has the place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Key(u64);
+
+/// What is watched.
+#[derive(Default)]
+struct Entries {
+    places: Slab<(Key, Arc<Entry>)>,
+    count: u32,
+}
+
+impl Entries {
+    fn insert(&mut self, entry: &Arc<Entry>) -> Key {
+        self.count = self.count.wrapping_add(1);
+        let vacant = self.places.vacant_entry();
+        // Descriptors are fewer than the lower half can tell.
+        let key = Key(u64::from(self.count) << 32 | vacant.key() as u64 & u64::from(u32::MAX));
+        vacant.insert((key, Arc::clone(entry)));
+        key
+    }
+
+    fn get(&self, key: Key) -> Option<&Arc<Entry>> {
+        self.places.get(key.place()).filter(|(own, _)| *own == key).map(|(_, entry)| entry)
+    }
+
+    fn remove(&mut self, key: Key) {
+        self.places.try_remove(key.place());
+    }
+}
+
+impl Key {
+    fn place(self) -> usize {
+        (self.0 & u64::from(u32::MAX)) as usize
+    }
+}
+
+/// Events that are to be told.
+type Told = Vec<(Arc<Entry>, EventFlags)>;
+
+struct Reactor {
+    epoll: OwnedFd,
+    /// Written to call a thread back from waiting.
+    call: OwnedFd,
+    entries: Mutex<Entries>,
+    /// Held by the thread that waits: what it has to tell.
+    turn: Mutex<Told>,
+}
+
+static REACTOR: OnceLock<Reactor> = OnceLock::new();
+
+/// The key of `Reactor::call`, which nobody waits for.
+const CALL: u64 = u64::MAX;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes the reactor, once.
+///
+/// # Errors
+/// The system's.
+pub fn start() -> io::Result<()> {
+    if REACTOR.get().is_some() {
+        return Ok(());
+    }
+    let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+    let call = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    // Edge-triggered: each write is told once, and nobody has to read it.
+    epoll::add(&epoll, &call, EventData::new_u64(CALL), EventFlags::IN | EventFlags::ET)?;
+    let _ = REACTOR.set(Reactor { epoll, call, entries: Mutex::default(), turn: Mutex::default() });
+    Ok(())
+}
+
+impl Reactor {
+    /// The turn to wait; `None` while another thread has it.
+    fn try_turn(&self) -> Option<MutexGuard<'_, Told>> {
+        match self.turn.try_lock() {
+            Ok(turn) => Some(turn),
+            Err(TryLockError::Poisoned(turn)) => Some(turn.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Waits for events; `back` is called when the wait is over, before anybody is woken.
+    fn wait(&self, told: &mut Told, timeout: Option<&Timespec>, back: impl FnOnce()) {
+        let mut room = [MaybeUninit::<Event>::uninit(); READY_EVENTS_MAX];
+        let waited = epoll::wait(&self.epoll, &mut room[..], timeout);
+        back();
+        match waited {
+            Ok((events, _)) => {
+                let entries = lock(&self.entries);
+                for event in events {
+                    let (flags, data) = (event.flags, event.data);
+                    told.extend(entries.get(Key(data.u64())).map(|entry| (Arc::clone(entry), flags)));
+                }
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => log::error!("cannot wait for sockets: {error}"),
+        }
+        // Not under the lock: a wake may drop a task, and with it a source. Should that panic, the next turn goes on.
+        while let Some((entry, flags)) = told.pop() {
+            entry.tell(flags);
+        }
+    }
+}
+
+// --- Threads ------------------------------------------------------------------------------------------------------------
+
+/// What a thread of the executor does between two looks at its tasks.
+const RUNS: u8 = 0;
+const CALLED: u8 = 1;
+const SLEEPS: u8 = 2;
+const WAITS: u8 = 3;
+
+/// A thread that waits for events while it has no tasks; its waker calls it back.
+#[derive(Debug)]
+pub struct Sleeper {
+    state: AtomicU8,
+    thread: Thread,
+}
+
+impl Sleeper {
+    /// Of this thread.
+    pub fn new() -> Arc<Sleeper> {
+        Arc::new(Sleeper { state: AtomicU8::new(RUNS), thread: std::thread::current() })
+    }
+
+    /// Returns when it was called, or something was told to somebody. One thread waits for events, others sleep.
+    pub fn sleep(&self) {
+        match REACTOR.get().and_then(|reactor| Some((reactor, reactor.try_turn()?))) {
+            Some((reactor, mut turn)) => self.wait(reactor, &mut turn),
+            None if self.enter(SLEEPS) => {
+                while self.state.load(Ordering::SeqCst) == SLEEPS {
+                    std::thread::park();
+                }
+                self.state.store(RUNS, Ordering::SeqCst);
+            }
+            None => {}
+        }
+    }
+
+    fn wait(&self, reactor: &Reactor, told: &mut Told) {
+        const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // Called already: there is work, but what came for others is told, so that nobody is kept waiting.
+        let timeout = if self.enter(WAITS) { None } else { Some(&AT_ONCE) };
+        reactor.wait(told, timeout, || self.state.store(RUNS, Ordering::SeqCst));
+    }
+
+    /// False when it was called meanwhile; it runs then.
+    fn enter(&self, state: u8) -> bool {
+        let entered = self.state.compare_exchange(RUNS, state, Ordering::SeqCst, Ordering::SeqCst);
+        if entered.is_err() {
+            self.state.store(RUNS, Ordering::SeqCst);
+        }
+        entered.is_ok()
+    }
+}
+
+impl Wake for Sleeper {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        match self.state.swap(CALLED, Ordering::SeqCst) {
+            SLEEPS => self.thread.unpark(),
+            WAITS => {
+                if let Some(reactor) = REACTOR.get() {
+                    // It can fail only when it was called four billion billion times.
+                    let _ = rustix::io::write(&reactor.call, &1_u64.to_ne_bytes());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_of_a_closed_descriptor_is_told_to_nobody() {
+        let (mut entries, one, two) = (Entries::default(), Arc::default(), Arc::default());
+        let old = entries.insert(&one);
+        entries.remove(old);
+        let new = entries.insert(&two);
+        assert_eq!(old.place(), new.place(), "places are used again");
+        assert!(entries.get(old).is_none());
+        assert!(entries.get(new).is_some_and(|entry| Arc::ptr_eq(entry, &two)));
+        assert!(entries.get(Key(CALL)).is_none());
+    }
+
+    #[test]
+    fn an_end_is_found_at_every_look_and_anything_else_at_one() {
+        let direction = Direction::default();
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(direction.poll_ready(&mut cx).is_pending());
+        direction.tell(false);
+        assert!(direction.poll_ready(&mut cx).is_ready());
+        assert!(direction.poll_ready(&mut cx).is_pending());
+        direction.tell(true);
+        assert!(direction.poll_ready(&mut cx).is_ready());
+        assert!(direction.poll_ready(&mut cx).is_ready());
+    }
+
+    #[test]
+    fn half_a_close_ends_reading_only() {
+        let entry = Entry::default();
+        entry.tell(EventFlags::IN | EventFlags::RDHUP);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        (0..2).for_each(|_| assert!(entry.read.poll_ready(&mut cx).is_ready()));
+        assert!(entry.write.poll_ready(&mut cx).is_pending());
+    }
+}
