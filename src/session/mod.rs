@@ -282,7 +282,7 @@ impl Sessions {
     }
 
     /// The session of this id, if it is here.
-    fn handle(&self, id: &SessionId) -> Option<Arc<SessionHandle>> {
+    pub(crate) fn handle(&self, id: &SessionId) -> Option<Arc<SessionHandle>> {
         self.shard(id).get(&id.key()).filter(|handle| handle.id == *id).cloned()
     }
 
@@ -502,7 +502,7 @@ impl Sessions {
         handle.inbox.close();
         // Of two that close it at once the first has the reason.
         let ended = handle.activity.ended();
-        let was_there = self.shard(&handle.id).remove(&handle.id.key()).is_some();
+        let was_there = self.take_out(handle);
         if was_there {
             // Before it counts as gone, for a node that stops flushes the registry then. Of one that has not begun
             // nobody has the id.
@@ -519,6 +519,13 @@ impl Sessions {
             log::log!(level, "[{}] session over: {}", handle.id.short(), ended.describe());
         }
         was_there
+    }
+
+    /// Returns whether this very session was in the table; another of its id, restored after its end, stays there.
+    fn take_out(&self, handle: &SessionHandle) -> bool {
+        let mut shard = self.shard(&handle.id);
+        let is_there = shard.get(&handle.id.key()).is_some_and(|there| std::ptr::eq(&**there, handle));
+        is_there && shard.remove(&handle.id.key()).is_some()
     }
 
     /// Takes a place under every cap, evicting an abandoned session when there is one; says which cap is reached.

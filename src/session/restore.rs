@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_channel::Receiver;
 use serde_json::value::RawValue;
 
-use super::{Activity, Lookup, Opened, Owner, SessionHandle, SessionId, Sessions, worker};
+use super::{Activity, Ended, Lookup, Opened, Owner, Phase, SessionHandle, SessionId, Sessions, worker};
 use crate::budget;
 use crate::config::Server;
 use crate::foreign::Foreign;
@@ -75,6 +75,10 @@ impl Sessions {
         self.registry.begun(&handle.id);
         let opened = self.run(Arc::clone(&handle), worker.restored(), initialize);
         runtime::spawn(told(opened, handle.id.short())).detach();
+        // Either this sees that the node stops, or `stop` sees the restored session.
+        if self.phase() == Phase::Stopped {
+            self.close(&handle, Ended::Drained);
+        }
         Some(handle)
     }
 
@@ -98,14 +102,21 @@ impl Sessions {
     }
 }
 
-/// The recorded `initialize` as a message.
+/// The recorded `initialize` as a message; `None` when it is none that [`kept`] would have kept.
 fn again(initialize: &RawValue) -> Option<Message> {
+    if initialize.get().len() > RESTORE_BYTES_MAX {
+        return None;
+    }
     let bytes = initialize.get().as_bytes().to_vec();
     let share = budget::Share::overdraw(bytes.len());
     match message::parse(bytes, share) {
-        Ok(Parsed::One(message)) if matches!(message.kind, Kind::Request { .. }) => Some(message),
+        Ok(Parsed::One(message)) if is_initialize(&message) => Some(message),
         Ok(_) | Err(_) => None,
     }
+}
+
+fn is_initialize(message: &Message) -> bool {
+    matches!(&message.kind, Kind::Request { method, .. } if &**method == "initialize")
 }
 
 /// Says what became of a restored session: its requests wait in its inbox meanwhile, and hear it as well.
@@ -124,4 +135,23 @@ pub(super) fn kept(id: &SessionId, initialize: &Message) -> Option<Box<RawValue>
         return None;
     }
     RawValue::from_string(String::from_utf8(initialize.payload.to_vec()).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What stands in Redis was written by whomever.
+    #[test]
+    fn only_an_initialize_that_burdock_would_have_kept_begins_a_session_again() {
+        let again = |text: String| again(&RawValue::from_string(text).unwrap()).is_some();
+        let with = |more: &str| {
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{{"more":"{more}"}}}}"#)
+        };
+        assert!(again(with("")));
+        assert!(!again(with("").replace("initialize", "tools/call")));
+        assert!(!again(with("").replace(r#""id":1,"#, "")));
+        assert!(!again(with(&"x".repeat(RESTORE_BYTES_MAX))));
+        assert!(!again("[]".to_owned()));
+    }
 }

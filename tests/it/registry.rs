@@ -481,6 +481,74 @@ fn a_slow_redis_holds_up_nobody_and_still_answers() {
     holds_while(&one, &mut redis, |_| {}, |_| {});
 }
 
+/// Whatever others put where burdock looks: the node goes on, and puts right what is its own.
+#[test]
+fn keys_that_burdock_did_not_write_stop_nothing() {
+    let Some(redis) = redis_server("the registry") else { return };
+    let one = node("n1", &redis, &[]);
+    let (stays, ends) = (one.session(V), one.session(V));
+    wait_for("the records", SOON, || record(&redis, &stays.id).and(record(&redis, &ends.id)));
+    let mut connection = redis.connection();
+    let mut say = |words: &[&[u8]]| {
+        redis::cmd("EVAL")
+            .arg("return redis.call(unpack(ARGV))")
+            .arg(0)
+            .arg(words)
+            .exec(&mut connection)
+            .unwrap();
+    };
+    say(&[b"FLUSHALL"]);
+    say(&[b"SET", b"mcp:session:n1-\xff\xfe", b"x"]);
+    say(&[b"HSET", b"mcp:node:n1", b"a", b"b"]);
+    say(&[b"SET", b"mcp:node:n1:inbox", b"x"]);
+    wait_for("the records after a heartbeat", Duration::from_secs(12), || {
+        record(&redis, &stays.id).and(record(&redis, &ends.id))
+    });
+    let log = one.log();
+    for key in ["mcp:node:n1 in Redis is not as", "mcp:node:n1:inbox in Redis is not as"] {
+        assert_eq!(log.matches(key).count(), 1, "{log}");
+    }
+    assert!(!log.contains("sessions go on"), "{log}");
+    // A close beside what is no id is heard all the same.
+    say(&[b"RPUSH", b"mcp:node:n1:inbox", b"\xff\xfe", ends.id.as_bytes(), b""]);
+    wait_for("the end of the closed one", Duration::from_secs(12), || {
+        one.log().contains("session over: the session was deleted by its client").then_some(())
+    });
+    assert_eq!(reason(&ends), serde_json::json!({"reason": "closed"}));
+    assert!(!one.log().contains("sessions go on"), "{}", one.log());
+    assert_eq!(stays.delete().status, 204);
+}
+
+/// Sessions that come and go without a pause do not hold up the heartbeat, without which their node counts as gone.
+#[test]
+fn a_busy_node_is_heard_of() {
+    let Some(redis) = redis_server("the registry") else { return };
+    let way = SlowWay::to(&redis);
+    way.delay.store(20, Ordering::Relaxed);
+    let one = Burdock::serve(&["--node", "n1", "--redis", &format!("redis://{}/", way.address)]);
+    let beat = || -> Option<u64> {
+        let text: Option<String> = redis.connection().get("mcp:node:n1").unwrap();
+        serde_json::from_str::<Value>(&text?).unwrap()["beat"].as_u64()
+    };
+    let first = wait_for("the heartbeat", SOON, beat);
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    live_a_life(&one, 0);
+                }
+            });
+        }
+        let begun = Instant::now();
+        while beat().is_none_or(|beat| beat < first + 1) && begun.elapsed() < Duration::from_secs(13) {
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert!(beat() > Some(first), "no heartbeat while sessions come and go");
+}
+
 /// More ends of sessions than are remembered while Redis hangs: afterwards all records are written anew.
 #[test]
 fn an_overflowing_queue_to_redis_loses_nothing_in_the_end() {
@@ -539,6 +607,29 @@ fn two_nodes_with_one_name_are_noticed_and_the_younger_gives_way() {
         (client.response().status == 200).then_some(())
     });
     younger.session(V);
+}
+
+/// A node that is replaced while it drains: the heartbeat of the new one stays when the old one goes.
+#[test]
+fn a_node_that_leaves_takes_only_its_own_heartbeat_away() {
+    let Some(redis) = redis_server("the registry") else { return };
+    let epoch = || -> Option<String> {
+        let text: Option<String> = redis.connection().get("mcp:node:n1").unwrap();
+        serde_json::from_str::<Value>(&text?).unwrap()["epoch"].as_str().map(str::to_owned)
+    };
+    let mut old = node("n1", &redis, &["--drain-timeout", "60s", "--retire-window", "0"]);
+    let of_old = wait_for("the old one's heartbeat", SOON, epoch);
+    let holds = old.session(V);
+    old.signal("-TERM");
+    wait_for("its drain", SOON, || old.log().contains("stopping").then_some(()));
+    let _new = node("n1", &redis, &[]);
+    let run = |epoch: &str| epoch.split('.').next().unwrap().to_owned();
+    // The old one says that it drains at the same time; whose word is the last is decided by the next heartbeats.
+    let is_new = || epoch().map(|epoch| run(&epoch)).filter(|now| *now != run(&of_old));
+    let of_new = wait_for("the new one's heartbeat", SOON, is_new);
+    assert_eq!(holds.delete().status, 204);
+    assert!(old.wait().success());
+    assert_eq!(is_new(), Some(of_new));
 }
 
 #[test]
