@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -674,6 +675,8 @@ fn a_password_a_user_and_a_unix_socket_work() {
     ] {
         let file = redis.folder.join("url");
         std::fs::write(&file, &url).unwrap();
+        let mode = if url.starts_with("redis:") { 0o644 } else { 0o600 };
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
         let one =
             Burdock::serve(&["--node", "n1", "--redis-file", file.to_str().unwrap(), "--redis-required"]);
         let session = one.session(V);
@@ -681,6 +684,8 @@ fn a_password_a_user_and_a_unix_socket_work() {
         assert_eq!(session.delete().status, 204);
         wait_for("no record", SOON, || records(&redis).is_empty().then_some(()));
         assert!(!one.log().contains("s3cret"), "{}", one.log());
+        let warns = one.log().contains("every user of this machine can read there");
+        assert_eq!(warns, url.starts_with("redis:"), "{}", one.log());
     }
     let wrong = format!("redis://burdock:wr0ng@127.0.0.1:{}/", redis.port);
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_burdock"))
