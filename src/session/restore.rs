@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_channel::Receiver;
 use serde_json::value::RawValue;
 
-use super::{Activity, Ended, Lookup, Opened, Owner, Phase, SessionHandle, SessionId, Sessions, worker};
+use super::{Activity, Lookup, Opened, Owner, SessionHandle, SessionId, Sessions, worker};
 use crate::budget;
 use crate::config::Server;
 use crate::foreign::Foreign;
@@ -75,10 +75,6 @@ impl Sessions {
         self.registry.begun(&handle.id);
         let opened = self.run(Arc::clone(&handle), worker.restored(), initialize);
         runtime::spawn(told(opened, handle.id.short())).detach();
-        // Either this sees that the node stops, or `stop` sees the restored session.
-        if self.phase() == Phase::Stopped {
-            self.close(&handle, Ended::Drained);
-        }
         Some(handle)
     }
 
