@@ -20,8 +20,9 @@ use super::record::{Heartbeat, Record, SESSION_PREFIX, closed_key, inbox_key, no
 use super::redis::Shared;
 use super::scan::{Scan, values};
 use crate::limits::{
-    CLOSED_SECS, HEARTBEAT_SECS, HEARTBEAT_STEP, INBOX_TAKEN_MAX, MGET_KEYS, NOTES_BATCH_MAX, NOTES_WAIT,
-    RECORD_REFRESH, RECORD_SECS, REDIS_DEADLINE, REDIS_RETRY_MAX, REDIS_RETRY_MIN,
+    CLOSED_KEYS_MAX, CLOSED_SECS, HEARTBEAT_SECS, HEARTBEAT_STEP, INBOX_TAKEN_MAX, MGET_KEYS,
+    NOTES_BATCH_MAX, NOTES_WAIT, RECORD_REFRESH, RECORD_SECS, REDIS_DEADLINE, REDIS_RETRY_MAX,
+    REDIS_RETRY_MIN,
 };
 use crate::metrics::METRICS;
 use crate::principal::Principal;
@@ -62,6 +63,7 @@ pub(super) struct Writer {
     /// The heartbeat of another process with this node's name, as it was last seen.
     stranger: Option<(String, u64)>,
     refreshed: Instant,
+    tombstones: Tombstones,
     /// After an error: how long until the next attempt.
     retry: Option<Duration>,
 }
@@ -89,6 +91,7 @@ impl Writer {
             left: None,
             stranger: None,
             refreshed: Instant::now(),
+            tombstones: Tombstones::new(Instant::now()),
             retry: None,
         };
         writer.new_epoch();
@@ -153,7 +156,7 @@ impl Writer {
         METRICS.registry_errors_total.add_one();
         if self.retry.is_none() {
             log::error!(
-                "Redis at {} {}; sessions go on, and it is tried again and again",
+                "Redis at {} {} (sessions go on, and it is tried again and again)",
                 self.shown,
                 problem::describe(error, REDIS_DEADLINE)
             );
@@ -285,7 +288,10 @@ impl Writer {
     async fn write_notes(&mut self) -> RedisResult<()> {
         loop {
             let mut pipeline = redis::pipe();
-            self.waiting.iter().for_each(|note| self.add_note(&mut pipeline, note));
+            for note in &self.waiting {
+                let (sessions, epoch) = (&self.sessions, &self.heartbeat.epoch);
+                add_note(&mut pipeline, note, sessions, epoch, &mut self.tombstones);
+            }
             self.send(pipeline).await?;
             for note in std::mem::take(&mut self.waiting) {
                 if let Note::Flush(done) = note {
@@ -301,23 +307,6 @@ impl Writer {
             if self.waiting.is_empty() {
                 return Ok(());
             }
-        }
-    }
-
-    fn add_note(&self, pipeline: &mut Pipeline, note: &Note) {
-        match note {
-            // One that has ended since has a note of its own.
-            Note::Begun(id) => {
-                if let Some(record) = self.sessions.record(id, &self.heartbeat.epoch) {
-                    add_record(pipeline, id, &record);
-                }
-            }
-            Note::Ended(id, principal) => {
-                let owner = principal.as_ref().map_or("", Principal::as_str);
-                pipeline.cmd("DEL").arg(session_key(id)).ignore();
-                pipeline.cmd("SET").arg(closed_key(id)).arg(owner).arg("EX").arg(CLOSED_SECS).ignore();
-            }
-            Note::Beat | Note::Flush(_) => {}
         }
     }
 
@@ -423,7 +412,76 @@ fn remove_ghosts(
     Ok(())
 }
 
+fn add_note(
+    pipeline: &mut Pipeline,
+    note: &Note,
+    sessions: &Sessions,
+    epoch: &str,
+    tombstones: &mut Tombstones,
+) {
+    match note {
+        // One that has ended since has a note of its own.
+        Note::Begun(id) => {
+            if let Some(record) = sessions.record(id, epoch) {
+                add_record(pipeline, id, &record);
+            }
+        }
+        Note::Ended(id, principal) => {
+            let owner = principal.as_ref().map_or("", Principal::as_str);
+            pipeline.cmd("DEL").arg(session_key(id)).ignore();
+            if tombstones.take(Instant::now()) {
+                pipeline.cmd("SET").arg(closed_key(id)).arg(owner).arg("EX").arg(CLOSED_SECS).ignore();
+            }
+        }
+        Note::Beat | Note::Flush(_) => {}
+    }
+}
+
 fn add_record(pipeline: &mut Pipeline, id: &SessionId, record: &Record) {
     let value = serde_json::to_string(record).unwrap_or_default();
     pipeline.cmd("SET").arg(session_key(id)).arg(value).arg("EX").arg(RECORD_SECS).ignore();
+}
+
+/// How many `mcp:closed:{id}` may still be written: sessions are capped, but not how many begin and end in an hour.
+#[derive(Debug)]
+struct Tombstones {
+    since: Instant,
+    left: usize,
+}
+
+impl Tombstones {
+    fn new(now: Instant) -> Tombstones {
+        Tombstones { since: now, left: CLOSED_KEYS_MAX }
+    }
+
+    /// Whether there may be another one.
+    fn take(&mut self, now: Instant) -> bool {
+        if now.duration_since(self.since) >= Duration::from_secs(CLOSED_SECS) {
+            *self = Tombstones::new(now);
+        }
+        let may = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        if may && self.left == 0 {
+            log::warn!(
+                "{CLOSED_KEYS_MAX} sessions have ended within an hour: other nodes call those that follow unknown, not \
+                 closed"
+            );
+        }
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_closed_keys_of_an_hour_are_bounded() {
+        let begun = Instant::now();
+        let mut tombstones = Tombstones::new(begun);
+        let taken = (0..2 * CLOSED_KEYS_MAX).filter(|_| tombstones.take(begun)).count();
+        assert_eq!(taken, CLOSED_KEYS_MAX);
+        assert!(!tombstones.take(begun + Duration::from_secs(CLOSED_SECS - 1)));
+        assert!(tombstones.take(begun + Duration::from_secs(CLOSED_SECS)));
+    }
 }
