@@ -180,6 +180,7 @@ impl Writer {
         let asked = self.waiting.iter().any(|note| matches!(note, Note::Beat));
         if self.stale || asked || self.left.is_none() || Instant::now() >= self.next_beat {
             self.beat().await?;
+            self.waiting.retain(|note| !matches!(note, Note::Beat));
         }
         // A heartbeat on the way may find that it has to be done again. After an error it is done again anyway.
         if std::mem::take(&mut self.stale) {
@@ -294,9 +295,13 @@ impl Writer {
             }
             self.send(pipeline).await?;
             for note in std::mem::take(&mut self.waiting) {
-                if let Note::Flush(done) = note {
-                    self.leave().await?;
-                    let _ = done.try_send(());
+                match note {
+                    Note::Flush(done) => {
+                        self.leave().await?;
+                        let _ = done.try_send(());
+                    }
+                    Note::Beat => self.next_beat = Instant::now(),
+                    Note::Begun(_) | Note::Ended(..) => {}
                 }
             }
             // Sessions that come and go without a pause must not hold up the heartbeat.

@@ -520,20 +520,31 @@ fn keys_that_burdock_did_not_write_stop_nothing() {
     assert_eq!(stays.delete().status, 204);
 }
 
-/// Sessions that come and go without a pause do not hold up the heartbeat, without which their node counts as gone.
+/// Sessions that come and go without a pause do not hold up the heartbeat, without which their node counts as gone; nor
+/// the word that it drains.
 #[test]
 fn a_busy_node_is_heard_of() {
     let Some(redis) = redis_server("the registry") else { return };
     let way = SlowWay::to(&redis);
     way.delay.store(20, Ordering::Relaxed);
     let one = Burdock::serve(&["--node", "n1", "--redis", &format!("redis://{}/", way.address)]);
-    let beat = || -> Option<u64> {
+    let heartbeat = || -> Option<Value> {
         let text: Option<String> = redis.connection().get("mcp:node:n1").unwrap();
-        serde_json::from_str::<Value>(&text?).unwrap()["beat"].as_u64()
+        serde_json::from_str(&text?).unwrap()
     };
-    let first = wait_for("the heartbeat", SOON, beat);
+    let first = wait_for("the heartbeat", SOON, heartbeat)["beat"].as_u64();
+    let begun = Instant::now();
+    let hears = |at_most: Duration, what: &dyn Fn(&Value) -> bool| {
+        while begun.elapsed() < at_most {
+            if heartbeat().is_some_and(|heartbeat| what(&heartbeat)) {
+                return true;
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        false
+    };
     let is_over = std::sync::atomic::AtomicBool::new(false);
-    std::thread::scope(|scope| {
+    let (beats, drains) = std::thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
@@ -541,13 +552,15 @@ fn a_busy_node_is_heard_of() {
                 }
             });
         }
-        let begun = Instant::now();
-        while beat().is_none_or(|beat| beat < first + 1) && begun.elapsed() < Duration::from_secs(13) {
-            std::thread::park_timeout(Duration::from_millis(100));
-        }
+        let beats = hears(Duration::from_secs(13), &|now| now["beat"].as_u64() > first);
+        one.signal("-TERM");
+        // Within its grace, in which sessions still begin.
+        let drains = hears(begun.elapsed() + Duration::from_secs(2), &|now| now["draining"] == true);
         is_over.store(true, Ordering::Relaxed);
+        (beats, drains)
     });
-    assert!(beat() > Some(first), "no heartbeat while sessions come and go");
+    assert!(beats, "no heartbeat while sessions come and go");
+    assert!(drains, "no word of the drain while sessions come and go");
 }
 
 /// More ends of sessions than are remembered while Redis hangs: afterwards all records are written anew.
