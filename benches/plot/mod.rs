@@ -91,11 +91,12 @@ impl Plot {
     fn y_axis(&self, svg: &mut String, scale: &Scale) {
         let step = round_step(scale.top / 5.0);
         let (left, right) = (LEFT - 8.0, WIDTH - RIGHT);
+        let decimals = if step < 1.0 { -step.log10().floor() as usize } else { 0 };
         for tick in (0..).map(|index| f64::from(index) * step).take_while(|value| *value <= scale.top) {
             let y = scale.y(tick);
             let _ = writeln!(
                 svg,
-                r##"<path d="M{LEFT} {y:.1}H{right}" stroke="#e4e4e4"/><text x="{left}" y="{:.1}" text-anchor="end">{tick}</text>"##,
+                r##"<path d="M{LEFT} {y:.1}H{right}" stroke="#e4e4e4"/><text x="{left}" y="{:.1}" text-anchor="end">{tick:.decimals$}</text>"##,
                 y + 4.0,
             );
         }
@@ -163,7 +164,7 @@ fn draw_series(svg: &mut String, scale: &Scale, index: usize, series: &Series) {
         line.join(" ")
     );
     places.iter().for_each(|place| marker(svg, index, *place));
-    let legend = (LEFT + 12.0 + 250.0 * index as f64, TOP + 8.0);
+    let legend = (LEFT + 12.0, TOP + 8.0 + 17.0 * index as f64);
     marker(svg, index, legend);
     let _ = writeln!(
         svg,
