@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::process::Command;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -55,17 +54,7 @@ pub fn raise_descriptors(wanted: u64) -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// CPU time of servers that have been stopped, for [`Watch`].
-static WORK: Mutex<Duration> = Mutex::new(Duration::ZERO);
-
-/// Notes what a server has used that is about to be killed.
-pub fn note_work(used: Duration) {
-    if let Ok(mut work) = WORK.lock() {
-        *work += used;
-    }
-}
-
-/// Looks whether others use the machine while something is measured.
+/// Looks whether others use the machine while something is measured. Long enough, for the kernel counts in ticks.
 #[derive(Debug)]
 pub struct Watch {
     begun: Instant,
@@ -74,12 +63,12 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins; no server runs.
+    /// Begins.
     pub fn begin() -> Watch {
         Watch { begun: Instant::now(), busy: busy(), ours: ours() }
     }
 
-    /// The share of one core that others had since, the hypervisor included. All servers have been stopped.
+    /// The share of one core that others had since, the hypervisor included.
     pub fn others(&self) -> f64 {
         let busy = busy().saturating_sub(self.busy);
         let ours = ours().saturating_sub(self.ours);
@@ -96,9 +85,9 @@ fn busy() -> Duration {
     ticks_time([0, 1, 2, 5, 6, 7].iter().filter_map(|index| fields.get(*index)).sum())
 }
 
+/// Time of this process, of its servers, and of those that have ended.
 fn ours() -> Duration {
-    let work = WORK.lock().map(|work| *work).unwrap_or_default();
-    usage::cpu(std::process::id()) + work
+    usage::tree_cpu(std::process::id())
 }
 
 /// What the numbers were made on, a line each.

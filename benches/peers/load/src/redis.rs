@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::machine::{self, Cores};
+use crate::Failure;
+use crate::machine::Cores;
 use crate::server::spawn_on;
-use crate::{Failure, usage};
 
 /// From its start to its socket.
 const READY_DEADLINE: Duration = Duration::from_secs(5);
@@ -56,7 +56,6 @@ impl Redis {
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        machine::note_work(usage::tree_cpu(self.child.id()));
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -143,7 +143,6 @@ impl Server {
     }
 
     fn kill(&mut self) {
-        crate::machine::note_work(usage::tree_cpu(self.pid()));
         // It may have ended by itself, which is as good.
         let _ = self.child.kill();
         let _ = self.child.wait();
