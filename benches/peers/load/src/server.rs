@@ -166,7 +166,8 @@ fn spawn(spec: &Spec, port: u16, cores: Cores) -> Result<Child, Failure> {
         None => Stdio::null(),
     };
     let mut command = Command::new(&spec.program);
-    command.args(spec.arguments.iter().map(replaced)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    // supergateway ends when its stdin does; this end of it is kept by the child's handle.
+    command.args(spec.arguments.iter().map(replaced)).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
     for (name, _) in std::env::vars_os() {
         // A setting of the user's must not get into the measurement.
         if name.to_str().is_some_and(|name| name.starts_with("BURDOCK_")) {
