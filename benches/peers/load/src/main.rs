@@ -147,6 +147,7 @@ fn run(typed: &Typed) -> Result<(), Failure> {
     // Before the pinning, so that programs that are asked for their version do not matter.
     let machine = machine::describe();
     cores.pin_load()?;
+    usage::adopt_orphans()?;
     let fleet = Fleet::new(typed.burdock.clone(), typed.peers.clone(), typed.supergateway.clone())?;
     let mut bench = Bench { fleet, cores, scale: typed.scale, descriptors, book: Book::default() };
     let rounds = typed.rounds.unwrap_or(typed.scale.pick(ROUNDS, 1)).max(1);
@@ -243,14 +244,14 @@ impl Bench {
             );
             return Ok(());
         };
-        let without = self.fleet.burdock(Who::Burdock, &[]);
+        let without = self.fleet.burdock(Who::BurdockMemory, &[]);
         let with = self.fleet.burdock(Who::BurdockRedis, &redis.flags());
         self.rounds(Mode::Redis, rounds, vec![without, with])
     }
 
     fn compare_redis(&mut self) {
         let last = |metric| {
-            Some((self.book.last(metric, Who::BurdockRedis)?, self.book.last(metric, Who::Burdock)?))
+            Some((self.book.last(metric, Who::BurdockRedis)?, self.book.last(metric, Who::BurdockMemory)?))
         };
         let (churn, initialize) = (last(Metric::Churn), last(Metric::Initialize));
         if let (Some((with, without)), Some((slow, fast))) = (churn, initialize) {

@@ -26,6 +26,8 @@ const CONNECT_STEP: Duration = Duration::from_micros(200);
 pub enum Who {
     /// The burdock program with its demo, or handlers where the demo is not enough.
     Burdock,
+    /// The same with its registry in memory, in turns with the next.
+    BurdockMemory,
     /// The same with Redis as its registry.
     BurdockRedis,
     /// rmcp with `TCP_NODELAY`.
@@ -43,7 +45,8 @@ impl Who {
     pub fn name(self) -> &'static str {
         match self {
             Who::Burdock => "burdock",
-            Who::BurdockRedis => "burdock+redis",
+            Who::BurdockMemory => "burdock memory",
+            Who::BurdockRedis => "burdock redis",
             Who::Rmcp => "rmcp",
             Who::RmcpJemalloc => "rmcp jemalloc",
             Who::Floor => "floor",
@@ -146,6 +149,7 @@ impl Server {
         // It may have ended by itself, which is as good.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        usage::reap_orphans();
     }
 }
 

@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
+use rustix::process::{WaitOptions, getpid, set_child_subreaper, wait};
+
 use crate::Failure;
 
 /// The CPU time of a process, all its threads together, those that have ended included. The clock of
@@ -47,6 +49,26 @@ pub fn tree(root: u32) -> Vec<Process> {
         rest = others;
     }
     found
+}
+
+/// The CPU time of everything below this process, what has ended included.
+pub fn cpu_below_us() -> Duration {
+    let own = std::process::id();
+    reap_orphans();
+    tree_cpu(own).saturating_sub(cpu(own))
+}
+
+/// From now on processes whose parent ends become children of this one, and their CPU time is counted here.
+///
+/// # Errors
+/// When the system refuses.
+pub fn adopt_orphans() -> Result<(), Failure> {
+    Ok(set_child_subreaper(Some(getpid()))?)
+}
+
+/// Takes leave of children that have ended; servers are waited for by their own handles before.
+pub fn reap_orphans() {
+    while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
 }
 
 /// The CPU time of a tree, those included that have ended and were waited for.
