@@ -29,6 +29,8 @@ pub enum Metric {
     FanOut,
     /// Until everyone is back after `kill -9`, ms.
     Storm,
+    /// The same when all connect in the same moment, ms.
+    StormAtOnce,
     /// The gateway's CPU time of a call to a child, µs.
     StdioCall,
     /// CPU time of a whole session with a child, the child's included, µs.

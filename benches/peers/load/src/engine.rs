@@ -48,6 +48,11 @@ pub trait Script {
         true
     }
 
+    /// How many connections there may be now; for a script that lets them come by and by.
+    fn room(&self) -> usize {
+        usize::MAX
+    }
+
     /// Whether all that was to be done is done.
     fn is_over(&self) -> bool;
 }
@@ -55,6 +60,9 @@ pub trait Script {
 /// See the module.
 pub struct Engine {
     epoll: OwnedFd,
+    port: u16,
+    /// Connections that there will be.
+    planned: usize,
     connections: Vec<Connection>,
     events: Vec<Event>,
 }
@@ -80,19 +88,14 @@ enum Waits {
 }
 
 impl Engine {
-    /// Begins so many connections; they need not be up yet.
+    /// Will have so many connections.
     ///
     /// # Errors
-    /// When the system refuses a socket.
-    pub fn connect(port: u16, count: usize) -> Result<Engine, Failure> {
+    /// When the system refuses.
+    pub fn new(port: u16, planned: usize) -> Result<Engine, Failure> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let mut connections = Vec::with_capacity(count);
-        for index in 0..count {
-            let connection = Connection::begin(port)?;
-            epoll::add(&epoll, &connection.socket, EventData::new_u64(index as u64), EventFlags::IN)?;
-            connections.push(connection);
-        }
-        Ok(Engine { epoll, connections, events: Vec::with_capacity(EVENTS_MAX) })
+        let (connections, events) = (Vec::with_capacity(planned), Vec::with_capacity(EVENTS_MAX));
+        Ok(Engine { epoll, port, planned, connections, events })
     }
 
     /// Lets every connection that waits for nothing begin, and goes on until the script is over.
@@ -102,15 +105,17 @@ impl Engine {
     pub fn run(&mut self, script: &mut impl Script) -> Result<(), Failure> {
         for index in 0..self.connections.len() {
             if self.connections[index].waits == Waits::Nothing {
-                let connection = &mut self.connections[index];
-                let next = script.begin(index, connection.cleared());
-                self.send(index, next)?;
+                self.begin(index, script)?;
             }
         }
         let begun = Instant::now();
         while !script.is_over() {
             if begun.elapsed() > DEADLINE {
                 return Err(format!("no end after {} s", DEADLINE.as_secs()).into());
+            }
+            while self.connections.len() < self.planned.min(script.room()) {
+                self.connect()?;
+                self.begin(self.connections.len() - 1, script)?;
             }
             self.wait()?;
             for index in 0..self.events.len() {
@@ -119,6 +124,20 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Begins a connection; it need not be up yet.
+    fn connect(&mut self) -> Result<(), Failure> {
+        let connection = Connection::begin(self.port)?;
+        let index = EventData::new_u64(self.connections.len() as u64);
+        epoll::add(&self.epoll, &connection.socket, index, EventFlags::IN)?;
+        self.connections.push(connection);
+        Ok(())
+    }
+
+    fn begin(&mut self, index: usize, script: &mut impl Script) -> Result<(), Failure> {
+        let next = script.begin(index, self.connections[index].cleared());
+        self.send(index, next)
     }
 
     fn wait(&mut self) -> Result<(), Failure> {

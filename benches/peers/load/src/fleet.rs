@@ -12,6 +12,9 @@ use crate::server::{Spec, Who};
 /// More than any mode has; burdock gives one principal half of it.
 const SESSIONS_MAX: &str = "50000";
 
+/// The name of a scratch folder, before the number of its process.
+const SCRATCH: &str = "burdock-peers-";
+
 /// Where the programs are.
 #[derive(Clone, Debug)]
 pub struct Fleet {
@@ -36,7 +39,8 @@ impl Fleet {
     /// When burdock makes none.
     pub fn new(burdock: PathBuf, peers: PathBuf, supergateway: Option<PathBuf>) -> Result<Fleet, Failure> {
         // A short path: that of a Unix socket has 107 bytes at most.
-        let scratch = std::env::temp_dir().join(format!("burdock-peers-{}", std::process::id()));
+        let scratch = std::env::temp_dir().join(format!("{SCRATCH}{}", std::process::id()));
+        sweep();
         DirBuilder::new().mode(0o700).create(&scratch)?;
         let token_file = scratch.join("tokens");
         let output = Command::new(&burdock).args(["token", "peers", "--append"]).arg(&token_file).output()?;
@@ -123,6 +127,19 @@ impl Drop for Fleet {
     fn drop(&mut self) {
         // Only tokens that nobody else knows and a socket are in it.
         let _ = fs::remove_dir_all(&self.scratch);
+    }
+}
+
+/// Removes the scratch folders of runs that were killed.
+fn sweep() {
+    let Ok(entries) = fs::read_dir(std::env::temp_dir()) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(SCRATCH)?.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            // It is another user's, then.
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

@@ -26,7 +26,7 @@ const fn row(
     Row { what, metric, unit, most, of_peer }
 }
 
-const ROWS: [Row; 16] = [
+const ROWS: [Row; 17] = [
     row("churn: initialize, initialized, call, DELETE; CPU", Metric::Churn, "µs", Some(36.0), Some(0.40)),
     row("initialize alone, one connection, p50", Metric::Initialize, "µs", None, None),
     row("what the Redis registry adds to churn; CPU", Metric::RedisExtra, "µs", Some(4.0), None),
@@ -38,6 +38,7 @@ const ROWS: [Row; 16] = [
     row("call p99 with idle sessions by without", Metric::IdleCalls, "x", Some(1.2), None),
     row("notification to 200 streams, p99", Metric::FanOut, "ms", None, Some(0.5)),
     row("1,000 clients back after kill -9 and restart", Metric::Storm, "ms", None, Some(0.5)),
+    row("the same, all connecting in one moment", Metric::StormAtOnce, "ms", None, None),
     row("stdio call, the gateway's share; CPU", Metric::StdioCall, "µs", Some(30.0), None),
     row("stdio session, gateway and child; CPU", Metric::StdioSession, "µs", Some(900.0), None),
     row("static binary, stripped", Metric::Binary, "MB", Some(4.0), None),

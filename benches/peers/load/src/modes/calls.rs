@@ -20,7 +20,7 @@ pub fn measure(server: &Server, scale: Scale, book: &mut Book, who: Who) -> Resu
     let (warm_up, units) = scale.pick((5_000, 50_000), (500, 3_000));
     let mut single = server.single()?;
     let sessions = begin_sessions(&mut single, SESSIONS)?;
-    let mut engine = Engine::connect(server.port, CONNECTIONS)?;
+    let mut engine = Engine::new(server.port, CONNECTIONS)?;
     engine.run(&mut Calls::new(&server.requests, &sessions, warm_up))?;
     let before = server.cpu();
     engine.run(&mut Calls::new(&server.requests, &sessions, units))?;

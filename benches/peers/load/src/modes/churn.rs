@@ -23,7 +23,7 @@ pub fn measure(
     who: crate::server::Who,
 ) -> Result<(), Failure> {
     let (warm_up, units) = scale.pick((2_000, 20_000), (200, 1_000));
-    let mut engine = Engine::connect(server.port, CONNECTIONS)?;
+    let mut engine = Engine::new(server.port, CONNECTIONS)?;
     engine.run(&mut Churn::new(&server.requests, warm_up))?;
     let before = server.cpu();
     engine.run(&mut Churn::new(&server.requests, units))?;

@@ -24,7 +24,7 @@ const NOTIFICATION: &[u8] = b"tools/list_changed";
 pub fn measure(server: &Server, scale: Scale, book: &mut Book, who: Who) -> Result<(), Failure> {
     let (warm_up, broadcasts) = scale.pick((10, 100), (3, 10));
     // The first connection is the one that calls.
-    let mut engine = Engine::connect(server.port, STREAMS + 1)?;
+    let mut engine = Engine::new(server.port, STREAMS + 1)?;
     let mut fan_out = FanOut::new(&server.requests);
     engine.run(&mut fan_out)?;
     for broadcast in 0..warm_up + broadcasts {

@@ -3,10 +3,8 @@
 use super::micros;
 use crate::book::{Book, Metric};
 use crate::fleet::file_megabytes;
-use crate::server::Server;
+use crate::server::{Server, Who};
 use crate::{Failure, usage};
-
-use crate::server::Who;
 
 /// Measures a server that has just been started and that nobody has called.
 ///
