@@ -285,7 +285,8 @@ fn print(bench: &Bench, machine: &[String], rounds: usize, load_before: &str) {
     if bench.cores.server == bench.cores.load {
         println!("- DISTURBED: one core for server and load");
     }
-    for line in table::unsteady(&bench.book) {
-        println!("- UNSTEADY: rounds differ: {line}");
+    let unsteady = table::unsteady(&bench.book);
+    if !unsteady.is_empty() {
+        println!("- UNSTEADY: rounds differ by more than a tenth: {}", unsteady.join(", "));
     }
 }

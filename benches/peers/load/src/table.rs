@@ -116,11 +116,11 @@ fn shown(value: f64, unit: &str) -> String {
     }
 }
 
-/// The quantities whose rounds are far apart, a line each.
+/// The quantities whose rounds are far apart, and how far.
 pub fn unsteady(book: &Book) -> Vec<String> {
     book.keys()
         .filter_map(|(metric, who)| Some((metric, who, book.spread(metric, who)?)))
         .filter(|(.., spread)| *spread > SPREAD_TOLD)
-        .map(|(metric, who, spread)| format!("{metric:?} of {}: {:.0} %", who.name(), spread * 100.0))
+        .map(|(metric, who, spread)| format!("{metric:?} of {} {:.0} %", who.name(), spread * 100.0))
         .collect()
 }
