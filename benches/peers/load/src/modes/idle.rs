@@ -1,0 +1,98 @@
+//! Sessions that do nothing but keep their stream open: their memory, what is left of it when they are deleted, and
+//! whether calls of others notice them.
+
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use super::calls::{begin_sessions, latencies};
+use crate::book::{Book, Metric, quantile};
+use crate::server::{Server, Who};
+use crate::{Failure, Scale, usage};
+
+/// Sessions of the warm-up: what a server keeps after these is its own affair.
+const WARM_UP: usize = 100;
+/// Descriptors besides one for each session.
+const DESCRIPTORS_SPARE: u64 = 600;
+/// Memory counts as settled when it has not fallen for so long.
+const SETTLED_AFTER: Duration = Duration::from_secs(2);
+/// It is not waited for longer.
+const SETTLE_DEADLINE: Duration = Duration::from_secs(15);
+/// Between two looks.
+const SETTLE_STEP: Duration = Duration::from_millis(250);
+
+/// How many sessions the limit of descriptors allows.
+pub fn sessions(scale: Scale, descriptors: u64) -> usize {
+    let wanted = scale.pick(10_000, 500);
+    wanted.min(usize::try_from(descriptors.saturating_sub(DESCRIPTORS_SPARE)).unwrap_or(wanted))
+}
+
+/// Measures one server.
+///
+/// # Errors
+/// When it answers wrongly.
+pub fn measure(
+    server: &Server,
+    scale: Scale,
+    count: usize,
+    book: &mut Book,
+    who: Who,
+) -> Result<(), Failure> {
+    let mut single = server.single()?;
+    let caller = begin_sessions(&mut single, 1)?.remove(0);
+    let calls = scale.pick(20_000, 1_000);
+    latencies(&mut single, &caller, calls / 4)?;
+    delete(server, open(server, WARM_UP)?)?;
+    let warm = settled(server)?;
+    let alone = quantile(&mut latencies(&mut single, &caller, calls)?, 0.99);
+
+    let idle = open(server, count)?;
+    let grown = usage::memory(server.pid())?.anonymous;
+    let among = quantile(&mut latencies(&mut single, &caller, calls)?, 0.99);
+    delete(server, idle)?;
+    let left = settled(server)?;
+
+    book.note(Metric::IdleSession, who, (grown as f64 - warm as f64) / count as f64 / 1e3);
+    book.note(Metric::IdleCalls, who, among / alone);
+    book.note(Metric::IdleLeft, who, (left as f64 - warm as f64) / 1e6);
+    Ok(())
+}
+
+/// A session and the socket of its stream.
+type Idle = (Vec<u8>, TcpStream);
+
+/// One after the other, each on a connection of its own, as so many clients would have them.
+fn open(server: &Server, count: usize) -> Result<Vec<Idle>, Failure> {
+    let begin = |_| {
+        let mut single = server.single()?;
+        let session = single.initialize()?;
+        single.initialized(&session)?;
+        let stream = single.into_stream(&session)?;
+        Ok((session, stream))
+    };
+    (0..count).map(begin).collect()
+}
+
+fn delete(server: &Server, idle: Vec<Idle>) -> Result<(), Failure> {
+    let mut single = server.single()?;
+    for (session, _) in &idle {
+        single.delete(session)?;
+    }
+    // The sockets of the streams are closed here, after all sessions have ended.
+    drop(idle);
+    Ok(())
+}
+
+/// The memory of its own once it no longer falls, in bytes.
+fn settled(server: &Server) -> Result<u64, Failure> {
+    let begun = Instant::now();
+    let mut least = usage::memory(server.pid())?.anonymous;
+    let mut fallen = begun;
+    while fallen.elapsed() < SETTLED_AFTER && begun.elapsed() < SETTLE_DEADLINE {
+        std::thread::sleep(SETTLE_STEP);
+        let now = usage::memory(server.pid())?.anonymous;
+        if now < least {
+            (least, fallen) = (now, Instant::now());
+        }
+    }
+    Ok(least)
+}
