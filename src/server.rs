@@ -21,6 +21,7 @@ use crate::limits::{
 use crate::mcp::access::Peer;
 use crate::mcp::{Admission, Endpoint};
 use crate::metrics::METRICS;
+use crate::principal::Presented;
 use crate::reactor::Source;
 use crate::registry::Registry;
 use crate::runtime;
@@ -226,9 +227,10 @@ pub async fn serve_connection<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let mut known = Presented::default();
     while let Some(head) = connection.read_head().await? {
         let _served = METRICS.requests.enter();
-        let reply = match endpoint.admit(&head, peer) {
+        let reply = match endpoint.admit(&head, peer, &mut known) {
             Admission::Answer(reply) => reply,
             Admission::Mcp(admitted) => {
                 let body = connection.read_body(&head, crate::limits::BODY_BYTES_MAX).await?;
