@@ -106,7 +106,7 @@ async fn ours(socket: Socket) -> usize {
     while let Some(head) = connection.read_head().await.unwrap() {
         connection.read_body(&head, BODY_BYTES_MAX).await.unwrap();
         let reply = Reply::json(200, Payload::made_here(ANSWER.to_vec()));
-        connection.write_reply(&head, reply).await.unwrap();
+        connection.write_reply(head.asked(), reply).await.unwrap();
         served += 1;
     }
     served

@@ -101,7 +101,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     while let Some(head) = connection.read_head().await? {
-        connection.write_reply(&head, answer(&head, config)).await?;
+        connection.write_reply(head.asked(), answer(&head, config)).await?;
     }
     Ok(())
 }

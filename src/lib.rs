@@ -43,6 +43,7 @@
 //! | `foreign` | text from outside on its way to a log: escaped and cut |
 //! | `metrics` | counters, gauges and histograms |
 //! | `budget` | every byte of a message that is held is counted |
+//! | `memory` | gives back what is free |
 //! | `limits` | every bound, with its unit and its reason |
 //!
 //! What holds everywhere (`tests/it/tidy.rs` checks what can be checked):
@@ -70,6 +71,7 @@ pub mod http;
 pub mod limits;
 pub mod logging;
 pub mod mcp;
+pub mod memory;
 pub mod message;
 pub mod metrics;
 pub mod principal;

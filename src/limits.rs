@@ -117,9 +117,8 @@ pub const BODY_BYTES_SMALL: usize = 16 * 1024;
 
 // --- Sessions -------------------------------------------------------------------------------------------------
 
-/// Inputs that wait for a session's worker, whose places take memory from the session's start. What finds none waits
-/// in its own request, for `INBOX_WAIT`.
-pub const INBOX_MAX: usize = 16;
+/// Inputs that wait for a session's worker. What finds no room waits in its own request, for `INBOX_WAIT`.
+pub const INBOX_MAX: usize = 64;
 /// Inputs that a worker takes while its backend is not ready yet.
 pub const EARLY_INPUTS_MAX: usize = 48;
 /// Requests in flight in one session, each way.
@@ -140,6 +139,8 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 pub const IDLE_TIMEOUT_NO_STREAM: Duration = Duration::from_secs(5 * 60);
 /// A session with calls in flight that nobody reads may idle this many times longer.
 pub const IDLE_WITH_CALLS_FACTOR: u32 = 4;
+/// Sessions that have to end before free memory is given back to the system.
+pub const ENDS_PER_GIVING_BACK: usize = 1000;
 /// The longest pause between two looks for idle sessions; shorter when the idle timeout is short.
 pub const REAP_STEP_MAX: Duration = Duration::from_secs(5);
 /// A session untouched this long, without stream and call, may be evicted at the cap.

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use memchr::{memchr2, memmem};
 use serde::de::{Error as _, SeqAccess, Visitor};
@@ -60,6 +61,9 @@ impl Id {
     }
 }
 
+/// A method's name; one that calls are full of takes no memory.
+pub type Method = Cow<'static, str>;
+
 /// What a message is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -68,12 +72,12 @@ pub enum Kind {
         /// The id of the response.
         id: Id,
         /// What is asked for.
-        method: Box<str>,
+        method: Method,
     },
     /// Is not answered.
     Notification {
         /// What it tells.
-        method: Box<str>,
+        method: Method,
     },
     /// The answer to a request of the other side; no id when the other side could not read one.
     Response {
@@ -94,9 +98,16 @@ pub struct Message {
     /// What it is about: a request's `_meta.progressToken`, a progress notification's token, a `cancelled`
     /// notification's request id.
     pub concerns: Option<Id>,
+    /// Where the params are in the bytes.
+    params: Option<Range<usize>>,
 }
 
 impl Message {
+    /// The params of a request or notification, as JSON.
+    pub fn params(&self) -> Option<&str> {
+        std::str::from_utf8(self.payload.get(self.params.clone()?)?).ok()
+    }
+
     /// What a client says after `initialize` was answered (L40).
     pub fn initialized() -> Message {
         let text = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
@@ -104,12 +115,14 @@ impl Message {
             payload: Payload::made_here(text.into()),
             kind: Kind::Notification { method: "notifications/initialized".into() },
             concerns: None,
+            params: None,
         }
     }
 
     /// A response made here, to a request of the other side.
     pub fn response(id: &Id, error: bool, payload: Payload) -> Message {
-        Message { payload, kind: Kind::Response { id: Some(id.clone()), error }, concerns: None }
+        let kind = Kind::Response { id: Some(id.clone()), error };
+        Message { payload, kind, concerns: None, params: None }
     }
 }
 
@@ -153,9 +166,9 @@ pub fn parse(mut bytes: Vec<u8>, share: Share) -> Result<Parsed, Invalid> {
     if text.trim_ascii_start().starts_with('[') {
         return parse_batch(text).map(Parsed::Batch);
     }
-    let (kind, concerns) = envelope(text)?;
+    let read = Read::from(text)?;
     unbreak_lines(&mut bytes);
-    Ok(Parsed::One(Message { payload: Payload::new(bytes, share), kind, concerns }))
+    Ok(Parsed::One(read.with(Payload::new(bytes, share))))
 }
 
 /// What a backend wrote on one line.
@@ -174,7 +187,7 @@ pub fn parse_line(payload: Payload) -> Line {
         Err(error) => return Line::One(Err(Invalid::json(format!("the message is not UTF-8: {error}")))),
     };
     if !text.trim_ascii_start().starts_with('[') {
-        return Line::One(envelope(text).map(|(kind, concerns)| Message { payload, kind, concerns }));
+        return Line::One(Read::from(text).map(|read| read.with(payload)));
     }
     match serde_json::from_str(text).map_err(not_json) {
         // A line is bounded, so are its members; to take them back together would lose the good ones.
@@ -224,10 +237,10 @@ impl<'de, const MAX: usize> Visitor<'de> for BatchVisitor<MAX> {
 }
 
 fn parse_owned(text: &str) -> Result<Message, Invalid> {
-    let (kind, concerns) = envelope(text)?;
+    let read = Read::from(text)?;
     let mut bytes = text.as_bytes().to_vec();
     unbreak_lines(&mut bytes);
-    Ok(Message { payload: Payload::made_here(bytes), kind, concerns })
+    Ok(read.with(Payload::made_here(bytes)))
 }
 
 /// JSON has no raw line break inside a string, so each one is white space between tokens.
@@ -274,8 +287,35 @@ fn present<'a, D: Deserializer<'a>>(deserializer: D) -> Result<Option<&'a RawVal
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-fn envelope(text: &str) -> Result<(Kind, Option<Id>), Invalid> {
-    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(not_json)?;
+/// What was read of a message besides its bytes.
+struct Read {
+    kind: Kind,
+    concerns: Option<Id>,
+    params: Option<Range<usize>>,
+}
+
+impl Read {
+    fn from(text: &str) -> Result<Read, Invalid> {
+        let envelope: Envelope<'_> = serde_json::from_str(text).map_err(not_json)?;
+        let params = envelope.params.and_then(|params| place_of(params.get(), text.as_bytes()));
+        let (kind, concerns) = judge(&envelope, text)?;
+        Ok(Read { kind, concerns, params })
+    }
+
+    /// The message whose bytes are `payload`.
+    fn with(self, payload: Payload) -> Message {
+        let Read { kind, concerns, params } = self;
+        Message { payload, kind, concerns, params }
+    }
+}
+
+/// Where `part`, a slice of `whole`, lies in it.
+fn place_of(part: &str, whole: &[u8]) -> Option<Range<usize>> {
+    let start = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
+    Some(start..start + part.len())
+}
+
+fn judge(envelope: &Envelope<'_>, text: &str) -> Result<(Kind, Option<Id>), Invalid> {
     // serde takes an array of the members' values for the object.
     if text.trim_ascii_start().starts_with('[') {
         return Err(Invalid::request(None, "a message is an object"));
@@ -284,7 +324,7 @@ fn envelope(text: &str) -> Result<(Kind, Option<Id>), Invalid> {
     if envelope.jsonrpc.is_none_or(|version| version.get() != "\"2.0\"") {
         return Err(Invalid::request(id, "`jsonrpc` must be \"2.0\""));
     }
-    let Some(method) = envelope.method else { return response(&envelope, id) };
+    let Some(method) = envelope.method else { return response(envelope, id) };
     if envelope.result.is_some() || envelope.error.is_some() {
         return Err(Invalid::request(id, "a message with `method` has neither `result` nor `error`"));
     }
@@ -297,12 +337,21 @@ fn envelope(text: &str) -> Result<(Kind, Option<Id>), Invalid> {
     let params = envelope.params.map_or("", |params| params.get());
     if envelope.id.is_none() {
         let concerns = notification_concerns(&method, params);
-        return Ok((Kind::Notification { method: method.into() }, concerns));
+        return Ok((Kind::Notification { method: kept(method) }, concerns));
     }
     let Some(id) = id else {
         return Err(Invalid::request(None, "`id` must be a string or an integer"));
     };
-    Ok((Kind::Request { id, method: method.into() }, progress_token(params)))
+    Ok((Kind::Request { id, method: kept(method) }, progress_token(params)))
+}
+
+/// A method's name for longer than its message.
+fn kept(method: Cow<'_, str>) -> Method {
+    match &*method {
+        "tools/call" => Cow::Borrowed("tools/call"),
+        "notifications/progress" => Cow::Borrowed("notifications/progress"),
+        _ => Cow::Owned(method.into_owned()),
+    }
 }
 
 fn response(envelope: &Envelope<'_>, id: Option<Id>) -> Result<(Kind, Option<Id>), Invalid> {
@@ -372,12 +421,6 @@ pub struct Initialize {
 
 /// Each part is read by itself, so that one of a wrong type, which the backend may refuse, hides no other.
 #[derive(Deserialize)]
-struct WithParams<'a> {
-    #[serde(borrow)]
-    params: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
 struct VersionOnly<'a> {
     #[serde(borrow, rename = "protocolVersion")]
     protocol_version: Option<&'a RawValue>,
@@ -395,18 +438,13 @@ struct ClientInfo {
     version: Option<String>,
 }
 
-fn params_of(message: &Message) -> Option<&str> {
-    let message: WithParams<'_> = serde_json::from_slice(&message.payload).ok()?;
-    message.params.map(RawValue::get)
-}
-
 fn version_in(params: &str) -> Option<&RawValue> {
     serde_json::from_str::<VersionOnly<'_>>(params).ok()?.protocol_version
 }
 
 /// Reads an `initialize` request. What is missing or of another type is left empty: the backend judges it.
 pub fn initialize(message: &Message) -> Initialize {
-    let params = params_of(message).unwrap_or_default();
+    let params = message.params().unwrap_or_default();
     let version = version_in(params).and_then(unquote).map(Cow::into_owned);
     let info = serde_json::from_str::<ClientOnly>(params).ok().and_then(|params| params.client_info);
     let client =
@@ -416,16 +454,18 @@ pub fn initialize(message: &Message) -> Initialize {
 
 /// The same `initialize` with another `protocolVersion`; every other byte stays. `None` when it has none.
 pub fn with_version(message: &Message, version: &str) -> Option<Message> {
-    let old = version_in(params_of(message)?)?.get();
-    let at = (old.as_ptr() as usize).checked_sub(message.payload.as_ptr() as usize)?;
+    let old = place_of(version_in(message.params()?)?.get(), &message.payload)?;
     let mut bytes = Vec::with_capacity(message.payload.len() + version.len());
-    bytes.extend_from_slice(message.payload.get(..at)?);
+    bytes.extend_from_slice(message.payload.get(..old.start)?);
     bytes.extend_from_slice(&serde_json::to_vec(version).ok()?);
-    bytes.extend_from_slice(message.payload.get(at + old.len()..)?);
+    bytes.extend_from_slice(message.payload.get(old.end..)?);
+    let params = message.params.as_ref()?;
+    let end = (params.end + bytes.len()).checked_sub(message.payload.len())?;
     Some(Message {
         payload: Payload::made_here(bytes),
         kind: message.kind.clone(),
         concerns: message.concerns.clone(),
+        params: Some(params.start..end),
     })
 }
 

@@ -88,6 +88,18 @@ impl Tokens {
         Ok(Tokens(tokens))
     }
 
+    /// Whose token this is, as [`Tokens::principal`] says; what `presented` remembers needs no hash.
+    pub fn principal_of(&self, token: &str, presented: &mut Presented) -> Option<Principal> {
+        if let Some((known, principal)) = &presented.0
+            && same(known.as_bytes(), token.as_bytes())
+        {
+            return Some(principal.clone());
+        }
+        let principal = self.principal(token)?.clone();
+        presented.0 = Some((token.into(), principal.clone()));
+        Some(principal)
+    }
+
     /// Whose token this is. Takes the same time whichever of the tokens it is, if any.
     pub fn principal(&self, token: &str) -> Option<&Principal> {
         let hash = hmac_sha256::Hash::hash(token.as_bytes());
@@ -108,9 +120,22 @@ impl fmt::Debug for Tokens {
     }
 }
 
-/// Compares without leaving early.
-fn same(left: &Hash, right: &Hash) -> bool {
-    left.iter().zip(right).fold(0, |differing, (left, right)| differing | (left ^ right)) == 0
+/// The token that was presented last on a connection and was good, and whose it is: a client presents the same with
+/// every request. It lives as long as its connection and is asked by the whole token, for a proxy's connection
+/// carries requests of many clients. The tokens that are accepted do not change while burdock runs.
+#[derive(Default)]
+pub struct Presented(Option<(Box<str>, Principal)>);
+
+impl fmt::Debug for Presented {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Presented(...)")
+    }
+}
+
+/// Compares without leaving early; the length is no secret.
+fn same(left: &[u8], right: &[u8]) -> bool {
+    left.len() == right.len()
+        && left.iter().zip(right).fold(0, |differing, (left, right)| differing | (left ^ right)) == 0
 }
 
 /// One line: `NAME sha256:HEX`. The line itself is never shown: it may be a token that was pasted by mistake.
@@ -338,6 +363,26 @@ mod tests {
         assert_eq!(name(&made("alice").token), None);
         assert_eq!(name(""), None);
         assert_eq!(name(&alice.token[1..]), None);
+    }
+
+    #[test]
+    fn what_was_presented_answers_for_that_token_alone() {
+        let (alice, bob) = (made("alice"), made("bob"));
+        let tokens = Tokens::parse(&format!("{}\n{}", alice.line, bob.line)).unwrap();
+        let mut presented = Presented::default();
+        let mut name = |token: &str| {
+            let principal = tokens.principal_of(token, &mut presented).map(|principal| principal.to_string());
+            (principal, presented.0.as_ref().map(|(_, principal)| principal.to_string()))
+        };
+        let is = |name: &str| Some(name.to_owned());
+        assert_eq!(name(&alice.token), (is("alice"), is("alice")));
+        assert_eq!(name(&alice.token), (is("alice"), is("alice")));
+        for other in ["", &alice.token[1..], &format!("{}0", alice.token), &made("alice").token] {
+            assert_eq!(name(other), (None, is("alice")), "{other}");
+        }
+        assert_eq!(name(&bob.token), (is("bob"), is("bob")));
+        assert_eq!(name(&alice.token), (is("alice"), is("alice")));
+        assert_eq!(format!("{presented:?}"), "Presented(...)");
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::limits::{
 use crate::mcp::access::Peer;
 use crate::mcp::{Admission, Endpoint};
 use crate::metrics::METRICS;
+use crate::principal::Presented;
 use crate::reactor::Source;
 use crate::registry::Registry;
 use crate::runtime;
@@ -228,7 +229,8 @@ pub async fn serve_connection<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    while serve_request(connection, peer, endpoint).await? {}
+    let mut known = Presented::default();
+    while serve_request(connection, peer, &mut known, endpoint).await? {}
     Ok(())
 }
 
@@ -237,6 +239,7 @@ where
 async fn serve_request<S>(
     connection: &mut Connection<S>,
     peer: Peer,
+    known: &mut Presented,
     endpoint: &Endpoint,
 ) -> Result<bool, Ended>
 where
@@ -248,11 +251,14 @@ where
         Err(ended) => return Err(ended),
     };
     let _served = METRICS.requests.enter();
-    let reply = answer(connection, &head, peer, endpoint).await?;
+    let reply = answer(connection, &head, peer, known, endpoint).await?;
     if endpoint.draining() {
         connection.close_after_reply();
     }
-    connection.write_reply(&head, reply).await?;
+    let asked = head.asked();
+    // A stream may last for days, and the head is not needed for it.
+    drop(head);
+    connection.write_reply(asked, reply).await?;
     Ok(true)
 }
 
@@ -260,22 +266,21 @@ async fn answer<S>(
     connection: &mut Connection<S>,
     head: &RequestHead,
     peer: Peer,
+    known: &mut Presented,
     endpoint: &Endpoint,
 ) -> Result<Reply, Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let admitted = match endpoint.admit(head, peer) {
+    let admitted = match endpoint.admit(head, peer, known) {
         Admission::Answer(reply) => return Ok(reply),
         Admission::Mcp(admitted) => admitted,
     };
     let body = connection.read_body(head, BODY_BYTES_MAX).await?;
-    if admitted.begins_session() {
-        // Seldom, so in a box: every connection would have to have room for it.
-        connection.unless_closed(Box::pin(endpoint.serve(admitted, body))).await
-    } else {
-        Ok(endpoint.serve(admitted, body).await)
-    }
+    let begins = admitted.begins_session();
+    // In a box: an idle connection would have to have room for it.
+    let served = Box::pin(endpoint.serve(admitted, body));
+    if begins { connection.unless_closed(served).await } else { Ok(served.await) }
 }
 
 /// How many sockets each address has open.

@@ -1,6 +1,6 @@
 //! What a server offers of one kind: in the order of registration, found by name, and listed page by page.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
@@ -9,12 +9,12 @@ pub(super) struct List<T> {
     /// Their descriptions as JSON, as lists show them.
     descriptions: Vec<String>,
     entries: Vec<T>,
-    by_name: HashMap<String, usize>,
+    by_name: BTreeMap<String, usize>,
 }
 
 impl<T> Default for List<T> {
     fn default() -> List<T> {
-        List { descriptions: Vec::new(), entries: Vec::new(), by_name: HashMap::new() }
+        List { descriptions: Vec::new(), entries: Vec::new(), by_name: BTreeMap::new() }
     }
 }
 

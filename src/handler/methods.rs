@@ -81,14 +81,8 @@ where
 
 /// The params of a request; those of a request without any are an empty object.
 fn params<'a, P: Deserialize<'a>>(message: &'a Message) -> Result<P, RequestError> {
-    #[derive(Deserialize)]
-    struct Request<'a> {
-        #[serde(borrow)]
-        params: Option<&'a RawValue>,
-    }
-    let wrong = |error: serde_json::Error| RequestError::invalid(format!("the params do not fit: {error}"));
-    let request: Request<'a> = serde_json::from_slice(&message.payload).map_err(wrong)?;
-    serde_json::from_str(request.params.map_or("{}", RawValue::get)).map_err(wrong)
+    serde_json::from_str(message.params().unwrap_or("{}"))
+        .map_err(|error| RequestError::invalid(format!("the params do not fit: {error}")))
 }
 
 // --- The session --------------------------------------------------------------------------------------------------
@@ -172,11 +166,6 @@ fn list(session: &Session, id: &Id, method: &str, message: &Message) -> Answer {
 
 async fn call_tool(call: Call) -> Answer {
     #[derive(Deserialize)]
-    struct Request<'a> {
-        #[serde(borrow)]
-        params: Params<'a>,
-    }
-    #[derive(Deserialize)]
     struct Params<'a> {
         #[serde(borrow)]
         name: Cow<'a, str>,
@@ -185,11 +174,10 @@ async fn call_tool(call: Call) -> Answer {
     }
     let Call { session, context, id, message } = call;
     let started = {
-        let Request { params } = serde_json::from_slice(&message.payload)
-            .map_err(|error| RequestError::invalid(format!("the params do not fit: {error}")))?;
-        let tool = session.server.tools.get(&params.name);
-        let tool = tool.ok_or_else(|| RequestError::invalid(format!("there is no tool {}", params.name)))?;
-        tool(context, params.arguments.map_or("{}", RawValue::get))
+        let Params { name, arguments } = params(&message)?;
+        let tool = session.server.tools.get(&name);
+        let tool = tool.ok_or_else(|| RequestError::invalid(format!("there is no tool {name}")))?;
+        tool(context, arguments.map_or("{}", RawValue::get))
     };
     let answer = match started {
         Ok(answer) => answer.await,

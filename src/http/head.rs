@@ -5,7 +5,6 @@
 //! sentence. Two servers that disagree about where a request ends can be played against each other, so nothing
 //! ambiguous is repaired here.
 
-use std::fmt::Write as _;
 use std::mem::MaybeUninit;
 use std::net::Ipv6Addr;
 use std::ops::Range;
@@ -87,6 +86,10 @@ impl Span {
     fn range(self) -> Range<usize> {
         self.start as usize..self.end as usize
     }
+
+    fn len(self) -> usize {
+        self.range().len()
+    }
 }
 
 /// A request's head: its own copy of the bytes, and where the fields are in them.
@@ -94,7 +97,7 @@ impl Span {
 pub struct RequestHead {
     bytes: Box<[u8]>,
     /// Names and values, in the order they came.
-    headers: Vec<(Span, Span)>,
+    headers: Box<[(Span, Span)]>,
     method: Method,
     http_1_0: bool,
     path: Span,
@@ -103,6 +106,17 @@ pub struct RequestHead {
     framing: Framing,
     wants_close: bool,
     expects_continue: bool,
+}
+
+/// What a reply has to know of its request, when the head is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// A body would be taken for the next reply (HEAD).
+    pub head_only: bool,
+    /// The client knows no chunks.
+    pub http_1_0: bool,
+    /// The connection is to end after the reply.
+    pub close: bool,
 }
 
 impl std::fmt::Debug for RequestHead {
@@ -144,6 +158,8 @@ impl RequestHead {
     pub fn headers<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         self.headers
             .iter()
+            // Most names differ in length, which is known without looking at them.
+            .filter(|(field, _)| field.len() == name.len())
             .filter(|(field, _)| self.bytes[field.range()].eq_ignore_ascii_case(name.as_bytes()))
             .map(|(_, value)| &self.bytes[value.range()])
     }
@@ -158,11 +174,17 @@ impl RequestHead {
         if values.next().is_some() {
             return Err(Refusal::with(400, format!("the header {name} is there twice: send it once")));
         }
-        let visible = value.iter().all(|byte| matches!(byte, b' '..=b'~'));
+        // Without leaving early: so it is done for many bytes at once.
+        let visible = value.iter().fold(true, |visible, byte| visible & matches!(byte, b' '..=b'~'));
         match std::str::from_utf8(value) {
             Ok(text) if visible => Ok(Some(text)),
             _ => Err(Refusal::with(400, format!("the header {name} must be visible ASCII"))),
         }
+    }
+
+    /// What the reply has to know.
+    pub fn asked(&self) -> Asked {
+        Asked { head_only: self.method == Method::Head, http_1_0: self.http_1_0, close: self.wants_close }
     }
 
     /// How the body is framed.
@@ -192,7 +214,8 @@ impl RequestHead {
 }
 
 /// Looks for a head at the beginning of `bytes`. `scanned` is 0 at first, then what the last call returned for the
-/// same bytes: only what is new is searched for the end, and the head is parsed once.
+/// same bytes: only what is new is searched for the end, and the head is parsed once, or twice when the first piece
+/// of it is not the whole.
 ///
 /// # Errors
 /// A refusal with 400, 414, 417, 431, 501 or 505; the connection cannot be used after it.
@@ -201,6 +224,11 @@ pub fn parse(bytes: &[u8], scanned: usize) -> Result<Parsed, Refusal> {
     let head = &bytes[start..bytes.len().min(start + HEAD_BYTES_MAX)];
     if head.first().is_some_and(|first| !is_token_byte(*first)) {
         return Err(Refusal::new(400, "this is not HTTP: a request begins with a method"));
+    }
+    if scanned == 0
+        && let Some((head, length)) = parse_at_once(head)?
+    {
+        return Ok(Parsed::Complete(head, start + length));
     }
     match find_end(head, scanned.saturating_sub(start))? {
         Scan::End(length) => Ok(Parsed::Complete(parse_complete(&head[..length])?, start + length)),
@@ -255,6 +283,25 @@ fn find_end(head: &[u8], scanned: usize) -> Result<Scan, Refusal> {
     Ok(Scan::Searched(head.len()))
 }
 
+/// A head that came in one piece, as most do: httparse finds its end by itself. What is wrong with another is not
+/// told from here, so that it is the same however the head was split.
+fn parse_at_once(bytes: &[u8]) -> Result<Option<(RequestHead, usize)>, Refusal> {
+    let mut fields = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(bytes, &mut fields) {
+        Ok(httparse::Status::Complete(length)) if lines_end_with_crlf(&bytes[..length]) => {
+            Ok(Some((read_request(&request, &bytes[..length])?, length)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Whether LF stands behind each CR, and nowhere else. Without leaving early: so it is done for many bytes at once.
+fn lines_end_with_crlf(head: &[u8]) -> bool {
+    let pairs = head.iter().zip(head.iter().skip(1));
+    pairs.fold(true, |right, (before, byte)| right & ((*before == b'\r') == (*byte == b'\n')))
+}
+
 /// Which part of an endless head is too long.
 fn too_long(head: &[u8]) -> Refusal {
     if memchr::memchr(b'\n', head).is_none() { TARGET_TOO_LONG } else { HEAD_TOO_LONG }
@@ -275,6 +322,11 @@ fn parse_complete(bytes: &[u8]) -> Result<RequestHead, Refusal> {
         Ok(_) => return Err(Refusal::new(400, "the request head could not be read")),
         Err(error) => return Err(grammar_refusal(error, bytes)),
     }
+    read_request(&request, bytes)
+}
+
+/// The head that `request` was read from, `bytes`.
+fn read_request(request: &httparse::Request<'_, '_>, bytes: &[u8]) -> Result<RequestHead, Refusal> {
     let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
         return Err(Refusal::new(400, "the request line could not be read"));
     };
@@ -548,37 +600,32 @@ impl ReplyHead<'_> {
     /// control character (CR, LF, NUL, ...) is left out: it would end the head, or be read differently by the next
     /// hop.
     pub fn encode_into(&self, out: &mut Vec<u8>, extra: &[Header]) {
-        let mut text = HeadText(out);
-        // Writing to a Vec cannot fail.
-        let _ =
-            write!(text, "HTTP/1.1 {} {}\r\nDate: {}\r\n", self.status.0, self.status.reason(), self.date);
+        let mut number = itoa::Buffer::new();
+        append(out, &["HTTP/1.1 ", number.format(self.status.0), " ", self.status.reason()]);
+        append(out, &["\r\nDate: ", self.date]);
         if let Some(content_type) = self.content_type {
-            let _ = write!(text, "Content-Type: {content_type}\r\n");
+            append(out, &["\r\nContent-Type: ", content_type]);
         }
-        let _ = match self.framing {
-            ReplyFraming::None | ReplyFraming::UntilClose => Ok(()),
-            ReplyFraming::Length(length) => write!(text, "Content-Length: {length}\r\n"),
-            ReplyFraming::Chunked => text.write_str("Transfer-Encoding: chunked\r\n"),
-        };
+        match self.framing {
+            ReplyFraming::None | ReplyFraming::UntilClose => {}
+            ReplyFraming::Length(length) => append(out, &["\r\nContent-Length: ", number.format(length)]),
+            ReplyFraming::Chunked => append(out, &["\r\nTransfer-Encoding: chunked"]),
+        }
         if self.close {
-            let _ = text.write_str("Connection: close\r\n");
+            append(out, &["\r\nConnection: close"]);
         }
         for (name, value) in extra {
             if !value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
-                let _ = write!(text, "{name}: {value}\r\n");
+                append(out, &["\r\n", name, ": ", value]);
             }
         }
-        out.extend_from_slice(b"\r\n");
+        append(out, &["\r\n\r\n"]);
     }
 }
 
-/// Formats into bytes.
-struct HeadText<'a>(&'a mut Vec<u8>);
-
-impl std::fmt::Write for HeadText<'_> {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        self.0.extend_from_slice(text.as_bytes());
-        Ok(())
+fn append(out: &mut Vec<u8>, parts: &[&str]) {
+    for part in parts {
+        out.extend_from_slice(part.as_bytes());
     }
 }
 
@@ -740,8 +787,7 @@ mod tests {
             framing: ReplyFraming::Length(0),
             close: true,
         };
-        let headers =
-            [("A", "a\r\nSet-Cookie: b".to_owned()), ("B", "b\0".to_owned()), ("C", "c".to_owned())];
+        let headers = [("A", "a\r\nSet-Cookie: b".into()), ("B", "b\0".into()), ("C", "c".into())];
         reply.encode_into(&mut out, &headers);
         let expected =
             "HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 0\r\nConnection: close\r\nC: c\r\n\r\n";
@@ -848,7 +894,7 @@ mod tests {
             values in prop::collection::vec(any::<String>(), 0..5),
             length in any::<u16>(),
         ) {
-            let headers: Vec<Header> = values.iter().map(|value| ("X-Value", value.clone())).collect();
+            let headers: Vec<Header> = values.iter().map(|value| ("X-Value", value.clone().into())).collect();
             let framing = ReplyFraming::Length(length as usize);
             let reply = ReplyHead { status: Status(code), date: "d", content_type: Some("a/b"), framing, close: false };
             let (mut out, mut again) = (Vec::new(), Vec::new());

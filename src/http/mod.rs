@@ -13,10 +13,12 @@ pub mod sse;
 mod writer;
 
 pub use connection::{Connection, Deadlines, Ended, Phase, RequestBody};
-pub use head::{Method, RequestHead};
+pub use head::{Asked, Method, RequestHead};
 pub use room::Room;
 pub use socket::Socket;
 pub use sse::{Event, EventId, EventReader, Opening};
+
+use std::borrow::Cow;
 
 use crate::budget::Payload;
 
@@ -64,23 +66,23 @@ pub struct Refusal {
     /// A 4xx or 5xx.
     pub status: Status,
     /// Sent as `text/plain`, without a line break at its end.
-    pub text: std::borrow::Cow<'static, str>,
+    pub text: Cow<'static, str>,
 }
 
 impl Refusal {
     /// A refusal with a fixed text.
     pub const fn new(status: u16, text: &'static str) -> Refusal {
-        Refusal { status: Status(status), text: std::borrow::Cow::Borrowed(text) }
+        Refusal { status: Status(status), text: Cow::Borrowed(text) }
     }
 
     /// A refusal whose text was put together.
     pub fn with(status: u16, text: String) -> Refusal {
-        Refusal { status: Status(status), text: std::borrow::Cow::Owned(text) }
+        Refusal { status: Status(status), text: Cow::Owned(text) }
     }
 }
 
 /// A response header: a name in our spelling, a value without CR and LF.
-pub type Header = (&'static str, String);
+pub type Header = (&'static str, Cow<'static, str>);
 
 /// What is written back.
 #[derive(Debug)]
@@ -141,7 +143,7 @@ impl Reply {
 
     /// Adds a header.
     #[must_use]
-    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Reply {
+    pub fn header(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Reply {
         self.headers.push((name, value.into()));
         self
     }

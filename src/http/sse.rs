@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::Write as _;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -74,12 +73,18 @@ impl Event {
     /// nothing in it can end the event or begin a field; a reader joins them with LF. An event with neither id nor
     /// data has no `data:` line, and a reader takes only its `retry:` from it.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
-        // Writing to a Vec cannot fail.
+        let mut number = itoa::Buffer::new();
         if let Some(id) = self.id {
-            let _ = writeln!(out, "id: {id}");
+            out.extend_from_slice(b"id: ");
+            out.extend_from_slice(number.format(id.stream).as_bytes());
+            out.push(b'-');
+            out.extend_from_slice(number.format(id.place).as_bytes());
+            out.push(b'\n');
         }
         if let Some(retry_ms) = self.retry_ms {
-            let _ = writeln!(out, "retry: {retry_ms}");
+            out.extend_from_slice(b"retry: ");
+            out.extend_from_slice(number.format(retry_ms).as_bytes());
+            out.push(b'\n');
         }
         match &self.data {
             Some(data) => encode_data(data, out),

@@ -1,5 +1,6 @@
 //! Writing replies: one write for a full one, one write per event for a stream.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -12,7 +13,7 @@ use smol::io::{AsyncRead, AsyncWrite};
 
 use crate::budget::Payload;
 use crate::http::connection::{Connection, Ended};
-use crate::http::head::{Method, ReplyFraming, ReplyHead, RequestHead};
+use crate::http::head::{Asked, ReplyFraming, ReplyHead};
 use crate::http::sse::{Event, EventReader, KEEP_ALIVE, Opening};
 use crate::http::{Body, Header, Refusal, Reply, Status};
 use crate::limits::{
@@ -34,8 +35,8 @@ struct Outline {
 }
 
 /// Headers of every event stream: no cache keeps it, no proxy recodes it or holds it back.
-const STREAM_HEADERS: [(&str, &str); 2] =
-    [("Cache-Control", "no-cache, no-transform"), ("X-Accel-Buffering", "no")];
+const STREAM_HEADERS: [Header; 2] =
+    [("Cache-Control", Cow::Borrowed("no-cache, no-transform")), ("X-Accel-Buffering", Cow::Borrowed("no"))];
 
 impl Outline {
     fn encode_into(&self, out: &mut Vec<u8>, content_type: Option<&str>, framing: ReplyFraming) {
@@ -113,10 +114,17 @@ fn append_piece(out: &mut Vec<u8>, chunks: bool, encode: impl FnOnce(&mut Vec<u8
     let begin = out.len();
     encode(out);
     if chunks {
-        let size = format!("{:x}\r\n", out.len() - begin);
-        out.splice(begin..begin, size.bytes());
+        prepend_size(out, begin);
         out.extend_from_slice(b"\r\n");
     }
+}
+
+/// Puts the size line of a chunk before its data, which is in `out` from `begin` on.
+fn prepend_size(out: &mut Vec<u8>, begin: usize) {
+    let size = out.len() - begin;
+    let digits = (usize::BITS - size.leading_zeros()).div_ceil(4).max(1);
+    let hexadecimal = (0..digits).rev().map(|place| b"0123456789abcdef"[size >> (4 * place) & 15]);
+    out.splice(begin..begin, hexadecimal.chain(*b"\r\n"));
 }
 
 /// Appends what a stream writes next; returns whether it ended.
@@ -148,13 +156,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ///
     /// # Errors
     /// [`Ended`] when the reply could not be written to its end.
-    pub async fn write_reply(&mut self, head: &RequestHead, reply: Reply) -> Result<(), Ended> {
+    pub async fn write_reply(&mut self, asked: Asked, reply: Reply) -> Result<(), Ended> {
         let outline = Outline {
             status: reply.status,
             headers: reply.headers,
-            close: reply.close || self.closing || head.wants_close() || !self.can_discard_body(),
-            body_left_out: head.method() == Method::Head,
-            chunks: !head.is_http_1_0(),
+            close: reply.close || self.closing || asked.close || !self.can_discard_body(),
+            body_left_out: asked.head_only,
+            chunks: !asked.http_1_0,
         };
         let close = outline.close;
         match reply.body {
@@ -274,7 +282,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn begin_stream(&mut self, outline: &mut Outline, first: Option<Event>) -> Result<(), Ended> {
-        outline.headers.extend(STREAM_HEADERS.map(|(name, value)| (name, value.to_owned())));
+        outline.headers.extend(STREAM_HEADERS);
         let framing = if outline.chunks { ReplyFraming::Chunked } else { ReplyFraming::UntilClose };
         let mut out = Vec::with_capacity(REPLY_HEAD_ROOM_BYTES);
         outline.encode_into(&mut out, Some("text/event-stream"), framing);

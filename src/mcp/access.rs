@@ -6,7 +6,7 @@ use crate::config::Access;
 use crate::foreign::Foreign;
 use crate::http::{Refusal, Reply, RequestHead};
 use crate::metrics::METRICS;
-use crate::principal::Principal;
+use crate::principal::{Presented, Principal};
 
 /// Headers a browser may send beyond the simple ones.
 const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Accept, Mcp-Session-Id, MCP-Protocol-Version, Last-Event-ID, Mcp-Method, Mcp-Name";
@@ -16,11 +16,12 @@ const EXPOSED_HEADERS: &str = "Mcp-Session-Id, WWW-Authenticate, Retry-After";
 /// Refuses a `Host` that is not ours: a page whose name was rebound to our address (S12).
 pub fn check_host(access: &Access, head: &RequestHead) -> Result<(), Refusal> {
     let Some(host) = head.host() else { return Ok(()) };
-    let name = name_of(host).to_ascii_lowercase();
-    if access.allow_hosts.contains(&name) || own_name(access, &name) {
+    let name = name_of(host);
+    if access.allow_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(name)) || own_name(access, name) {
         return Ok(());
     }
     METRICS.forbidden_total.add_one();
+    let name = name.to_ascii_lowercase();
     let shown = Foreign(name.as_bytes());
     Err(Refusal::with(
         403,
@@ -32,11 +33,21 @@ pub fn check_host(access: &Access, head: &RequestHead) -> Result<(), Refusal> {
 
 /// A loopback bind answers to loopback names, another to any address (only names can be rebound).
 fn own_name(access: &Access, name: &str) -> bool {
-    let address: Option<IpAddr> = name.trim_matches(['[', ']']).parse().ok();
+    let bracketed = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    let address: Option<IpAddr> = bracketed.unwrap_or(name).parse().ok();
     match address {
         Some(address) => address.is_loopback() || !access.loopback,
-        None => access.loopback && (name == "localhost" || name.ends_with(".localhost")),
+        None => access.loopback && is_localhost(name),
     }
+}
+
+/// `localhost`, and what is below it (RFC 6761, section 6.3).
+fn is_localhost(name: &str) -> bool {
+    const LOCALHOST: &str = "localhost";
+    let split = name.len().checked_sub(LOCALHOST.len()).and_then(|at| name.split_at_checked(at));
+    split.is_some_and(|(above, last)| {
+        last.eq_ignore_ascii_case(LOCALHOST) && (above.is_empty() || above.ends_with('.'))
+    })
 }
 
 /// `host` without its port.
@@ -121,8 +132,13 @@ fn is_trusted(access: &Access, address: IpAddr) -> bool {
 }
 
 /// Who calls. With a token file only a token says it; without one a trusted proxy may, by `X-Forwarded-User`;
-/// `None` when nobody does. The refusal is 401 with a challenge (S1, S7).
-pub fn check_principal(access: &Access, peer: Peer, head: &RequestHead) -> Result<Option<Principal>, Reply> {
+/// `None` when nobody does. The refusal is 401 with a challenge (S1, S7). `known` is the connection's.
+pub fn check_principal(
+    access: &Access,
+    peer: Peer,
+    known: &mut Presented,
+    head: &RequestHead,
+) -> Result<Option<Principal>, Reply> {
     let Some(tokens) = &access.tokens else {
         let forwarded = if peer.trusted { head.only("x-forwarded-user")? } else { None };
         // A name that cannot be one must not pass for nobody.
@@ -135,26 +151,30 @@ pub fn check_principal(access: &Access, peer: Peer, head: &RequestHead) -> Resul
         Ok(header) => header.and_then(bearer),
         Err(refusal) => return Err(refusal.into()),
     };
-    if let Some(principal) = presented.and_then(|token| tokens.principal(token)) {
-        return Ok(Some(principal.clone()));
+    if let Some(principal) = presented.and_then(|token| tokens.principal_of(token, known)) {
+        return Ok(Some(principal));
     }
     METRICS.unauthorized_total.add_one();
+    Err(challenge(presented.is_some()))
+}
+
+fn challenge(presented: bool) -> Reply {
     let (challenge, text) = match presented {
-        Some(_) => (
+        true => (
             r#"Bearer realm="burdock", error="invalid_token""#,
             "this token is not known here: ask the operator for one (burdock token NAME)",
         ),
-        None => (
+        false => (
             r#"Bearer realm="burdock""#,
             "a token is needed: send `Authorization: Bearer TOKEN`; the operator makes one with `burdock token NAME`",
         ),
     };
-    Err(Reply::text(401, text).header("WWW-Authenticate", challenge))
+    Reply::text(401, text).header("WWW-Authenticate", challenge)
 }
 
 fn bearer(header: &str) -> Option<&str> {
-    let (scheme, token) = header.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    let (scheme, token) = header.split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case("Bearer ").then(|| token.trim_ascii())
 }
 
 /// The answer to OPTIONS: what is allowed, in CORS' words when a browser asks.
@@ -170,7 +190,7 @@ pub fn preflight(allow: &'static str) -> Reply {
 pub fn expose_to(reply: Reply, origin: Option<&str>) -> Reply {
     let Some(origin) = origin else { return reply };
     reply
-        .header("Access-Control-Allow-Origin", origin)
+        .header("Access-Control-Allow-Origin", origin.to_owned())
         .header("Access-Control-Expose-Headers", EXPOSED_HEADERS)
         .header("Vary", "Origin")
 }
@@ -199,6 +219,10 @@ mod tests {
             ("10.0.0.7", false, true),
             ("evil.example.com", false, false),
             ("localhost.evil.com", false, false),
+            ("LocalHost", true, false),
+            ("a.LOCALHOST", true, false),
+            ("evillocalhost", false, false),
+            ("\u{e4}ocalhost", false, false),
         ] {
             assert_eq!(own_name(&access(true), name), on_loopback, "{name} on loopback");
             assert_eq!(own_name(&access(false), name), on_public, "{name} on a public bind");

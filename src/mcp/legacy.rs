@@ -25,7 +25,7 @@ const SESSION_HEADER: &str = "Mcp-Session-Id";
 
 // --- POST -----------------------------------------------------------------------------------------------------------
 
-pub(super) async fn post(sessions: &Arc<Sessions>, request: &Admitted, body: RequestBody) -> Reply {
+pub(super) async fn post(sessions: &Arc<Sessions>, request: &Admitted<'_>, body: RequestBody) -> Reply {
     let (messages, batch) = match message::parse(body.bytes, body.share) {
         Ok(Parsed::One(message)) if asks_for(&message, "initialize") => {
             return Box::pin(initialize(sessions, request, message)).await;
@@ -34,7 +34,7 @@ pub(super) async fn post(sessions: &Arc<Sessions>, request: &Admitted, body: Req
         Ok(Parsed::Batch(messages)) => (messages, true),
         Err(invalid) => return not_a_message(&invalid),
     };
-    let Some(session) = &request.session else { return no_session(&messages) };
+    let Some(session) = request.session else { return no_session(&messages) };
     match sessions.lookup_or_restore(session, request.server, request.principal.as_ref()).await {
         Lookup::Here(handle) => match check(&handle, request, &messages, batch) {
             Ok(()) => deliver(&handle, reply_form(request, batch), messages).await,
@@ -88,7 +88,12 @@ fn no_session(messages: &[Message]) -> Reply {
 }
 
 /// What a living session refuses with 400: a version it does not speak (L37), a batch where there are none (L6).
-fn check(handle: &SessionHandle, request: &Admitted, messages: &[Message], batch: bool) -> Result<(), Reply> {
+fn check(
+    handle: &SessionHandle,
+    request: &Admitted<'_>,
+    messages: &[Message],
+    batch: bool,
+) -> Result<(), Reply> {
     check_version(handle, request, only_id(messages))?;
     if !batch {
         return Ok(());
@@ -109,8 +114,8 @@ fn check(handle: &SessionHandle, request: &Admitted, messages: &[Message], batch
     Ok(())
 }
 
-fn check_version(handle: &SessionHandle, request: &Admitted, id: Option<&Id>) -> Result<(), Reply> {
-    match &request.version {
+fn check_version(handle: &SessionHandle, request: &Admitted<'_>, id: Option<&Id>) -> Result<(), Reply> {
+    match request.version {
         Some(named) if !handle.activity.version().accepts_header(named) => {
             let text = format!(
                 "MCP-Protocol-Version is not supported here; supported: {}",
@@ -169,7 +174,7 @@ fn input(messages: Vec<Message>, reply: Option<ReturnAddress>) -> Input {
 
 /// A batch is answered as an event stream: one object would not do, and an array would have to wait for the slowest
 /// response (L10).
-fn reply_form(request: &Admitted, batch: bool) -> Form {
+fn reply_form(request: &Admitted<'_>, batch: bool) -> Form {
     if batch { Form::Stream } else { request.accept.form() }
 }
 
@@ -217,10 +222,10 @@ fn answered(form: Form, responses: Vec<Payload>) -> Reply {
 // --- initialize -------------------------------------------------------------------------------------------------------
 
 /// Begins a session (L29, L38). With the id of a living session it is refused; a dead one is ignored (L34).
-async fn initialize(sessions: &Arc<Sessions>, request: &Admitted, message: Message) -> Reply {
+async fn initialize(sessions: &Arc<Sessions>, request: &Admitted<'_>, message: Message) -> Reply {
     let begun = Instant::now();
     let Kind::Request { id, .. } = message.kind.clone() else { return Reply::empty(202) };
-    if let Some(session) = &request.session
+    if let Some(session) = request.session
         && sessions.has_session(session, request.server, request.principal.as_ref())
     {
         return refuse(
@@ -255,8 +260,8 @@ async fn initialize(sessions: &Arc<Sessions>, request: &Admitted, message: Messa
 // --- GET and DELETE -----------------------------------------------------------------------------------------------------
 
 /// The standalone stream, or the rest of a stream after `Last-Event-ID` (L21, L27).
-pub(super) async fn get(sessions: &Arc<Sessions>, request: &Admitted) -> Reply {
-    let Some(session) = &request.session else {
+pub(super) async fn get(sessions: &Arc<Sessions>, request: &Admitted<'_>) -> Reply {
+    let Some(session) = request.session else {
         // Quickly and without a session: mcp-remote asks this way before it begins (`clients.md` C9).
         return Reply::text(405, "a stream needs the Mcp-Session-Id that initialize gave: begin with POST")
             .header("Allow", "POST");
@@ -268,18 +273,17 @@ pub(super) async fn get(sessions: &Arc<Sessions>, request: &Admitted) -> Reply {
     if let Err(reply) = check_version(&handle, request, None) {
         return reply;
     }
-    let after = match request.last_event_id.as_deref().filter(|id| !id.is_empty()).map(str::parse::<EventId>)
-    {
+    let after = match request.last_event_id.filter(|id| !id.is_empty()).map(str::parse::<EventId>) {
         None => None,
         Some(Ok(id)) => Some(id),
         Some(Err(_)) => return no_such_stream(),
     };
-    let (answer, reader) = async_channel::bounded(1);
+    let (answer, reader) = queue::bounded(1);
     let told = handle.tell(Input::Attach(Box::new(Attach { after, answer }))).await;
     match (told, reader.recv().await) {
-        (Ok(()), Ok(Some(reader))) => Reply::events(reader),
-        (Ok(()), Ok(None)) => no_such_stream(),
-        (Ok(()), Err(_)) | (Err(NotTaken::Ended), _) => not_here(&Lookup::Closed, None),
+        (Ok(()), Some(Some(reader))) => Reply::events(reader),
+        (Ok(()), Some(None)) => no_such_stream(),
+        (Ok(()), None) | (Err(NotTaken::Ended), _) => not_here(&Lookup::Closed, None),
         (Err(NotTaken::Busy), _) => come_back(),
     }
 }
@@ -306,8 +310,8 @@ fn no_such_stream() -> Reply {
 }
 
 /// Ends a session (L33), also one of another node or of a run that is gone (design 5).
-pub(super) async fn delete(sessions: &Sessions, request: &Admitted) -> Reply {
-    let Some(session) = &request.session else {
+pub(super) async fn delete(sessions: &Sessions, request: &Admitted<'_>) -> Reply {
+    let Some(session) = request.session else {
         return Reply::text(400, "which session? Send its Mcp-Session-Id");
     };
     let (server, principal) = (request.server, request.principal.as_ref());

@@ -17,7 +17,7 @@ use crate::foreign::Foreign;
 use crate::http::connection::RequestBody;
 use crate::http::{Method, Refusal, Reply, RequestHead};
 use crate::limits::READY_ASKED_AGE;
-use crate::principal::Principal;
+use crate::principal::{Presented, Principal};
 use crate::session::{Form, Sessions};
 use crate::sweep;
 
@@ -35,29 +35,29 @@ pub struct Endpoint {
 
 /// What becomes of a request after its head was read.
 #[derive(Debug)]
-pub enum Admission {
+pub enum Admission<'a> {
     /// It is answered at once.
     Answer(Reply),
     /// Its body is read, then [`Endpoint::serve`] answers.
-    Mcp(Admitted),
+    Mcp(Admitted<'a>),
 }
 
 /// A request to an MCP server by someone who may.
 #[derive(Debug)]
-pub struct Admitted {
+pub struct Admitted<'a> {
     verb: Verb,
     server: usize,
     principal: Option<Principal>,
     /// Where the client is, for the log.
     address: IpAddr,
-    origin: Option<String>,
+    origin: Option<&'a str>,
     accept: Accept,
-    session: Option<String>,
-    version: Option<String>,
-    last_event_id: Option<String>,
+    session: Option<&'a str>,
+    version: Option<&'a str>,
+    last_event_id: Option<&'a str>,
 }
 
-impl Admitted {
+impl Admitted<'_> {
     /// Whether this may be an `initialize`: its child's start is in vain when the client goes away, while a lost
     /// connection must not cancel any other request (L20).
     pub fn begins_session(&self) -> bool {
@@ -108,8 +108,8 @@ impl Endpoint {
         asked != 0 && u64::from(sweep::now_secs().saturating_sub(asked - 1)) < READY_ASKED_AGE.as_secs()
     }
 
-    /// Decides on the head: who calls, from where, what.
-    pub fn admit(&self, head: &RequestHead, peer: Peer) -> Admission {
+    /// Decides on the head: who calls, from where, what. `known` belongs to the connection.
+    pub fn admit<'a>(&self, head: &'a RequestHead, peer: Peer, known: &mut Presented) -> Admission<'a> {
         if let Some(health) = self.health(head) {
             return Admission::Answer(health);
         }
@@ -117,7 +117,7 @@ impl Endpoint {
             Ok(origin) => origin,
             Err(refusal) => return Admission::Answer(refusal.into()),
         };
-        match self.admit_from(head, peer, origin) {
+        match self.admit_from(head, peer, known, origin) {
             Ok(admitted) => Admission::Mcp(admitted),
             Err(reply) => Admission::Answer(access::expose_to(reply, origin)),
         }
@@ -150,12 +150,18 @@ impl Endpoint {
         }
     }
 
-    fn admit_from(&self, head: &RequestHead, peer: Peer, origin: Option<&str>) -> Result<Admitted, Reply> {
+    fn admit_from<'a>(
+        &self,
+        head: &'a RequestHead,
+        peer: Peer,
+        known: &mut Presented,
+        origin: Option<&'a str>,
+    ) -> Result<Admitted<'a>, Reply> {
         // A preflight carries no token, so it is answered before the principal is asked for.
         if head.method() == Method::Options {
             return Err(access::preflight(METHODS));
         }
-        let principal = access::check_principal(&self.config.access, peer, head)?;
+        let principal = access::check_principal(&self.config.access, peer, known, head)?;
         let server = self.server(head.path())?;
         let verb = match head.method() {
             Method::Post => Verb::Post,
@@ -172,11 +178,11 @@ impl Endpoint {
             server,
             principal,
             address: peer.client(&self.config.access, head),
-            origin: origin.map(Into::into),
+            origin,
             accept: accept(head)?,
-            session: head.only("mcp-session-id")?.map(Into::into),
-            version: head.only("mcp-protocol-version")?.map(Into::into),
-            last_event_id: head.only("last-event-id")?.map(Into::into),
+            session: head.only("mcp-session-id")?,
+            version: head.only("mcp-protocol-version")?,
+            last_event_id: head.only("last-event-id")?,
         };
         check_media(head, &admitted)?;
         Ok(admitted)
@@ -203,13 +209,13 @@ impl Endpoint {
     }
 
     /// Answers an admitted request whose body was read.
-    pub async fn serve(&self, admitted: Admitted, body: RequestBody) -> Reply {
+    pub async fn serve(&self, admitted: Admitted<'_>, body: RequestBody) -> Reply {
         let reply = match admitted.verb {
             Verb::Post => legacy::post(&self.sessions, &admitted, body).await,
             Verb::Get => legacy::get(&self.sessions, &admitted).await,
             Verb::Delete => legacy::delete(&self.sessions, &admitted).await,
         };
-        access::expose_to(reply, admitted.origin.as_deref())
+        access::expose_to(reply, admitted.origin)
     }
 }
 
@@ -218,13 +224,11 @@ fn accept(head: &RequestHead) -> Result<Accept, Refusal> {
     let mut any = false;
     for value in head.headers("accept") {
         any = true;
-        for range in String::from_utf8_lossy(value).split(',') {
-            match range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-                "*/*" => accept = Accept { json: true, events: true },
-                "application/json" | "application/*" => accept.json = true,
-                "text/event-stream" | "text/*" => accept.events = true,
-                _ => {}
-            }
+        for range in value.split(|byte| *byte == b',') {
+            let media = media_type(range);
+            let is = |name: &[u8]| media.eq_ignore_ascii_case(name);
+            accept.json |= is(b"application/json") || is(b"*/*") || is(b"application/*");
+            accept.events |= is(b"text/event-stream") || is(b"*/*") || is(b"text/*");
         }
     }
     match any {
@@ -234,7 +238,7 @@ fn accept(head: &RequestHead) -> Result<Accept, Refusal> {
 }
 
 /// 406 and 415 (L5): the spec names no status, but a wrong type must not be acted upon.
-fn check_media(head: &RequestHead, admitted: &Admitted) -> Result<(), Refusal> {
+fn check_media(head: &RequestHead, admitted: &Admitted<'_>) -> Result<(), Refusal> {
     let Accept { json, events } = admitted.accept;
     match admitted.verb {
         Verb::Post if !json && !events => {
@@ -242,7 +246,7 @@ fn check_media(head: &RequestHead, admitted: &Admitted) -> Result<(), Refusal> {
         }
         Verb::Post => match head.only("content-type")? {
             // Without a type a page could send it unasked (no preflight), so it is as wrong as another one.
-            Some(media) if is_json(media) => Ok(()),
+            Some(media) if media_type(media.as_bytes()).eq_ignore_ascii_case(b"application/json") => Ok(()),
             _ => Err(Refusal::new(415, "the body must be JSON: send Content-Type: application/json")),
         },
         Verb::Get if !events => Err(Refusal::new(406, "the answer is text/event-stream: accept it")),
@@ -250,6 +254,7 @@ fn check_media(head: &RequestHead, admitted: &Admitted) -> Result<(), Refusal> {
     }
 }
 
-fn is_json(media: &str) -> bool {
-    media.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+/// A media type or range without its parameters (RFC 9110, section 8.3.1).
+fn media_type(value: &[u8]) -> &[u8] {
+    value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
 }

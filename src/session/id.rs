@@ -12,8 +12,31 @@ const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// A session's id. Debug and [`SessionId::short`] show only its beginning: the whole id is a secret.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct SessionId {
-    node: Arc<str>,
+    /// The node's name, filled up with zero bytes: an id needs no allocation.
+    node: [u8; NODE_NAME_BYTES_MAX],
     random: u128,
+}
+
+/// The value of each letter of the alphabet; [`NO_DIGIT`] for every other byte.
+const DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < ALPHABET.len() {
+        digits[ALPHABET[value] as usize] = value as u8;
+        value += 1;
+    }
+    digits
+};
+
+const NO_DIGIT: u8 = u8::MAX;
+
+/// A node's name in the form an id has it. Names are no longer: [`is_node_name`].
+fn padded(name: &str) -> [u8; NODE_NAME_BYTES_MAX] {
+    let mut padded = [0; NODE_NAME_BYTES_MAX];
+    for (to, byte) in padded.iter_mut().zip(name.bytes()) {
+        *to = byte;
+    }
+    padded
 }
 
 impl SessionId {
@@ -24,7 +47,7 @@ impl SessionId {
     pub fn new(node: &Arc<str>) -> Result<SessionId, getrandom::Error> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes)?;
-        Ok(SessionId { node: Arc::clone(node), random: u128::from_be_bytes(bytes) })
+        Ok(SessionId { node: padded(node), random: u128::from_be_bytes(bytes) })
     }
 
     /// Reads an id; `None` for whatever does not have exactly the form, which no registry need be asked about.
@@ -35,19 +58,20 @@ impl SessionId {
         }
         let mut value: u128 = 0;
         for (place, byte) in random.bytes().enumerate() {
-            let digit = ALPHABET.iter().position(|letter| *letter == byte)? as u128;
+            let digit = DIGITS[byte as usize];
             // 26 characters hold 130 bits: the first must leave the top two empty.
-            if place == 0 && digit > 7 {
+            if digit == NO_DIGIT || (place == 0 && digit > 7) {
                 return None;
             }
-            value = value << 5 | digit;
+            value = value << 5 | u128::from(digit);
         }
-        Some(SessionId { node: node.into(), random: value })
+        Some(SessionId { node: padded(node), random: value })
     }
 
     /// The node in the id.
     pub fn node(&self) -> &str {
-        &self.node
+        let length = self.node.iter().position(|byte| *byte == 0).unwrap_or(self.node.len());
+        std::str::from_utf8(&self.node[..length]).unwrap_or_default()
     }
 
     /// The table's key: the random part.
@@ -58,7 +82,7 @@ impl SessionId {
     /// The id for logs: the node and six characters.
     pub fn short(&self) -> String {
         let mut short = self.to_string();
-        short.truncate(self.node.len() + 1 + 6);
+        short.truncate(self.node().len() + 1 + 6);
         short
     }
 }
@@ -77,7 +101,7 @@ impl fmt::Display for SessionId {
         for (place, letter) in random.iter_mut().rev().enumerate() {
             *letter = ALPHABET[(self.random >> (5 * place) & 31) as usize];
         }
-        write!(f, "{}-{}", self.node, std::str::from_utf8(&random).unwrap_or_default())
+        write!(f, "{}-{}", self.node(), std::str::from_utf8(&random).unwrap_or_default())
     }
 }
 
@@ -123,7 +147,8 @@ mod tests {
     proptest! {
         #[test]
         fn prop_display_and_parse_agree(random in any::<u128>(), node in "[a-z][a-z0-9]{0,15}") {
-            let id = SessionId { node: node.into(), random };
+            let id = SessionId { node: padded(&node), random };
+            prop_assert_eq!(id.node(), node);
             prop_assert_eq!(SessionId::parse(&id.to_string()), Some(id));
         }
 

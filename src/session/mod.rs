@@ -14,10 +14,10 @@ pub mod worker;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use async_channel::{Sender, TrySendError};
 use serde_json::value::RawValue;
 
 pub use self::activity::Activity;
@@ -32,12 +32,14 @@ use crate::config::{Config, Launch, Server, SessionLimits};
 use crate::foreign::Foreign;
 use crate::http::Room;
 use crate::limits::{
-    ABANDONED_AFTER, CLIENT_NAME_BYTES_MAX, ENDING_CHILDREN_MAX, INBOX_MAX, INBOX_WAIT, REAP_STEP_MAX,
-    TABLE_SHARDS,
+    ABANDONED_AFTER, CLIENT_NAME_BYTES_MAX, ENDING_CHILDREN_MAX, ENDS_PER_GIVING_BACK, INBOX_MAX, INBOX_WAIT,
+    REAP_STEP_MAX, TABLE_SHARDS,
 };
+use crate::memory;
 use crate::message::{self, Message};
 use crate::metrics::{Entered, METRICS};
 use crate::principal::Principal;
+use crate::queue::{self, Refused, Sender};
 use crate::registry::record::State;
 use crate::registry::{Found, Record, Registry};
 use crate::runtime;
@@ -140,9 +142,9 @@ impl SessionHandle {
         self.activity.touch();
         match self.inbox.try_send(input) {
             Ok(()) => Ok(()),
-            Err(TrySendError::Closed(_)) => Err(NotTaken::Ended),
+            Err(Refused::Closed(_)) => Err(NotTaken::Ended),
             // Seldom, so in a box: every connection would have to have room for it.
-            Err(TrySendError::Full(input)) => Box::pin(self.tell_in_time(input)).await,
+            Err(Refused::Full(input)) => Box::pin(self.tell_in_time(input)).await,
         }
     }
 
@@ -239,6 +241,8 @@ pub struct Sessions {
     shards: [Mutex<HashMap<u128, Arc<SessionHandle>>>; TABLE_SHARDS],
     counts: Mutex<Counts>,
     phase: phase::Current,
+    /// Sessions that have ended since free memory was given back.
+    ends: AtomicUsize,
     registry: Registry,
     misroutes: Misroutes,
 }
@@ -254,6 +258,7 @@ impl Sessions {
             shards: std::array::from_fn(|_| Mutex::default()),
             counts: Mutex::default(),
             phase: phase::Current::new(),
+            ends: AtomicUsize::new(0),
             registry,
             misroutes: Misroutes::default(),
         }
@@ -390,13 +395,13 @@ impl Sessions {
         // Answered: from here on the session's worker decides.
         std::mem::forget(unclaimed);
         match opened {
-            Ok(Opened::Ready(answer)) => {
+            Some(Opened::Ready(answer)) => {
                 self.begun(&handle, &settings.name, address);
                 Ok((handle, answer))
             }
-            Ok(Opened::Refused(answer)) => Err(CreateError::Refused(answer)),
-            Ok(Opened::Failed(status, text)) => Err(not_begun(&handle, &settings.name, status, text)),
-            Err(_) => Err(CreateError::Failed(500, "an internal error ended the session".into())),
+            Some(Opened::Refused(answer)) => Err(CreateError::Refused(answer)),
+            Some(Opened::Failed(status, text)) => Err(not_begun(&handle, &settings.name, status, text)),
+            None => Err(CreateError::Failed(500, "an internal error ended the session".into())),
         }
     }
 
@@ -419,7 +424,7 @@ impl Sessions {
         owner: Owner,
         settings: &Server,
         initialize: Message,
-    ) -> (Arc<SessionHandle>, async_channel::Receiver<Opened>) {
+    ) -> (Arc<SessionHandle>, queue::Receiver<Opened>) {
         let (handle, worker) = self.prepare(id, owner, settings, &initialize, Activity::new());
         self.shard(&handle.id).insert(handle.id.key(), Arc::clone(&handle));
         let opening = self.run(Arc::clone(&handle), worker, initialize);
@@ -435,7 +440,7 @@ impl Sessions {
         initialize: &Message,
         activity: Activity,
     ) -> (Arc<SessionHandle>, Box<worker::Worker>) {
-        let (inbox, inputs) = async_channel::bounded(INBOX_MAX);
+        let (inbox, inputs) = queue::bounded(INBOX_MAX);
         let activity = Arc::new(activity);
         let room = Room::default();
         let handle = Arc::new(SessionHandle {
@@ -456,7 +461,7 @@ impl Sessions {
         let worker = Box::new(worker::Worker::new(worker::Setup {
             label: id.short(),
             activity,
-            inbox: Box::pin(inputs),
+            inbox: inputs,
             backend: start_backend(&settings.launch, id.short()),
             start_deadline: settings.start_deadline,
             idle_timeout,
@@ -478,8 +483,8 @@ impl Sessions {
         handle: Arc<SessionHandle>,
         worker: Box<worker::Worker>,
         initialize: Message,
-    ) -> async_channel::Receiver<Opened> {
-        let (opened, opening) = async_channel::bounded(1);
+    ) -> queue::Receiver<Opened> {
+        let (opened, opening) = queue::bounded(1);
         let (sessions, entered) = (Arc::clone(self), Arc::clone(&handle));
         runtime::spawn(async move {
             let ended = worker::live(worker, initialize, opened).await;
@@ -509,6 +514,7 @@ impl Sessions {
                 self.registry.close(&handle.id, handle.principal.as_ref());
             }
             self.give_back(handle.server, handle.principal.as_ref());
+            self.ends.fetch_add(1, Ordering::Relaxed);
             ended.count();
             let level = if matches!(ended, Ended::Exited(_) | Ended::Panicked) {
                 log::Level::Warn
@@ -621,6 +627,7 @@ impl Sessions {
             // One shard at a time, so that the workers of a hundred thousand sessions do not all stand before a client.
             for shard in &self.shards {
                 async_io::Timer::after(step / TABLE_SHARDS as u32).await;
+                self.give_back_memory().await;
                 let (now, pressure) = (sweep::now_secs(), budget::pressure());
                 for handle in lock(shard).values() {
                     if pressure || Duration::from_secs(handle.activity.idle_secs(now).into()) >= step {
@@ -629,6 +636,16 @@ impl Sessions {
                     }
                 }
             }
+        }
+    }
+}
+
+impl Sessions {
+    /// Returns to the system what many ended sessions have left.
+    async fn give_back_memory(&self) {
+        if self.ends.load(Ordering::Relaxed) >= ENDS_PER_GIVING_BACK {
+            self.ends.store(0, Ordering::Relaxed);
+            smol::unblock(memory::give_back).await;
         }
     }
 }
@@ -859,7 +876,7 @@ mod tests {
         let sessions = sessions(2);
         async_io::block_on(async {
             let before = begin(&sessions).await;
-            assert!(sessions.close(&before, Ended::Deleted));
+            assert!(sessions.close(&before, Ended::Deleted), "{:?}", before.activity.ended());
             let initialize = message(r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}"#);
             let owner = Owner { server: 0, principal: None, client: String::new(), created: 1 };
             let settings = Arc::clone(&sessions.servers[0]);

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use async_channel::Receiver;
 use serde_json::value::RawValue;
 
 use super::{Activity, Lookup, Opened, Owner, SessionHandle, SessionId, Sessions, worker};
@@ -14,6 +13,7 @@ use crate::limits::RESTORE_BYTES_MAX;
 use crate::message::{self, Kind, Message, Parsed};
 use crate::metrics::METRICS;
 use crate::principal::Principal;
+use crate::queue::Receiver;
 use crate::registry::Record;
 use crate::runtime;
 use crate::version::Version;
@@ -118,9 +118,9 @@ fn is_initialize(message: &Message) -> bool {
 /// Says what became of a restored session: its requests wait in its inbox meanwhile, and hear it as well.
 async fn told(opened: Receiver<Opened>, label: String) {
     match opened.recv().await {
-        Ok(Opened::Ready(_)) | Err(_) => {}
-        Ok(Opened::Refused(answer)) => log::error!("[{label}] not restored: {}", Foreign(&answer)),
-        Ok(Opened::Failed(_, text)) => log::error!("[{label}] not restored: {text}"),
+        Some(Opened::Ready(_)) | None => {}
+        Some(Opened::Refused(answer)) => log::error!("[{label}] not restored: {}", Foreign(&answer)),
+        Some(Opened::Failed(_, text)) => log::error!("[{label}] not restored: {text}"),
     }
 }
 

@@ -10,9 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use async_channel::{Receiver, Sender};
 use smol::future::{FutureExt as _, or, poll_fn};
-use smol::stream::Stream as _;
 
 use super::streams::{ReturnAddress, STANDALONE, Streams};
 use super::{Activity, Ended};
@@ -26,7 +24,7 @@ use crate::limits::{
 };
 use crate::message::{self, Id, Invalid, Kind, Line, Message};
 use crate::metrics::{Entered, METRICS};
-use crate::queue;
+use crate::queue::{self, Receiver, Sender};
 use crate::sweep::{self, Deadline};
 use crate::version::{self, Version};
 
@@ -83,7 +81,7 @@ pub struct Setup {
     /// What others see of the session.
     pub activity: Arc<Activity>,
     /// Where inputs come from.
-    pub inbox: Pin<Box<Receiver<Input>>>,
+    pub inbox: Receiver<Input>,
     /// What answers.
     pub backend: Backend,
     /// From the start to the answer of `initialize`.
@@ -287,7 +285,7 @@ impl Worker {
             // Not ready yet: what comes now waits in the inbox.
             return Poll::Pending;
         }
-        let input = self.setup.inbox.as_mut().poll_next(cx);
+        let input = self.setup.inbox.poll_recv(cx);
         input.map(|input| input.map_or(Next::InboxClosed, Next::Input))
     }
 
@@ -755,6 +753,7 @@ pub async fn live(mut worker: Box<Worker>, initialize: Message, opened: Sender<O
                 if opened.try_send(Opened::Ready(answer)).is_err() {
                     return Ended::Abandoned;
                 }
+                drop(opened);
                 worker.run().await
             }
             failed => {

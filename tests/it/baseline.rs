@@ -56,7 +56,7 @@ impl AsyncWrite for Socket {
 async fn ours(socket: Socket) -> Result<(), Ended> {
     let mut connection = Connection::new(socket);
     while let Some(head) = connection.read_head().await? {
-        connection.write_reply(&head, Reply::text(200, format!("path {}", head.path()))).await?;
+        connection.write_reply(head.asked(), Reply::text(200, format!("path {}", head.path()))).await?;
     }
     Ok(())
 }

@@ -136,7 +136,7 @@ async fn serve(socket: Async<TcpStream>, deadlines: Deadlines, seen: Arc<Seen>) 
                     endpoint(&head, body.bytes, &seen)
                 }
             };
-            connection.write_reply(&head, reply).await?;
+            connection.write_reply(head.asked(), reply).await?;
         }
         Ok(())
     };
@@ -1122,7 +1122,7 @@ fn writes_of(request: &str, reply: Reply) -> (Vec<String>, usize) {
         let mut connection = Connection::with_deadlines(socket, LONG);
         let head = connection.read_head().await.unwrap().unwrap();
         connection.read_body(&head, BODY_MAX).await.unwrap();
-        connection.write_reply(&head, reply).await.unwrap();
+        connection.write_reply(head.asked(), reply).await.unwrap();
     });
     let writes =
         writes.lock().unwrap().iter().map(|write| String::from_utf8(write.clone()).unwrap()).collect();

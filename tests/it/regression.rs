@@ -3,14 +3,13 @@
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use async_channel::{Sender, bounded};
 use burdock::backend::Backend;
 use burdock::backend::child::{self, Command};
 use burdock::budget::Share;
 use burdock::http::{Event, Room};
 use burdock::limits::{INBOX_MAX, READER_EVENTS_MAX};
 use burdock::message::{self, Parsed};
-use burdock::queue::{self, Receiver};
+use burdock::queue::{self, Receiver, Sender};
 use burdock::session::worker::{Setup, Worker};
 use burdock::session::{Activity, Attach, Ended, Form, Input, Post, ReturnAddress};
 use burdock::{runtime, sweep};
@@ -37,11 +36,11 @@ fn worker_of_an_exited_child() -> (Worker, Sender<Input>) {
     };
     let child = child::start(Arc::new(command), "test".into());
     wait_for("the child's exit", PATIENCE, || (!child.outputs().is_empty()).then_some(()));
-    let (inbox, inputs) = bounded(INBOX_MAX);
+    let (inbox, inputs) = queue::bounded(INBOX_MAX);
     let worker = Worker::new(Setup {
         label: "test".into(),
         activity: Arc::new(Activity::new()),
-        inbox: Box::pin(inputs),
+        inbox: inputs,
         backend: Backend::Child(child),
         start_deadline: PATIENCE,
         idle_timeout: PATIENCE,
@@ -71,7 +70,7 @@ fn who_waits_in_the_inbox_of_a_session_that_ends_is_answered() {
         let (input, reader) = post(stream);
         inbox.try_send(input).unwrap();
         posts.push(reader);
-        let (answer, reader) = bounded(1);
+        let (answer, reader) = queue::bounded(1);
         inbox.try_send(Input::Attach(Box::new(Attach { after: None, answer }))).unwrap();
         gets.push(reader);
     }

@@ -62,7 +62,7 @@ fn serve(input: &[u8], step: usize, read_bodies: bool) -> (Vec<(String, Vec<u8>)
             served.push((head.path().to_owned(), body.clone()));
             connection
                 .write_reply(
-                    &head,
+                    head.asked(),
                     Reply::text(200, format!("body: {}", String::from_utf8_lossy(&body)))
                         .header("X", head.path()),
                 )
