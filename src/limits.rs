@@ -330,6 +330,9 @@ pub const CHECK_PINGS: usize = 20;
 
 /// `mcp:closed:{id}` and an inbox in Redis, in seconds: as long as a client may be expected to come back.
 pub const CLOSED_SECS: u64 = 60 * 60;
+/// `mcp:closed:{id}` of one node within `CLOSED_SECS`: 17 MB of Redis's memory, whatever clients do. For what ends beyond
+/// that other nodes say `unknown` instead of `closed`.
+pub const CLOSED_KEYS_MAX: usize = 100_000;
 /// Ids in the inbox of a node. It is emptied with each heartbeat; more means that nobody does.
 pub const INBOX_IDS_MAX: isize = 10_000;
 /// Attempts of a transaction whose keys others change meanwhile.

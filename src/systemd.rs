@@ -1,11 +1,15 @@
 //! What burdock and a service manager say to each other: a socket passed at start (sd_listen_fds), and how it goes
 //! (sd_notify). Without one all of it does nothing.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-use async_io::Timer;
+use async_io::{Async, Timer};
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use smol::future::or;
@@ -80,18 +84,15 @@ pub enum News {
 
 /// Tells the news, and `status` as it stands.
 pub async fn tell(news: News, status: String) {
-    say(move || {
-        let status = NotifyState::Status(&status);
-        let extension = u32::try_from(DRAIN_EXTENSION.as_micros()).unwrap_or(u32::MAX);
-        // Only from the time that the unit allows on: until then it changes nothing.
-        let extend = NotifyState::ExtendTimeoutUsec(extension);
-        match news {
-            News::Ready => sd_notify::notify(&[NotifyState::Ready, status]),
-            News::Stopping => sd_notify::notify(&[NotifyState::Stopping, status, extend]),
-            News::StillStopping => sd_notify::notify(&[status, extend]),
-        }
-    })
-    .await;
+    let status = NotifyState::Status(&status);
+    let extension = u32::try_from(DRAIN_EXTENSION.as_micros()).unwrap_or(u32::MAX);
+    // Only from the time that the unit allows on: until then it changes nothing.
+    let extend = NotifyState::ExtendTimeoutUsec(extension);
+    match news {
+        News::Ready => say(&[NotifyState::Ready, status]).await,
+        News::Stopping => say(&[NotifyState::Stopping, status, extend]).await,
+        News::StillStopping => say(&[status, extend]).await,
+    }
 }
 
 /// Tells the service manager that burdock lives, for ever, twice as often as it wants to hear (WATCHDOG_USEC). To be
@@ -99,21 +100,31 @@ pub async fn tell(news: News, status: String) {
 pub async fn be_watched() {
     let Some(period) = sd_notify::watchdog_enabled().filter(|period| !period.is_zero()) else { return };
     loop {
-        say(|| sd_notify::notify(&[NotifyState::Watchdog])).await;
+        say(&[NotifyState::Watchdog]).await;
         Timer::after(period / 2).await;
     }
 }
 
 /// Sends one datagram, when there is somebody to take it.
-async fn say(send: impl FnOnce() -> io::Result<()> + Send + 'static) {
-    if std::env::var_os(NOTIFY_SOCKET).is_none() {
-        return;
-    }
+async fn say(states: &[NotifyState<'_>]) {
+    let Some(place) = std::env::var_os(NOTIFY_SOCKET) else { return };
+    let text: String = states.iter().map(|state| format!("{state}\n")).collect();
     let late = async {
         Timer::after(NOTIFY_DEADLINE).await;
         Err(io::ErrorKind::TimedOut.into())
     };
-    if let Err(error) = or(smol::unblock(send), late).await {
+    if let Err(error) = or(send(&place, text.as_bytes()), late).await {
         log::warn!("the service manager was not told how it goes: {error}");
     }
+}
+
+/// Not with `sd_notify::notify`, which blocks as long as nobody reads, and knows no abstract addresses (`@...`).
+async fn send(place: &OsStr, text: &[u8]) -> io::Result<()> {
+    let address = match place.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(place)?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.connect_addr(&address)?;
+    Async::new(socket)?.send(text).await.map(drop)
 }

@@ -1,6 +1,7 @@
 //! The registry in Redis, as it is typed: a URL, or a file with one.
 
 use std::fmt;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
@@ -12,6 +13,9 @@ use crate::small_file;
 /// What a URL may be, for messages.
 const ALLOWED: &str =
     "must be a URL like redis://10.0.0.5/, redis://USER:PASSWORD@HOST:6379/DB or unix:///run/redis.sock";
+
+/// The permission that a file with a password should not give.
+const READ_BY_OTHERS: u32 = 0o004;
 
 /// Where the registry is, and whether burdock may serve without it.
 #[derive(Clone)]
@@ -51,9 +55,17 @@ pub fn of(typed: &Typed, required: bool, warnings: &mut Vec<String>) -> Result<O
         }
         (None, Some(given)) => {
             let path = Path::new(&given.text);
-            let (text, _) = small_file::read(path)
+            let (text, metadata) = small_file::read(path)
                 .map_err(|problem| given.error(format_args!("{} {problem}", path.display())))?;
-            parse(given, text.trim(), required).map(Some)
+            let redis = parse(given, text.trim(), required)?;
+            let is_public = metadata.permissions().mode() & READ_BY_OTHERS != 0;
+            if is_public && redis.connection.redis_settings().password().is_some() {
+                warnings.push(format!(
+                    "{0} has a password, which every user of this machine can read there; run: chmod o-r {0}",
+                    path.display()
+                ));
+            }
+            Ok(Some(redis))
         }
         (None, None) if required => {
             Err(Error::Usage("--redis-required goes with --redis URL or --redis-file FILE".to_owned()))
@@ -76,7 +88,8 @@ fn parse(given: &Given, url: &str, required: bool) -> Result<Redis, Error> {
         _ => return Err(given.error(ALLOWED)),
     }
     let connection = url.into_connection_info().map_err(|error| {
-        given.error(format_args!("{ALLOWED} ({})", error.detail().unwrap_or("it cannot be read as a URL")))
+        let detail = error.detail().filter(|detail| !url.contains(detail));
+        given.error(format_args!("{ALLOWED} ({})", detail.unwrap_or("it cannot be read as a URL")))
     })?;
     let shown = match connection.addr() {
         ConnectionAddr::Tcp(host, port) if host.contains(':') => format!("redis://[{host}]:{port}"),
@@ -123,6 +136,7 @@ mod tests {
             ("redis://:secret@/", ALLOWED),
             ("redis://:secret@h/x", ALLOWED),
             ("redis://:secret@0.0.0.0/", ALLOWED),
+            ("redis://h/?protocol=secret", ALLOWED),
         ] {
             let error = read(url).unwrap_err();
             assert!(error.contains(expected), "{url}: {error}");

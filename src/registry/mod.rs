@@ -9,8 +9,10 @@ mod asker;
 mod closed;
 mod link;
 pub mod operator;
+pub mod problem;
 pub mod record;
 mod redis;
+mod scan;
 mod writer;
 
 use std::sync::Arc;

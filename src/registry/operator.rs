@@ -12,9 +12,10 @@ use super::record::{
     Heartbeat, INBOX_SUFFIX, NODE_PREFIX, Record, SESSION_PREFIX, closed_key, inbox_key, node_key,
     session_key,
 };
+use super::scan::{Scan, values};
 use crate::limits::{
     CLOSED_SECS, INBOX_IDS_MAX, LISTED_NODES_MAX, LISTED_SESSIONS_MAX, MGET_KEYS, OPERATOR_ANSWER_DEADLINE,
-    OPERATOR_CONNECT_DEADLINE, SCAN_COUNT, SCAN_ROUNDS_MAX, TRANSACTION_TRIES_MAX,
+    OPERATOR_CONNECT_DEADLINE, TRANSACTION_TRIES_MAX,
 };
 use crate::session::{SessionId, is_node_name};
 
@@ -171,14 +172,10 @@ fn scan(
     listing: &mut Listing,
     mut take: impl FnMut(&mut Listing, &str, Option<Vec<u8>>) -> bool,
 ) -> RedisResult<()> {
-    let mut cursor = 0_u64;
-    for _ in 0..SCAN_ROUNDS_MAX {
-        let mut scan = cmd("SCAN");
-        scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCAN_COUNT);
-        let (next, keys): (u64, Vec<Vec<u8>>) = scan.query(connection)?;
+    let mut scan = Scan::new(pattern.to_owned());
+    while let Some(keys) = scan.next(connection)? {
         for keys in keys.chunks(MGET_KEYS) {
-            let values: Vec<Option<Vec<u8>>> = cmd("MGET").arg(keys).query(connection)?;
-            for (key, value) in keys.iter().zip(values) {
+            for (key, value) in keys.iter().zip(values(connection, keys)?) {
                 if value.is_none() && !is_there(connection, key)? {
                     continue;
                 }
@@ -188,12 +185,8 @@ fn scan(
                 }
             }
         }
-        cursor = next;
-        if cursor == 0 {
-            return Ok(());
-        }
     }
-    listing.more = true;
+    listing.more |= scan.is_cut_short();
     Ok(())
 }
 
@@ -202,16 +195,13 @@ fn is_there(connection: &mut Connection, key: &[u8]) -> RedisResult<bool> {
 }
 
 /// The string under a key. MGET, because it calls what is no string absent where GET would fail.
-fn value(connection: &mut Connection, key: &str) -> RedisResult<Option<Vec<u8>>> {
-    let values: Vec<Option<Vec<u8>>> = cmd("MGET").arg(key).query(connection)?;
-    Ok(values.into_iter().next().flatten())
+pub(super) fn value(connection: &mut Connection, key: &str) -> RedisResult<Option<Vec<u8>>> {
+    Ok(values(connection, &[key])?.into_iter().next().flatten())
 }
 
 /// The record of a session and its node's heartbeat; both as they are at one moment of the transaction they belong to.
 fn look(connection: &mut Connection, id: &SessionId) -> RedisResult<Option<(Record, Option<Heartbeat>)>> {
-    let values: Vec<Option<Vec<u8>>> =
-        cmd("MGET").arg(session_key(id)).arg(node_key(id.node())).query(connection)?;
-    let mut values = values.into_iter();
+    let mut values = values(connection, &[session_key(id), node_key(id.node())])?.into_iter();
     let Some(record) = values.next().flatten().and_then(readable) else { return Ok(None) };
     let heartbeat = if record.node == id.node() {
         values.next().flatten()

@@ -10,16 +10,19 @@ use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
 use async_io::Timer;
-use redis::{Pipeline, RedisError, RedisResult};
+use redis::{Cmd, Connection, FromRedisValue, Pipeline, RedisError, RedisResult};
 use smol::future::or;
 
 use super::link::Link;
+use super::operator;
+use super::problem;
 use super::record::{Heartbeat, Record, SESSION_PREFIX, closed_key, inbox_key, node_key, session_key};
 use super::redis::Shared;
-use crate::foreign::Foreign;
+use super::scan::{Scan, values};
 use crate::limits::{
-    CLOSED_SECS, HEARTBEAT_SECS, HEARTBEAT_STEP, INBOX_TAKEN_MAX, NOTES_BATCH_MAX, NOTES_WAIT,
-    RECORD_REFRESH, RECORD_SECS, REDIS_RETRY_MAX, REDIS_RETRY_MIN, SCAN_COUNT,
+    CLOSED_KEYS_MAX, CLOSED_SECS, HEARTBEAT_SECS, HEARTBEAT_STEP, INBOX_TAKEN_MAX, MGET_KEYS,
+    NOTES_BATCH_MAX, NOTES_WAIT, RECORD_REFRESH, RECORD_SECS, REDIS_DEADLINE, REDIS_RETRY_MAX,
+    REDIS_RETRY_MIN,
 };
 use crate::metrics::METRICS;
 use crate::principal::Principal;
@@ -60,6 +63,7 @@ pub(super) struct Writer {
     /// The heartbeat of another process with this node's name, as it was last seen.
     stranger: Option<(String, u64)>,
     refreshed: Instant,
+    tombstones: Tombstones,
     /// After an error: how long until the next attempt.
     retry: Option<Duration>,
 }
@@ -87,6 +91,7 @@ impl Writer {
             left: None,
             stranger: None,
             refreshed: Instant::now(),
+            tombstones: Tombstones::new(Instant::now()),
             retry: None,
         };
         writer.new_epoch();
@@ -98,7 +103,9 @@ impl Writer {
     /// # Errors
     /// Why Redis cannot be used, in words for the user.
     pub(super) async fn greet(&mut self) -> Result<(), String> {
-        self.write().await.map_err(|error| format!("{}: {}", self.shown, reason(&error)))?;
+        self.write()
+            .await
+            .map_err(|error| format!("{}: it {}", self.shown, problem::describe(&error, REDIS_DEADLINE)))?;
         self.up();
         Ok(())
     }
@@ -149,9 +156,9 @@ impl Writer {
         METRICS.registry_errors_total.add_one();
         if self.retry.is_none() {
             log::error!(
-                "Redis at {}: {}; sessions go on, and it is tried again and again",
+                "Redis at {} {} (sessions go on, and it is tried again and again)",
                 self.shown,
-                reason(error)
+                problem::describe(error, REDIS_DEADLINE)
             );
         }
         METRICS.registry_up.set(false);
@@ -173,10 +180,11 @@ impl Writer {
         let asked = self.waiting.iter().any(|note| matches!(note, Note::Beat));
         if self.stale || asked || self.left.is_none() || Instant::now() >= self.next_beat {
             self.beat().await?;
+            self.waiting.retain(|note| !matches!(note, Note::Beat));
         }
-        if self.stale {
+        // A heartbeat on the way may find that it has to be done again. After an error it is done again anyway.
+        if std::mem::take(&mut self.stale) {
             self.write_all_anew().await?;
-            self.stale = false;
         } else if self.refreshed.elapsed() >= RECORD_REFRESH {
             self.write_living().await?;
         }
@@ -200,27 +208,35 @@ impl Writer {
 
     // --- The heartbeat --------------------------------------------------------------------------------------------
 
+    async fn beat_if_due(&mut self) -> RedisResult<()> {
+        if Instant::now() < self.next_beat { Ok(()) } else { self.beat().await }
+    }
+
     async fn beat(&mut self) -> RedisResult<()> {
         self.heartbeat.beat += 1;
         self.heartbeat.sessions = self.sessions.count();
         self.heartbeat.draining = self.shared.draining.load(Ordering::Relaxed);
         let value = serde_json::to_string(&self.heartbeat).unwrap_or_default();
         let (node, inbox) = (node_key(&self.shared.node), inbox_key(&self.shared.node));
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("SET").arg(node).arg(value).arg("EX").arg(HEARTBEAT_SECS).arg("GET");
-        pipeline.cmd("LPOP").arg(inbox).arg(INBOX_TAKEN_MAX);
-        let (before, closed): (Option<Vec<u8>>, Option<Vec<String>>) =
-            self.link.talk(move |connection| pipeline.query(connection)).await?;
+        let exchange = self.link.talk(move |connection| {
+            let mut set = redis::cmd("SET");
+            set.arg(&node).arg(value).arg("EX").arg(HEARTBEAT_SECS).arg("GET");
+            let mut take = redis::cmd("LPOP");
+            take.arg(&inbox).arg(INBOX_TAKEN_MAX);
+            let before: Option<Vec<u8>> = on_own_key(connection, &node, &set)?;
+            let closed: Option<Vec<Vec<u8>>> = on_own_key(connection, &inbox, &take)?;
+            Ok((before, closed.unwrap_or_default()))
+        });
+        let (before, closed) = exchange.await?;
         METRICS.registry_writes_total.add_one();
         let before = before.and_then(|text| serde_json::from_slice(&text).ok());
         self.judge(before);
         self.left = Some((self.heartbeat.epoch.clone(), self.heartbeat.beat));
         self.next_beat = Instant::now() + HEARTBEAT_STEP;
-        let closed = closed.unwrap_or_default();
         if closed.len() >= INBOX_TAKEN_MAX {
             self.next_beat = Instant::now();
         }
-        for id in closed.iter().filter_map(|text| SessionId::parse(text)) {
+        for id in closed.iter().filter_map(|text| SessionId::parse(str::from_utf8(text).ok()?)) {
             self.sessions.close_as_told(&id);
         }
         Ok(())
@@ -273,35 +289,29 @@ impl Writer {
     async fn write_notes(&mut self) -> RedisResult<()> {
         loop {
             let mut pipeline = redis::pipe();
-            self.waiting.iter().for_each(|note| self.add_note(&mut pipeline, note));
+            for note in &self.waiting {
+                let (sessions, epoch) = (&self.sessions, &self.heartbeat.epoch);
+                add_note(&mut pipeline, note, sessions, epoch, &mut self.tombstones);
+            }
             self.send(pipeline).await?;
             for note in std::mem::take(&mut self.waiting) {
-                if let Note::Flush(done) = note {
-                    self.leave().await?;
-                    let _ = done.try_send(());
+                match note {
+                    Note::Flush(done) => {
+                        self.leave().await?;
+                        let _ = done.try_send(());
+                    }
+                    Note::Beat => self.next_beat = Instant::now(),
+                    Note::Begun(_) | Note::Ended(..) => {}
                 }
+            }
+            // Sessions that come and go without a pause must not hold up the heartbeat.
+            if Instant::now() >= self.next_beat {
+                return Ok(());
             }
             self.take_notes();
             if self.waiting.is_empty() {
                 return Ok(());
             }
-        }
-    }
-
-    fn add_note(&self, pipeline: &mut Pipeline, note: &Note) {
-        match note {
-            // One that has ended since has a note of its own.
-            Note::Begun(id) => {
-                if let Some(record) = self.sessions.record(id, &self.heartbeat.epoch) {
-                    add_record(pipeline, id, &record);
-                }
-            }
-            Note::Ended(id, principal) => {
-                let owner = principal.as_ref().map_or("", Principal::as_str);
-                pipeline.cmd("DEL").arg(session_key(id)).ignore();
-                pipeline.cmd("SET").arg(closed_key(id)).arg(owner).arg("EX").arg(CLOSED_SECS).ignore();
-            }
-            Note::Beat | Note::Flush(_) => {}
         }
     }
 
@@ -313,48 +323,28 @@ impl Writer {
         self.link.talk(move |connection| pipeline.query(connection)).await
     }
 
-    /// Removes what this process wrote under earlier epochs and is no more, then writes what lives.
+    /// Writes what lives, then removes what this process wrote under earlier epochs and is no more.
     async fn write_all_anew(&mut self) -> RedisResult<()> {
         METRICS.registry_rewrites_total.add_one();
         log::info!("writing the records of {} sessions to Redis anew", self.sessions.count());
-        let mut cursor: u64 = 0;
+        self.write_living().await?;
+        let mut scan = Scan::new(format!("{SESSION_PREFIX}{}-*", self.shared.node));
         loop {
-            let pattern = format!("{SESSION_PREFIX}{}-*", self.shared.node);
-            let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCAN_COUNT);
-            let (next, keys): (u64, Vec<String>) =
-                self.link.talk(move |connection| scan.query(connection)).await?;
-            self.remove_ghosts(keys).await?;
-            cursor = next;
-            if cursor == 0 {
-                break;
+            let (sessions, shared) = (Arc::clone(&self.sessions), Arc::clone(&self.shared));
+            let round = self.link.talk(move |connection| {
+                let keys = scan.next(connection)?;
+                let is_over = keys.is_none();
+                remove_ghosts(connection, &keys.unwrap_or_default(), &sessions, &shared)?;
+                Ok((scan, is_over))
+            });
+            let is_over;
+            (scan, is_over) = round.await?;
+            if is_over {
+                return Ok(());
             }
+            // It takes minutes when others have many millions of keys there.
+            self.beat_if_due().await?;
         }
-        self.write_living().await
-    }
-
-    /// Of these records, those of this process whose sessions are gone.
-    async fn remove_ghosts(&mut self, keys: Vec<String>) -> RedisResult<()> {
-        let of = |key: &str| SessionId::parse(key.strip_prefix(SESSION_PREFIX)?);
-        let gone: Vec<String> = keys
-            .into_iter()
-            .filter(|key| of(key).is_some_and(|id| self.sessions.record(&id, "").is_none()))
-            .collect();
-        if gone.is_empty() {
-            return Ok(());
-        }
-        let asked = gone.clone();
-        let values: Vec<Option<Vec<u8>>> =
-            self.link.talk(move |connection| redis::cmd("MGET").arg(asked).query(connection)).await?;
-        let mut pipeline = redis::pipe();
-        for (key, value) in gone.iter().zip(values) {
-            let record: Option<Record> = value.and_then(|value| serde_json::from_slice(&value).ok());
-            // What an earlier process left is lost, and its clients are told so.
-            if record.is_some_and(|record| self.shared.is_own(&record.epoch)) {
-                pipeline.cmd("DEL").arg(key).ignore();
-            }
-        }
-        self.send(pipeline).await
     }
 
     async fn write_living(&mut self) -> RedisResult<()> {
@@ -368,15 +358,87 @@ impl Writer {
                 }
             }
             self.send(pipeline).await?;
+            self.beat_if_due().await?;
         }
         Ok(())
     }
 
-    /// The node stops: nobody need wait for its heartbeat to expire.
+    /// The node stops: nobody need wait for its heartbeat to expire. That of another process stays.
     async fn leave(&mut self) -> RedisResult<()> {
-        let key = node_key(&self.shared.node);
+        let (key, shared) = (node_key(&self.shared.node), Arc::clone(&self.shared));
         self.next_beat = Instant::now() + HEARTBEAT_STEP;
-        self.link.talk(move |connection| redis::cmd("DEL").arg(key).query(connection)).await
+        let words = move |connection: &mut Connection| {
+            let left = operator::value(connection, &key)?;
+            let left: Option<Heartbeat> = left.and_then(|text| serde_json::from_slice(&text).ok());
+            if left.is_some_and(|left| shared.is_own(&left.epoch)) {
+                redis::cmd("DEL").arg(&key).exec(connection)?;
+            }
+            Ok(())
+        };
+        self.link.talk(words).await
+    }
+}
+
+/// Says `command` about a key that is this node's alone: when something of another type stands there it is removed.
+fn on_own_key<T: FromRedisValue>(connection: &mut Connection, key: &str, command: &Cmd) -> RedisResult<T> {
+    match command.query(connection) {
+        Err(error) if error.code() == Some("WRONGTYPE") => {
+            log::warn!("{key} in Redis is not as burdock writes it: it is removed and written anew");
+            redis::cmd("DEL").arg(key).exec(connection)?;
+            command.query(connection)
+        }
+        answer => answer,
+    }
+}
+
+/// Removes those of these records that this process wrote and whose sessions are gone. What an earlier process left is
+/// lost, and its clients are told so.
+fn remove_ghosts(
+    connection: &mut Connection,
+    keys: &[Vec<u8>],
+    sessions: &Sessions,
+    shared: &Shared,
+) -> RedisResult<()> {
+    let id = |key: &[u8]| SessionId::parse(str::from_utf8(key).ok()?.strip_prefix(SESSION_PREFIX)?);
+    let is_gone = |key: &&Vec<u8>| id(key).is_some_and(|id| sessions.handle(&id).is_none());
+    let gone: Vec<&Vec<u8>> = keys.iter().filter(is_gone).collect();
+    for keys in gone.chunks(MGET_KEYS) {
+        let mut pipeline = redis::pipe();
+        for (key, value) in keys.iter().zip(values(connection, keys)?) {
+            let record: Option<Record> = value.and_then(|value| serde_json::from_slice(&value).ok());
+            if record.is_some_and(|record| shared.is_own(&record.epoch)) {
+                pipeline.cmd("DEL").arg(key).ignore();
+            }
+        }
+        if !pipeline.is_empty() {
+            pipeline.exec(connection)?;
+        }
+    }
+    Ok(())
+}
+
+fn add_note(
+    pipeline: &mut Pipeline,
+    note: &Note,
+    sessions: &Sessions,
+    epoch: &str,
+    tombstones: &mut Tombstones,
+) {
+    match note {
+        // One that has ended since has a note of its own.
+        Note::Begun(id) => {
+            if let Some(record) = sessions.record(id, epoch) {
+                add_record(pipeline, id, &record);
+            }
+        }
+        Note::Ended(id, principal) => {
+            let owner = principal.as_ref().map_or("", Principal::as_str);
+            pipeline.cmd("DEL").arg(session_key(id)).ignore();
+            if tombstones.take(Instant::now()) {
+                pipeline.cmd("SET").arg(closed_key(id)).arg(owner).arg("EX").arg(CLOSED_SECS).ignore();
+            }
+        }
+        Note::Beat | Note::Flush(_) => {}
     }
 }
 
@@ -385,19 +447,46 @@ fn add_record(pipeline: &mut Pipeline, id: &SessionId, record: &Record) {
     pipeline.cmd("SET").arg(session_key(id)).arg(value).arg("EX").arg(RECORD_SECS).ignore();
 }
 
-/// What Redis, or the way to it, said; and what to do about the usual things.
-fn reason(error: &RedisError) -> String {
-    let text = error.to_string();
-    let advice = match error.code() {
-        Some("NOAUTH" | "WRONGPASS") => " (user and password go into the URL: redis://USER:PASSWORD@HOST/)",
-        Some("NOPERM") => {
-            " (the user needs GET, MGET, SET, DEL, SCAN, LPOP, RPUSH, LTRIM, EXPIRE, WATCH, MULTI on mcp:*)"
+/// How many `mcp:closed:{id}` may still be written: sessions are capped, but not how many begin and end in an hour.
+#[derive(Debug)]
+struct Tombstones {
+    since: Instant,
+    left: usize,
+}
+
+impl Tombstones {
+    fn new(now: Instant) -> Tombstones {
+        Tombstones { since: now, left: CLOSED_KEYS_MAX }
+    }
+
+    /// Whether there may be another one.
+    fn take(&mut self, now: Instant) -> bool {
+        if now.duration_since(self.since) >= Duration::from_secs(CLOSED_SECS) {
+            *self = Tombstones::new(now);
         }
-        Some("READONLY") => " (this is a replica: burdock needs the one that takes writes)",
-        Some("ERR") if text.contains("syntax") || text.contains("arguments") => {
-            " (burdock needs Redis 6.2 or newer)"
+        let may = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        if may && self.left == 0 {
+            log::warn!(
+                "{CLOSED_KEYS_MAX} sessions have ended within an hour: other nodes call those that follow unknown, not \
+                 closed"
+            );
         }
-        _ => "",
-    };
-    format!("{}{advice}", Foreign(text.as_bytes()))
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_closed_keys_of_an_hour_are_bounded() {
+        let begun = Instant::now();
+        let mut tombstones = Tombstones::new(begun);
+        let taken = (0..2 * CLOSED_KEYS_MAX).filter(|_| tombstones.take(begun)).count();
+        assert_eq!(taken, CLOSED_KEYS_MAX);
+        assert!(!tombstones.take(begun + Duration::from_secs(CLOSED_SECS - 1)));
+        assert!(tombstones.take(begun + Duration::from_secs(CLOSED_SECS)));
+    }
 }

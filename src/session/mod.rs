@@ -282,7 +282,7 @@ impl Sessions {
     }
 
     /// The session of this id, if it is here.
-    fn handle(&self, id: &SessionId) -> Option<Arc<SessionHandle>> {
+    pub(crate) fn handle(&self, id: &SessionId) -> Option<Arc<SessionHandle>> {
         self.shard(id).get(&id.key()).filter(|handle| handle.id == *id).cloned()
     }
 
@@ -386,10 +386,6 @@ impl Sessions {
         let client = message::initialize(&initialize).client;
         let owner = Owner { server, principal, client, created: unix_now() };
         let (handle, opened) = self.start(id, owner, &settings, initialize);
-        // Either this sees that the node stops, or `stop` sees the new session.
-        if self.phase() == Phase::Stopped {
-            self.close(&handle, Ended::Drained);
-        }
         let unclaimed = Unclaimed { sessions: self, handle: &handle };
         let opened = opened.recv().await;
         // Answered: from here on the session's worker decides.
@@ -477,7 +473,7 @@ impl Sessions {
         self.registry.refuses()
     }
 
-    /// Gives the worker a task, at whose end the session is closed.
+    /// Gives the worker of a session in the table a task, at whose end the session is closed.
     fn run(
         self: &Arc<Self>,
         handle: Arc<SessionHandle>,
@@ -485,12 +481,16 @@ impl Sessions {
         initialize: Message,
     ) -> async_channel::Receiver<Opened> {
         let (opened, opening) = async_channel::bounded(1);
-        let sessions = Arc::clone(self);
+        let (sessions, entered) = (Arc::clone(self), Arc::clone(&handle));
         runtime::spawn(async move {
             let ended = worker::live(worker, initialize, opened).await;
             sessions.close(&handle, ended);
         })
         .detach();
+        // Either this sees that the node stops, or `stop` sees the new session.
+        if self.phase() == Phase::Stopped {
+            self.close(&entered, Ended::Drained);
+        }
         opening
     }
 
@@ -502,7 +502,7 @@ impl Sessions {
         handle.inbox.close();
         // Of two that close it at once the first has the reason.
         let ended = handle.activity.ended();
-        let was_there = self.shard(&handle.id).remove(&handle.id.key()).is_some();
+        let was_there = self.take_out(handle);
         if was_there {
             // Before it counts as gone, for a node that stops flushes the registry then. Of one that has not begun
             // nobody has the id.
@@ -519,6 +519,13 @@ impl Sessions {
             log::log!(level, "[{}] session over: {}", handle.id.short(), ended.describe());
         }
         was_there
+    }
+
+    /// Returns whether this very session was in the table; another of its id, restored after its end, stays there.
+    fn take_out(&self, handle: &SessionHandle) -> bool {
+        let mut shard = self.shard(&handle.id);
+        let is_there = shard.get(&handle.id.key()).is_some_and(|there| std::ptr::eq(&**there, handle));
+        is_there && shard.remove(&handle.id.key()).is_some()
     }
 
     /// Takes a place under every cap, evicting an abandoned session when there is one; says which cap is reached.
@@ -840,6 +847,23 @@ mod tests {
             let initialize = message(r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}"#);
             let refused = sessions.create(0, None, initialize, [127, 0, 0, 1].into()).await;
             assert!(matches!(refused, Err(CreateError::AtCap(_))), "{refused:?}");
+        });
+    }
+
+    /// A session that was restored under the id of one that has just ended is not closed by the end of that one.
+    #[test]
+    fn the_end_of_a_session_does_not_close_another_of_its_id() {
+        let sessions = sessions(2);
+        async_io::block_on(async {
+            let before = begin(&sessions).await;
+            assert!(sessions.close(&before, Ended::Deleted));
+            let initialize = message(r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}"#);
+            let owner = Owner { server: 0, principal: None, client: String::new(), created: 1 };
+            let settings = Arc::clone(&sessions.servers[0]);
+            let (again, _opened) = sessions.start(before.id.clone(), owner, &settings, initialize);
+            assert!(!sessions.close(&before, Ended::Idle));
+            assert!(sessions.handle(&again.id).is_some_and(|there| Arc::ptr_eq(&there, &again)));
+            assert!(sessions.close(&again, Ended::Deleted));
         });
     }
 }

@@ -98,14 +98,21 @@ impl Sessions {
     }
 }
 
-/// The recorded `initialize` as a message.
+/// The recorded `initialize` as a message; `None` when it is none that [`kept`] would have kept.
 fn again(initialize: &RawValue) -> Option<Message> {
+    if initialize.get().len() > RESTORE_BYTES_MAX {
+        return None;
+    }
     let bytes = initialize.get().as_bytes().to_vec();
     let share = budget::Share::overdraw(bytes.len());
     match message::parse(bytes, share) {
-        Ok(Parsed::One(message)) if matches!(message.kind, Kind::Request { .. }) => Some(message),
+        Ok(Parsed::One(message)) if is_initialize(&message) => Some(message),
         Ok(_) | Err(_) => None,
     }
+}
+
+fn is_initialize(message: &Message) -> bool {
+    matches!(&message.kind, Kind::Request { method, .. } if &**method == "initialize")
 }
 
 /// Says what became of a restored session: its requests wait in its inbox meanwhile, and hear it as well.
@@ -124,4 +131,23 @@ pub(super) fn kept(id: &SessionId, initialize: &Message) -> Option<Box<RawValue>
         return None;
     }
     RawValue::from_string(String::from_utf8(initialize.payload.to_vec()).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What stands in Redis was written by whomever.
+    #[test]
+    fn only_an_initialize_that_burdock_would_have_kept_begins_a_session_again() {
+        let again = |text: String| again(&RawValue::from_string(text).unwrap()).is_some();
+        let with = |more: &str| {
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{{"more":"{more}"}}}}"#)
+        };
+        assert!(again(with("")));
+        assert!(!again(with("").replace("initialize", "tools/call")));
+        assert!(!again(with("").replace(r#""id":1,"#, "")));
+        assert!(!again(with(&"x".repeat(RESTORE_BYTES_MAX))));
+        assert!(!again("[]".to_owned()));
+    }
 }

@@ -1,12 +1,11 @@
 //! A real redis-server, on a port of its own, in a directory of its own; killed on drop.
 
-use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::support::{SOON, wait_for};
+use crate::support::{SOON, bound_to_thread, skip, wait_for};
 
 /// Redis listens here; stopped, killed and started again by tests.
 pub struct RedisServer {
@@ -20,9 +19,7 @@ pub fn redis_server(what: &str) -> Option<RedisServer> {
     if Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_ok() {
         return Some(RedisServer::start());
     }
-    let required = std::env::var_os("BURDOCK_REQUIRE_TOOLS").is_some_and(|value| value == "1");
-    assert!(!required, "{what} needs redis-server: apt-get install redis-server");
-    let _ = writeln!(std::io::stderr(), "\nSKIP {what}: no redis-server (apt-get install redis-server)\n");
+    skip(what, "no redis-server", "apt-get install redis-server");
     None
 }
 
@@ -39,7 +36,7 @@ impl RedisServer {
 
     /// Starts it (again) on the same port with whatever dump is in its folder.
     pub fn restart(&mut self) {
-        let child = Command::new("redis-server")
+        let child = bound_to_thread("redis-server")
             .args([
                 "--port",
                 &self.port.to_string(),

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -481,6 +482,87 @@ fn a_slow_redis_holds_up_nobody_and_still_answers() {
     holds_while(&one, &mut redis, |_| {}, |_| {});
 }
 
+/// Whatever others put where burdock looks: the node goes on, and puts right what is its own.
+#[test]
+fn keys_that_burdock_did_not_write_stop_nothing() {
+    let Some(redis) = redis_server("the registry") else { return };
+    let one = node("n1", &redis, &[]);
+    let (stays, ends) = (one.session(V), one.session(V));
+    wait_for("the records", SOON, || record(&redis, &stays.id).and(record(&redis, &ends.id)));
+    let mut connection = redis.connection();
+    let mut say = |words: &[&[u8]]| {
+        redis::cmd("EVAL")
+            .arg("return redis.call(unpack(ARGV))")
+            .arg(0)
+            .arg(words)
+            .exec(&mut connection)
+            .unwrap();
+    };
+    say(&[b"FLUSHALL"]);
+    say(&[b"SET", b"mcp:session:n1-\xff\xfe", b"x"]);
+    say(&[b"HSET", b"mcp:node:n1", b"a", b"b"]);
+    say(&[b"SET", b"mcp:node:n1:inbox", b"x"]);
+    wait_for("the records after a heartbeat", Duration::from_secs(12), || {
+        record(&redis, &stays.id).and(record(&redis, &ends.id))
+    });
+    let log = one.log();
+    for key in ["mcp:node:n1 in Redis is not as", "mcp:node:n1:inbox in Redis is not as"] {
+        assert_eq!(log.matches(key).count(), 1, "{log}");
+    }
+    assert!(!log.contains("sessions go on"), "{log}");
+    // A close beside what is no id is heard all the same.
+    say(&[b"RPUSH", b"mcp:node:n1:inbox", b"\xff\xfe", ends.id.as_bytes(), b""]);
+    wait_for("the end of the closed one", Duration::from_secs(12), || {
+        one.log().contains("session over: the session was deleted by its client").then_some(())
+    });
+    assert_eq!(reason(&ends), serde_json::json!({"reason": "closed"}));
+    assert!(!one.log().contains("sessions go on"), "{}", one.log());
+    assert_eq!(stays.delete().status, 204);
+}
+
+/// Sessions that come and go without a pause do not hold up the heartbeat, without which their node counts as gone; nor
+/// the word that it drains.
+#[test]
+fn a_busy_node_is_heard_of() {
+    let Some(redis) = redis_server("the registry") else { return };
+    let way = SlowWay::to(&redis);
+    way.delay.store(20, Ordering::Relaxed);
+    let one = Burdock::serve(&["--node", "n1", "--redis", &format!("redis://{}/", way.address)]);
+    let heartbeat = || -> Option<Value> {
+        let text: Option<String> = redis.connection().get("mcp:node:n1").unwrap();
+        serde_json::from_str(&text?).unwrap()
+    };
+    let first = wait_for("the heartbeat", SOON, heartbeat)["beat"].as_u64();
+    let begun = Instant::now();
+    let hears = |at_most: Duration, what: &dyn Fn(&Value) -> bool| {
+        while begun.elapsed() < at_most {
+            if heartbeat().is_some_and(|heartbeat| what(&heartbeat)) {
+                return true;
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        false
+    };
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let (beats, drains) = std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    live_a_life(&one, 0);
+                }
+            });
+        }
+        let beats = hears(Duration::from_secs(13), &|now| now["beat"].as_u64() > first);
+        one.signal("-TERM");
+        // Within its grace, in which sessions still begin.
+        let drains = hears(begun.elapsed() + Duration::from_secs(2), &|now| now["draining"] == true);
+        is_over.store(true, Ordering::Relaxed);
+        (beats, drains)
+    });
+    assert!(beats, "no heartbeat while sessions come and go");
+    assert!(drains, "no word of the drain while sessions come and go");
+}
+
 /// More ends of sessions than are remembered while Redis hangs: afterwards all records are written anew.
 #[test]
 fn an_overflowing_queue_to_redis_loses_nothing_in_the_end() {
@@ -541,6 +623,29 @@ fn two_nodes_with_one_name_are_noticed_and_the_younger_gives_way() {
     younger.session(V);
 }
 
+/// A node that is replaced while it drains: the heartbeat of the new one stays when the old one goes.
+#[test]
+fn a_node_that_leaves_takes_only_its_own_heartbeat_away() {
+    let Some(redis) = redis_server("the registry") else { return };
+    let epoch = || -> Option<String> {
+        let text: Option<String> = redis.connection().get("mcp:node:n1").unwrap();
+        serde_json::from_str::<Value>(&text?).unwrap()["epoch"].as_str().map(str::to_owned)
+    };
+    let mut old = node("n1", &redis, &["--drain-timeout", "60s", "--retire-window", "0"]);
+    let of_old = wait_for("the old one's heartbeat", SOON, epoch);
+    let holds = old.session(V);
+    old.signal("-TERM");
+    wait_for("its drain", SOON, || old.log().contains("stopping").then_some(()));
+    let _new = node("n1", &redis, &[]);
+    let run = |epoch: &str| epoch.split('.').next().unwrap().to_owned();
+    // The old one says that it drains at the same time; whose word is the last is decided by the next heartbeats.
+    let is_new = || epoch().map(|epoch| run(&epoch)).filter(|now| *now != run(&of_old));
+    let of_new = wait_for("the new one's heartbeat", SOON, is_new);
+    assert_eq!(holds.delete().status, 204);
+    assert!(old.wait().success());
+    assert_eq!(is_new(), Some(of_new));
+}
+
 #[test]
 fn without_redis_a_node_serves_unless_it_is_required() {
     let Some(mut redis) = redis_server("the registry") else { return };
@@ -583,6 +688,8 @@ fn a_password_a_user_and_a_unix_socket_work() {
     ] {
         let file = redis.folder.join("url");
         std::fs::write(&file, &url).unwrap();
+        let mode = if url.starts_with("redis:") { 0o644 } else { 0o600 };
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
         let one =
             Burdock::serve(&["--node", "n1", "--redis-file", file.to_str().unwrap(), "--redis-required"]);
         let session = one.session(V);
@@ -590,6 +697,8 @@ fn a_password_a_user_and_a_unix_socket_work() {
         assert_eq!(session.delete().status, 204);
         wait_for("no record", SOON, || records(&redis).is_empty().then_some(()));
         assert!(!one.log().contains("s3cret"), "{}", one.log());
+        let warns = one.log().contains("every user of this machine can read there");
+        assert_eq!(warns, url.starts_with("redis:"), "{}", one.log());
     }
     let wrong = format!("redis://burdock:wr0ng@127.0.0.1:{}/", redis.port);
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_burdock"))

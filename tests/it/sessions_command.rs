@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::redis_server::{RedisServer, free_port, redis_server};
-use crate::support::SOON;
+use crate::support::{Burdock, SOON, Session, wait_for};
 
 /// Ids of n1: one in a run that is there, one of the run before, one of those that can be begun again.
 const LIVE: &str = "n1-00000000000000000000000001";
@@ -365,12 +365,40 @@ fn the_rights_in_the_message_are_enough() {
     acl(&["on", ">p"], &mut connection);
     let url = format!("redis://operator:p@127.0.0.1:{}/", server.port);
     let text = problem(&burdock(&["--redis", &url]), 1);
-    let rights = text.split("its ACL needs ").nth(1).unwrap().split_whitespace();
-    let rights: Vec<&str> = rights.filter(|word| *word != "and").collect();
-    acl(&rights, &mut connection);
+    let (rights, of_nodes) = text.split("its ACL needs ").nth(1).unwrap().split_once("for a node").unwrap();
+    acl(&rules(rights), &mut connection);
     for arguments in [&[][..], &["close", LIVE], &["close", DRAINING, "--dry-run"], &["prune", "--yes"]] {
         stdout(&burdock(&[arguments, &["--redis", &url]].concat()));
     }
+    acl(&rules(of_nodes), &mut connection);
+    a_node_lives_with(&url, &server);
+}
+
+/// The rules of an ACL in a sentence.
+fn rules(text: &str) -> Vec<&str> {
+    let words = text.split_whitespace().filter(|word| word.starts_with(['~', '+']));
+    words.map(|word| word.trim_end_matches(',')).collect()
+}
+
+/// All that a node does in Redis, with this user.
+fn a_node_lives_with(url: &str, server: &RedisServer) {
+    let mut node = Burdock::serve(&["--node", "n7", "--redis", url, "--redis-required"]);
+    let session = node.session("2025-11-25");
+    let records = || server.keys("mcp:session:n7-*").len();
+    wait_for("the record", SOON, || (records() == 1).then_some(()));
+    redis::cmd("DEL").arg(server.keys("mcp:session:n7-*")).exec(&mut server.connection()).unwrap();
+    redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal"]).exec(&mut server.connection()).unwrap();
+    node.session("2025-11-25");
+    wait_for("both anew", SOON, || (records() == 2).then_some(()));
+    let there = Session { id: ORPHAN.to_owned(), ..session };
+    let mut elsewhere = record("now", ORPHAN);
+    (elsewhere["server"], elsewhere["principal"]) = (json!("demo"), Value::Null);
+    write(server, ORPHAN, &elsewhere);
+    assert_eq!(there.delete().status, 204);
+    node.signal("-INT");
+    assert!(node.wait().success() && records() == 0);
+    assert_eq!(server.keys("mcp:node:n7").len(), 0);
+    assert!(!node.log().contains("ACL"), "{}", node.log());
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod show;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use redis::{Connection, ErrorKind, RedisError, ServerErrorKind};
+use redis::Connection;
 
 use self::arguments::{Action, Asked};
 use super::{Failure, complain, print};
@@ -14,6 +14,7 @@ use crate::config::{Environment, Redis};
 use crate::foreign::Foreign;
 use crate::limits::{LISTED_SESSIONS_MAX, OPERATOR_ANSWER_DEADLINE};
 use crate::registry::operator::{self, Listing, Standing};
+use crate::registry::problem;
 use crate::session::SessionId;
 
 /// The help of the command.
@@ -54,9 +55,6 @@ Examples:
   burdock sessions prune --redis redis://10.0.0.5/ --yes
 ";
 
-/// The oldest Redis that burdock works with.
-const REDIS_MIN: (u32, u32) = (6, 2);
-
 /// Does what was asked for.
 ///
 /// # Errors
@@ -69,12 +67,12 @@ pub fn run(arguments: &[OsString], environment: &Environment) -> Result<(), Fail
     let redis = &asked.redis;
     let done = operator::connect(&redis.connection).and_then(|mut connection| {
         let version = operator::version(&mut connection)?;
-        match version.filter(|version| *version < REDIS_MIN) {
-            Some(old) => Ok(Err(too_old(redis, Some(old)))),
+        match version.filter(|version| *version < problem::REDIS_MIN) {
+            Some(old) => Ok(Err(failed(redis, &problem::too_old(Some(old))))),
             None => act(&mut connection, &asked),
         }
     });
-    done.unwrap_or_else(|error| Err(failed(redis, &error)))
+    done.unwrap_or_else(|error| Err(failed(redis, &problem::describe(&error, OPERATOR_ANSWER_DEADLINE))))
 }
 
 /// The outer result is Redis's, the inner one what became of it.
@@ -209,42 +207,7 @@ fn pruned(
     text
 }
 
-fn too_old(redis: &Redis, version: Option<(u32, u32)>) -> Failure {
-    let is = version.map_or("is".to_owned(), |(major, minor)| format!("is {major}.{minor},"));
-    let (major, minor) = REDIS_MIN;
-    Failure::Failed(format!("Redis at {} {is} too old: {major}.{minor} or later is needed", redis.shown))
-}
-
-/// What Redis refused, and what to do. Nothing of the URL but its address is in it.
-fn failed(redis: &Redis, error: &RedisError) -> Failure {
-    let shown = &redis.shown;
-    let problem = match error.kind() {
-        ErrorKind::RESP3NotSupported => return too_old(redis, None),
-        ErrorKind::AuthenticationFailed => {
-            "refuses the user or the password: correct the URL in --redis-file".to_owned()
-        }
-        ErrorKind::Server(ServerErrorKind::NoPerm) => format!(
-            "does not let this user do that ({}): its ACL needs ~mcp:* and +scan +mget +exists +watch +unwatch +multi \
-             +exec +del +setex +rpush +ltrim +expire",
-            Foreign(error.detail().unwrap_or("NOPERM").as_bytes())
-        ),
-        ErrorKind::Server(ServerErrorKind::BusyLoading) => "is still loading its data: try again".to_owned(),
-        ErrorKind::Server(ServerErrorKind::ReadOnly) => {
-            "is a replica, which takes no changes: use its primary".to_owned()
-        }
-        ErrorKind::Parse => "does not speak as Redis does: is that its port?".to_owned(),
-        _ if error.code() == Some("NOAUTH") => {
-            "wants a password: put redis://:PASSWORD@HOST/ into a file for --redis-file".to_owned()
-        }
-        _ if error.is_timeout() => {
-            let seconds = OPERATOR_ANSWER_DEADLINE.as_secs();
-            format!(
-                "does not answer (waited for at most {seconds} s): does it hang, or is something in the way?"
-            )
-        }
-        _ if error.is_connection_refusal() => "refuses connections: does it run there?".to_owned(),
-        ErrorKind::Io => format!("cannot be reached: {}", Foreign(error.to_string().as_bytes())),
-        _ => format!("says {}", Foreign(error.to_string().as_bytes())),
-    };
-    Failure::Failed(format!("Redis at {shown} {problem}"))
+/// What is wrong with Redis, in words that follow its address.
+fn failed(redis: &Redis, problem: &str) -> Failure {
+    Failure::Failed(format!("Redis at {} {problem}", redis.shown))
 }

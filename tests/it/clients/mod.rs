@@ -15,6 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use crate::support::skip;
 use driver::{Cell, Row};
 use forwarder::Forwarder;
 
@@ -219,9 +220,7 @@ pub fn tools_are_installed(what: &str) -> bool {
         return true;
     }
     let missing = String::from_utf8_lossy(&found.stderr).trim().replace('\n', ", ");
-    let required = std::env::var_os("BURDOCK_REQUIRE_TOOLS").is_some_and(|value| value == "1");
-    assert!(!required, "the tools of the {what} are missing; run tests/clients/install first ({missing})");
-    say(&format!("\nSKIP {what}: run tests/clients/install first ({missing})\n"));
+    skip(what, &format!("tools are missing: {missing}"), "tests/clients/install");
     false
 }
 

@@ -21,9 +21,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::clients::{say, tools_are_installed};
+use crate::clients::tools_are_installed;
 use crate::redis_server::{RedisServer, redis_server};
-use crate::support::{SOON, wait_for};
+use crate::support::{SOON, skip, wait_for};
 use graphql::GraphQl;
 use nodes::Nodes;
 use traefik::Traefik;
@@ -77,8 +77,7 @@ fn openssl_is_installed(what: &str) -> bool {
     let openssl = Command::new("openssl").arg("version").stdout(Stdio::null()).status();
     let found = openssl.is_ok_and(|status| status.success());
     if !found {
-        say(&format!("\nSKIP {what}: no openssl (apt-get install openssl)\n"));
-        assert!(std::env::var("BURDOCK_REQUIRE_TOOLS").as_deref() != Ok("1"), "{what}: openssl is required");
+        skip(what, "no openssl", "apt-get install openssl");
     }
     found
 }

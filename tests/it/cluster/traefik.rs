@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::{Folder, authority, files, free_port};
-use crate::support::{Client, wait_for};
+use crate::support::{Client, bound_to_thread, wait_for};
 
 /// From its start until all is up; it is a large binary, and checks each server once.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -108,7 +108,7 @@ fn spawn(folder: &Folder) -> Child {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/traefik/bin/traefik");
     let log = File::create(folder.file("traefik.log")).unwrap();
     // It does not fork, and stays in our process group: what ends the tests from outside ends it, too.
-    Command::new(program)
+    bound_to_thread(program)
         .arg(format!("--configFile={}", folder.file("static.yml").display()))
         .current_dir(&folder.0)
         .stdin(Stdio::null())
