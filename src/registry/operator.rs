@@ -240,6 +240,9 @@ pub fn close_from_afar(
         let inbox = inbox_key(&record.node);
         let mut change = pipe();
         change.atomic().del(&key).ignore();
+        if is_no_list(connection, &inbox)? {
+            change.del(&inbox).ignore();
+        }
         change.set_ex(closed_key(id), record.principal.as_deref().unwrap_or(""), CLOSED_SECS).ignore();
         change.rpush(&inbox, id.to_string()).ignore();
         // The newest stay: a node that has not looked for so long has more to forget than these.
@@ -247,6 +250,15 @@ pub fn close_from_afar(
         change.expire(&inbox, CLOSED_SECS as i64).ignore();
         Ok(Some((change, record)))
     })
+}
+
+/// Whether something else than an inbox stands under its key, in the way of the id. Asked by a trim that takes nothing,
+/// because that is a right which the close needs anyway.
+fn is_no_list(connection: &mut Connection, inbox: &str) -> RedisResult<bool> {
+    match cmd("LTRIM").arg(inbox).arg(0).arg(-1).exec(connection) {
+        Err(error) if error.code() == Some("WRONGTYPE") => Ok(true),
+        answer => answer.map(|()| false),
+    }
 }
 
 /// Deletes the record of a session whose process is gone; `false`, with nothing changed, when it lives (again), or is

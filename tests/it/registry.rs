@@ -593,7 +593,16 @@ fn keys_that_burdock_did_not_write_stop_nothing() {
     });
     assert_eq!(reason(&ends), serde_json::json!({"reason": "closed"}));
     assert!(!one.log().contains("sessions go on"), "{}", one.log());
-    assert_eq!(stays.delete().status, 204);
+    // And through another node, into whatever stands where the inbox should be.
+    say(&[b"SET", b"mcp:node:n1:inbox", b"x"]);
+    let two = node("n2", &redis, &[]);
+    assert_eq!(moved(&stays, &two).delete().status, 204);
+    assert_eq!(reason(&moved(&stays, &two)), serde_json::json!({"reason": "closed"}));
+    let inbox: Vec<String> = connection.lrange("mcp:node:n1:inbox", 0, -1).unwrap();
+    assert!(inbox.is_empty() || inbox == [stays.id.as_str()], "{inbox:?}");
+    wait_for("its end, too", Duration::from_secs(12), || {
+        (one.log().matches("session over: the session was deleted by its client").count() == 2).then_some(())
+    });
 }
 
 /// Sessions that come and go without a pause do not hold up the heartbeat, without which their node counts as gone; nor
