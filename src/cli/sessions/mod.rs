@@ -50,7 +50,7 @@ once the record is pruned it is told `unknown`, and does the same. Otherwise rec
 Exit status: 0 when it was done, 1 when it could not be, 2 for a usage mistake.
 
 Examples:
-  burdock sessions --redis-file /etc/burdock/redis
+  burdock sessions --redis-file /etc/burdock/redis-url
   burdock sessions close n1-4ZSXJ8Q0M2T7V9BACDEFGHJKMN --redis redis://10.0.0.5/
   burdock sessions prune --redis redis://10.0.0.5/ --yes
 ";
