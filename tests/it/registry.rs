@@ -601,7 +601,8 @@ fn keys_that_burdock_did_not_write_stop_nothing() {
     let inbox: Vec<String> = connection.lrange("mcp:node:n1:inbox", 0, -1).unwrap();
     assert!(inbox.is_empty() || inbox == [stays.id.as_str()], "{inbox:?}");
     wait_for("its end, too", Duration::from_secs(12), || {
-        (one.log().matches("session over: the session was deleted by its client").count() == 2).then_some(())
+        (one.log().matches("session over: the session was closed through another node").count() == 2)
+            .then_some(())
     });
 }
 
@@ -699,6 +700,10 @@ fn two_nodes_with_one_name_are_noticed_and_the_younger_gives_way() {
     assert!(refused.text().contains("--node"), "{}", refused.text());
     assert!(told(&younger));
     older.session(V);
+    wait_for("word of it for operators", Duration::from_secs(25), || {
+        let text: Option<String> = redis.connection().get("mcp:node:n1").unwrap();
+        serde_json::from_str::<Value>(&text?).unwrap()["disputed"].as_bool()
+    });
     drop(older);
     wait_for("the younger's recovery", Duration::from_secs(25), || {
         let mut client = younger.client();
