@@ -17,6 +17,8 @@ mod node;
 #[path = "../tests/it/redis_server.rs"]
 mod redis_server;
 mod support;
+#[path = "../tests/it/tools.rs"]
+mod tools;
 
 use std::sync::Arc;
 use std::time::Instant;

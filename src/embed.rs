@@ -6,8 +6,6 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Instant;
 
-use async_channel::Receiver;
-
 use crate::backend::handler::{self, HandlerHandle};
 use crate::backend::watchdog::MARK_NAME;
 use crate::backend::{Exit, Output, Priority, SendError};
@@ -16,6 +14,7 @@ use crate::config::{Config, Error};
 use crate::handler::Server;
 use crate::limits::{DRAIN_POLL, MESSAGE_BYTES_MAX, STDIO_END_WAIT, THREADS_MAX};
 use crate::message::{self, Kind, Message, Parsed};
+use crate::queue::Receiver;
 use crate::{runtime, server};
 
 /// Serves `server` at `http://ADDRESS/mcp`, with a session of its own for each client, until SIGTERM or SIGINT.
@@ -66,20 +65,20 @@ pub fn serve(
 pub fn serve_stdio(server: Server) -> io::Result<()> {
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX);
     runtime::start(threads)?;
-    let handle = handler::start(Arc::new(server), "stdio".to_owned());
-    let outputs = handle.outputs().clone();
+    let handle = Arc::new(handler::start(Arc::new(server), "stdio".to_owned()));
+    let reading = Arc::clone(&handle);
     // A thread of its own, which is left behind in its read when the session ends before the input.
     let reader = std::thread::Builder::new().name("burdock-stdin".into()).spawn(move || {
-        let read = read_messages(&handle);
+        let read = read_messages(&reading);
         let begun = Instant::now();
-        while !handle.is_quiet() && begun.elapsed() < STDIO_END_WAIT {
+        while !reading.is_quiet() && begun.elapsed() < STDIO_END_WAIT {
             std::thread::park_timeout(DRAIN_POLL);
         }
         // The outputs end here, after what is in them.
-        handle.stop();
+        reading.stop();
         read
     })?;
-    write_outputs(&outputs)?;
+    write_outputs(handle.outputs())?;
     reader.join().unwrap_or_else(|_| Err(io::Error::other("the reader of stdin panicked")))
 }
 
@@ -136,7 +135,7 @@ fn take_message(handle: &HandlerHandle, message: &Message) -> bool {
 fn write_outputs(outputs: &Receiver<Output>) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let behind_burdock = std::env::var_os(MARK_NAME).is_some();
-    while let Ok(output) = outputs.recv_blocking() {
+    while let Some(output) = smol::future::block_on(outputs.recv()) {
         match output {
             Output::Message(payload) | Output::Response { payload, .. } | Output::Related { payload, .. } => {
                 write_line(&mut out, &payload)?;

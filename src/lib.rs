@@ -38,6 +38,7 @@
 //! | `systemd` | a socket passed at start, and how it goes, for a service manager |
 //! | `runtime` | the executor and its threads |
 //! | `reactor` | which sockets and pipes are ready, told by those threads |
+//! | `queue` | a bounded queue that is small while it is empty |
 //! | `sweep` | coarse deadlines, without a timer each |
 //! | `foreign` | text from outside on its way to a log: escaped and cut |
 //! | `metrics` | counters, gauges and histograms |
@@ -72,6 +73,7 @@ pub mod mcp;
 pub mod message;
 pub mod metrics;
 pub mod principal;
+pub mod queue;
 pub mod reactor;
 pub mod registry;
 pub mod runtime;

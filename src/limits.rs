@@ -117,10 +117,11 @@ pub const BODY_BYTES_SMALL: usize = 16 * 1024;
 
 // --- Sessions -------------------------------------------------------------------------------------------------
 
-/// Inputs that wait for a session's worker.
-pub const INBOX_MAX: usize = 64;
-/// Of these, new requests may take this many: the rest is kept for answers and `cancelled`.
-pub const INBOX_REQUESTS_MAX: usize = 48;
+/// Inputs that wait for a session's worker, whose places take memory from the session's start. What finds none waits
+/// in its own request, for `INBOX_WAIT`.
+pub const INBOX_MAX: usize = 16;
+/// Inputs that a worker takes while its backend is not ready yet.
+pub const EARLY_INPUTS_MAX: usize = 48;
 /// Requests in flight in one session, each way.
 pub const CALLS_MAX: usize = 256;
 /// Between two lines of one kind in the log of one session.
@@ -129,7 +130,7 @@ pub const LOG_STEP: Duration = Duration::from_secs(1);
 pub const ASK_AGE: Duration = Duration::from_secs(3600);
 /// Children of ended sessions that are still stopping, beyond the cap of sessions, before new ones have to wait.
 pub const ENDING_CHILDREN_MAX: usize = 32;
-/// How long an answer or a notification waits for room in a full inbox before it is dropped (and logged).
+/// How long a message waits for room in a full inbox before it is refused (a request) or dropped, and logged.
 pub const INBOX_WAIT: Duration = Duration::from_secs(5);
 /// Shards of the session table.
 pub const TABLE_SHARDS: usize = 32;
@@ -401,7 +402,6 @@ const _: () = assert!(HELD_BYTES_PRESSURE < HELD_BYTES_CALLS_MAX);
 const _: () = assert!(HELD_BYTES_CALLS_MAX + MESSAGE_BYTES_MAX < HELD_BYTES_MAX);
 const _: () = assert!(FINISHED_BYTES_MAX >= MESSAGE_BYTES_MAX);
 const _: () = assert!(READER_EVENTS_MAX < REPLAY_EVENTS_MAX);
-const _: () = assert!(INBOX_REQUESTS_MAX < INBOX_MAX);
 const _: () = assert!(STDIN_QUEUE_REQUESTS_MAX < STDIN_QUEUE_MAX);
 const _: () = assert!(KEEP_ALIVE_COMMENT.as_secs() * 2 < IDLE_CONNECTION_DEADLINE.as_secs());
 const _: () = assert!(IDLE_CONNECTION_DEADLINE.as_secs() >= 75);

@@ -14,9 +14,10 @@ use smol::lock::Semaphore;
 use crate::config::{Config, Launch};
 use crate::drain;
 use crate::http::connection::Ended;
-use crate::http::{Connection, Socket};
+use crate::http::{Connection, Reply, RequestHead, Socket};
 use crate::limits::{
-    ACCEPT_BACKOFF, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DESCRIPTORS_SPARE, LISTEN_BACKLOG,
+    ACCEPT_BACKOFF, BODY_BYTES_MAX, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DESCRIPTORS_SPARE,
+    LISTEN_BACKLOG,
 };
 use crate::mcp::access::Peer;
 use crate::mcp::{Admission, Endpoint};
@@ -211,7 +212,8 @@ pub(crate) async fn next_socket<L: AsFd, T>(
 async fn serve_socket(socket: TcpStream, peer: Peer, endpoint: &Endpoint) -> Result<(), Ended> {
     // A reply is one write: waiting for more to fill the segment would only delay it.
     let _ = socket.set_nodelay(true);
-    serve_connection(Connection::new(Socket::new(socket)?), peer, endpoint).await
+    let mut connection = Connection::new(Socket::new(socket)?);
+    serve_connection(&mut connection, peer, endpoint).await
 }
 
 /// A connection's whole story: read a request, serve it, write the reply, again.
@@ -219,32 +221,61 @@ async fn serve_socket(socket: TcpStream, peer: Peer, endpoint: &Endpoint) -> Res
 /// # Errors
 /// [`Ended`] when the connection ended otherwise than between two requests.
 pub async fn serve_connection<S>(
-    mut connection: Connection<S>,
+    connection: &mut Connection<S>,
     peer: Peer,
     endpoint: &Endpoint,
 ) -> Result<(), Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    while let Some(head) = connection.read_head().await? {
-        let _served = METRICS.requests.enter();
-        let reply = match endpoint.admit(&head, peer) {
-            Admission::Answer(reply) => reply,
-            Admission::Mcp(admitted) => {
-                let body = connection.read_body(&head, crate::limits::BODY_BYTES_MAX).await?;
-                if admitted.begins_session() {
-                    connection.unless_closed(endpoint.serve(admitted, body)).await?
-                } else {
-                    endpoint.serve(admitted, body).await
-                }
-            }
-        };
-        if endpoint.draining() {
-            connection.close_after_reply();
-        }
-        connection.write_reply(&head, reply).await?;
-    }
+    while serve_request(connection, peer, endpoint).await? {}
     Ok(())
+}
+
+/// False when there is no more. Idle connections and open streams wait in here: what is not needed any more while
+/// they do is in a future of its own.
+async fn serve_request<S>(
+    connection: &mut Connection<S>,
+    peer: Peer,
+    endpoint: &Endpoint,
+) -> Result<bool, Ended>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let head = match connection.read_head().await {
+        Ok(Some(head)) => head,
+        Ok(None) => return Ok(false),
+        Err(ended) => return Err(ended),
+    };
+    let _served = METRICS.requests.enter();
+    let reply = answer(connection, &head, peer, endpoint).await?;
+    if endpoint.draining() {
+        connection.close_after_reply();
+    }
+    connection.write_reply(&head, reply).await?;
+    Ok(true)
+}
+
+async fn answer<S>(
+    connection: &mut Connection<S>,
+    head: &RequestHead,
+    peer: Peer,
+    endpoint: &Endpoint,
+) -> Result<Reply, Ended>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let admitted = match endpoint.admit(head, peer) {
+        Admission::Answer(reply) => return Ok(reply),
+        Admission::Mcp(admitted) => admitted,
+    };
+    let body = connection.read_body(head, BODY_BYTES_MAX).await?;
+    if admitted.begins_session() {
+        // Seldom, so in a box: every connection would have to have room for it.
+        connection.unless_closed(Box::pin(endpoint.serve(admitted, body))).await
+    } else {
+        Ok(endpoint.serve(admitted, body).await)
+    }
 }
 
 /// How many sockets each address has open.

@@ -84,7 +84,7 @@ impl Node {
         let peer = Peer::new([127, 0, 0, 1].into(), &self.config.access);
         let endpoint = Arc::clone(&self.endpoint);
         runtime::spawn(async move {
-            let _ = server::serve_connection(Connection::new(far), peer, &endpoint).await;
+            let _ = server::serve_connection(&mut Connection::new(far), peer, &endpoint).await;
         })
         .detach();
         Client { socket: near, received: Vec::new() }

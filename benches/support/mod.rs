@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+pub use crate::tools::{bound_to_thread, skip};
+
 /// For what should happen at once.
 pub const SOON: Duration = Duration::from_secs(10);
 const STEP: Duration = Duration::from_micros(200);

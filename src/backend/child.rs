@@ -31,6 +31,7 @@ use crate::limits::{
     STDERR_LINES_PER_SEC_MAX, STDIN_QUEUE_MAX, STDIN_QUEUE_REQUESTS_MAX, STDOUT_QUEUE_MAX, SWEEP_STEP,
 };
 use crate::metrics::METRICS;
+use crate::queue;
 use crate::reactor::Source;
 use crate::runtime;
 
@@ -53,7 +54,7 @@ pub struct Command {
 #[derive(Debug)]
 pub struct ChildHandle {
     stdin: Sender<Payload>,
-    outputs: Receiver<Output>,
+    outputs: queue::Receiver<Output>,
     /// Never sent on: its closing is the order to stop.
     stop: Sender<()>,
 }
@@ -75,7 +76,7 @@ impl ChildHandle {
     }
 
     /// See [`super::Backend::outputs`].
-    pub fn outputs(&self) -> &Receiver<Output> {
+    pub fn outputs(&self) -> &queue::Receiver<Output> {
         &self.outputs
     }
 
@@ -90,7 +91,7 @@ impl ChildHandle {
 /// `label` (the session's short id) names it in the log.
 pub fn start(command: Arc<Command>, label: String) -> ChildHandle {
     let (stdin, queue) = async_channel::bounded(STDIN_QUEUE_MAX);
-    let (sender, outputs) = async_channel::bounded(STDOUT_QUEUE_MAX);
+    let (sender, outputs) = queue::bounded(STDOUT_QUEUE_MAX);
     let (stop, stopped) = async_channel::bounded(1);
     runtime::spawn(live(command, Desk { label, queue, outputs: sender, stopped })).detach();
     ChildHandle { stdin, outputs, stop }
@@ -100,7 +101,7 @@ pub fn start(command: Arc<Command>, label: String) -> ChildHandle {
 struct Desk {
     label: String,
     queue: Receiver<Payload>,
-    outputs: Sender<Output>,
+    outputs: queue::Sender<Output>,
     stopped: Receiver<()>,
 }
 

@@ -7,7 +7,6 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use async_channel::Receiver;
 use smol::future::FutureExt as _;
 
 use super::{Exit, Output, Priority, SendError};
@@ -15,6 +14,7 @@ use crate::budget::Payload;
 use crate::handler::{self, Server, Session, Turn};
 use crate::limits::{CALLS_MAX, HANDLER_OUTPUTS_MAX};
 use crate::message::{Id, Kind, Message};
+use crate::queue::{self, Receiver};
 use crate::runtime;
 
 /// The worker's hold on the handlers of its session. Dropping it ends them.
@@ -28,7 +28,7 @@ pub struct HandlerHandle {
 
 /// A session of `server`, which is named `label` in the log.
 pub fn start(server: Arc<Server>, label: String) -> HandlerHandle {
-    let (sender, outputs) = async_channel::bounded(HANDLER_OUTPUTS_MAX);
+    let (sender, outputs) = queue::bounded(HANDLER_OUTPUTS_MAX);
     HandlerHandle { session: Arc::new(Session::new(server, sender)), outputs, label }
 }
 

@@ -12,10 +12,9 @@ mod strays;
 pub mod watchdog;
 mod watchdog_process;
 
-use async_channel::Receiver;
-
 use crate::budget::Payload;
 use crate::message::{Id, Message};
+use crate::queue::Receiver;
 
 /// The answering side of one session.
 #[derive(Debug)]

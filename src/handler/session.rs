@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use async_channel::{Sender, TrySendError};
+use async_channel::Sender;
 use async_io::Timer;
 use serde_json::Value;
 use smol::Task;
@@ -19,6 +19,7 @@ use crate::backend::Output;
 use crate::budget::Payload;
 use crate::limits::{ASKS_MAX, SUBSCRIPTIONS_MAX};
 use crate::message::Id;
+use crate::queue::{self, Refused};
 use crate::runtime;
 use crate::version::Version;
 
@@ -32,7 +33,7 @@ pub(super) struct Settled {
 /// See the module.
 pub(crate) struct Session {
     pub(super) server: Arc<Server>,
-    outputs: Sender<Output>,
+    outputs: queue::Sender<Output>,
     /// Outputs that wait for room, and handlers that will have some.
     unsaid: Arc<AtomicUsize>,
     settled: OnceLock<Settled>,
@@ -57,7 +58,7 @@ struct Desk {
 }
 
 impl Session {
-    pub(crate) fn new(server: Arc<Server>, outputs: Sender<Output>) -> Session {
+    pub(crate) fn new(server: Arc<Server>, outputs: queue::Sender<Output>) -> Session {
         let log_from = AtomicU8::new(LogLevel::Info as u8);
         Session {
             server,
@@ -150,7 +151,7 @@ impl Session {
 
     /// The same without waiting: what finds no room now goes out as soon as there is some.
     pub(crate) fn post(&self, output: Output) {
-        if let Err(TrySendError::Full(output)) = self.outputs.try_send(output) {
+        if let Err(Refused::Full(output)) = self.outputs.try_send(output) {
             let (outputs, unsaid) = (self.outputs.clone(), Unsaid::new(&self.unsaid));
             runtime::spawn(async move {
                 let _ = outputs.send(output).await;
@@ -319,7 +320,7 @@ mod tests {
     use super::*;
 
     fn session() -> Session {
-        let (outputs, _) = async_channel::bounded(1);
+        let (outputs, _) = queue::bounded(1);
         Session::new(Arc::new(Server::new("s", "1").logging().subscriptions()), outputs)
     }
 

@@ -13,6 +13,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::time::Duration;
 
 use smol::future::or;
@@ -303,8 +304,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         or(read, late).await
     }
 
-    /// Answers what is not served and closes. The caller returns the result.
-    async fn refuse(&mut self, refusal: Refusal) -> Ended {
+    /// Answers what is not served and closes. The caller returns the result. In a box, for it is seldom, and every
+    /// connection would have to have room for it.
+    fn refuse(&mut self, refusal: Refusal) -> Pin<Box<impl Future<Output = Ended>>> {
+        Box::pin(self.refuse_and_close(refusal))
+    }
+
+    async fn refuse_and_close(&mut self, refusal: Refusal) -> Ended {
         METRICS.wire_refusals_total.add_one();
         let status = refusal.status;
         match self.write_refusal(refusal).await {

@@ -7,14 +7,16 @@ pub mod body;
 pub mod connection;
 pub mod head;
 mod read_ahead;
+mod room;
 pub mod socket;
 pub mod sse;
 mod writer;
 
 pub use connection::{Connection, Deadlines, Ended, Phase, RequestBody};
 pub use head::{Method, RequestHead};
+pub use room::Room;
 pub use socket::Socket;
-pub use sse::{Event, EventId, EventReader, Opening, Room};
+pub use sse::{Event, EventId, EventReader, Opening};
 
 use crate::budget::Payload;
 
@@ -102,7 +104,7 @@ pub enum Body {
     /// All of it, with its media type.
     Full(&'static str, Payload),
     /// Events as they come: one JSON body or an event stream, see [`Opening`].
-    Events(EventReader),
+    Events(Box<EventReader>),
 }
 
 impl Reply {
@@ -134,7 +136,7 @@ impl Reply {
 
     /// 200 and events.
     pub fn events(events: EventReader) -> Reply {
-        Reply { status: Status(200), headers: Vec::new(), body: Body::Events(events), close: false }
+        Reply { status: Status(200), headers: Vec::new(), body: Body::Events(Box::new(events)), close: false }
     }
 
     /// Adds a header.

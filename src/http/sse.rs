@@ -4,13 +4,11 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::Write as _;
 use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_channel::{Receiver, Sender};
-
 use crate::budget::Payload;
+use crate::http::Room;
+use crate::queue::Receiver;
 
 /// Where an event stands: a stream of the session and a place in it. On the wire `<stream>-<place>`, unique in
 /// the session (spec L26).
@@ -160,36 +158,8 @@ impl Drop for EventReader {
     /// A queue keeps its events, and they their bytes, until its sender goes as well, which may be never.
     fn drop(&mut self) {
         self.live.close();
-        while self.live.try_recv().is_ok() {}
+        self.live.clear();
         self.tell_room();
-    }
-}
-
-/// Tells the sender of a reader's queue that there is room again, when it wants to know: so that nobody is woken for
-/// nothing.
-#[derive(Clone, Debug)]
-pub struct Room {
-    wanted: Arc<AtomicBool>,
-    poke: Sender<()>,
-}
-
-impl Room {
-    /// A room for all readers of one sender, and the end at which the sender hears of it.
-    pub fn new() -> (Room, Receiver<()>) {
-        let (poke, poked) = async_channel::bounded(1);
-        (Room { wanted: Arc::default(), poke }, poked)
-    }
-
-    /// The sender wants to know. It must look once more after this, for there may be room already.
-    pub fn want(&self) {
-        self.wanted.store(true, Ordering::SeqCst);
-    }
-
-    fn tell(&self) {
-        if self.wanted.swap(false, Ordering::SeqCst) {
-            // When it is full the sender will hear of it anyway.
-            let _ = self.poke.try_send(());
-        }
     }
 }
 

@@ -216,7 +216,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.write_all(&out, beside).await
     }
 
-    async fn write_events(&mut self, mut outline: Outline, mut reader: EventReader) -> Result<(), Ended> {
+    async fn write_events(
+        &mut self,
+        mut outline: Outline,
+        mut reader: Box<EventReader>,
+    ) -> Result<(), Ended> {
         match self.turn(&mut reader).await? {
             Turn::Json(payload) => {
                 drop(reader);

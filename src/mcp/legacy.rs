@@ -14,8 +14,9 @@ use crate::http::{Event, EventId, EventReader, Opening, Reply};
 use crate::limits::{READER_EVENTS_MAX, REPLY_PATIENCE, RETRY_AFTER_SECS, RETRY_MS};
 use crate::message::{self, ErrorData, Id, Invalid, Kind, Message, Parsed};
 use crate::metrics::METRICS;
+use crate::queue;
 use crate::session::{
-    CreateError, Ended, Form, Input, Lookup, NotTaken, ReturnAddress, SessionHandle, Sessions,
+    Attach, CreateError, Ended, Form, Input, Lookup, NotTaken, Post, ReturnAddress, SessionHandle, Sessions,
 };
 use crate::version;
 
@@ -27,7 +28,7 @@ const SESSION_HEADER: &str = "Mcp-Session-Id";
 pub(super) async fn post(sessions: &Arc<Sessions>, request: &Admitted, body: RequestBody) -> Reply {
     let (messages, batch) = match message::parse(body.bytes, body.share) {
         Ok(Parsed::One(message)) if asks_for(&message, "initialize") => {
-            return initialize(sessions, request, message).await;
+            return Box::pin(initialize(sessions, request, message)).await;
         }
         Ok(Parsed::One(message)) => (vec![message], false),
         Ok(Parsed::Batch(messages)) => (messages, true),
@@ -131,7 +132,7 @@ async fn deliver(handle: &SessionHandle, form: Form, messages: Vec<Message>) -> 
         })
         .collect();
     if ids.is_empty() {
-        return match handle.tell(Input::Messages(messages, None)).await {
+        return match handle.tell(input(messages, None)).await {
             Ok(()) => Reply::empty(202),
             Err(NotTaken::Busy) => {
                 log::warn!(
@@ -143,10 +144,10 @@ async fn deliver(handle: &SessionHandle, form: Form, messages: Vec<Message>) -> 
             Err(NotTaken::Ended) => over(handle, None),
         };
     }
-    let (events, live) = async_channel::bounded(READER_EVENTS_MAX);
+    let (events, live) = queue::bounded(READER_EVENTS_MAX);
     let stream = handle.new_stream();
     let address = ReturnAddress { stream, events, form, since: Instant::now() };
-    match handle.request(Input::Messages(messages, Some(address))) {
+    match handle.tell(input(messages, Some(address))).await {
         Ok(()) => Reply::events(EventReader {
             opening: opening(handle, form, stream),
             backlog: VecDeque::new(),
@@ -160,6 +161,10 @@ async fn deliver(handle: &SessionHandle, form: Form, messages: Vec<Message>) -> 
         }
         Err(NotTaken::Ended) => over(handle, ids.first()),
     }
+}
+
+fn input(messages: Vec<Message>, reply: Option<ReturnAddress>) -> Input {
+    Input::Post(Box::new(Post { messages, reply }))
 }
 
 /// A batch is answered as an event stream: one object would not do, and an array would have to wait for the slowest
@@ -199,7 +204,7 @@ fn answered(form: Form, responses: Vec<Payload>) -> Reply {
     let count = responses.len();
     let event =
         |(place, data)| Event { id: None, retry_ms: None, data: Some(data), last: place + 1 == count };
-    let (_, live) = async_channel::bounded(1);
+    let (_, live) = queue::bounded(1);
     Reply::events(EventReader {
         opening: Opening::Stream { first: None },
         backlog: responses.into_iter().enumerate().map(event).collect(),
@@ -270,7 +275,7 @@ pub(super) async fn get(sessions: &Arc<Sessions>, request: &Admitted) -> Reply {
         Some(Err(_)) => return no_such_stream(),
     };
     let (answer, reader) = async_channel::bounded(1);
-    let told = handle.tell(Input::Attach { after, answer }).await;
+    let told = handle.tell(Input::Attach(Box::new(Attach { after, answer }))).await;
     match (told, reader.recv().await) {
         (Ok(()), Ok(Some(reader))) => Reply::events(reader),
         (Ok(()), Ok(None)) => no_such_stream(),
@@ -281,7 +286,7 @@ pub(super) async fn get(sessions: &Arc<Sessions>, request: &Admitted) -> Reply {
 
 /// A stream that says when to come back, and ends: inside a living session overload is no HTTP error (invariant 7).
 fn come_back() -> Reply {
-    let (_, live) = async_channel::bounded(1);
+    let (_, live) = queue::bounded(1);
     Reply::events(EventReader {
         opening: Opening::Stream {
             first: Some(Event { id: None, retry_ms: Some(RETRY_MS), data: None, last: false }),

@@ -25,15 +25,15 @@ pub use self::id::{SessionId, is_node_name};
 use self::misroutes::Misroutes;
 pub use self::phase::Phase;
 pub use self::streams::{Form, ReturnAddress};
-pub use self::worker::{Input, Opened};
+pub use self::worker::{Attach, Input, Opened, Post};
 use crate::backend::{Backend, Exit, child, handler};
 use crate::budget::{self, Payload};
 use crate::config::{Config, Launch, Server, SessionLimits};
 use crate::foreign::Foreign;
 use crate::http::Room;
 use crate::limits::{
-    ABANDONED_AFTER, CLIENT_NAME_BYTES_MAX, ENDING_CHILDREN_MAX, INBOX_MAX, INBOX_REQUESTS_MAX, INBOX_WAIT,
-    REAP_STEP_MAX, TABLE_SHARDS,
+    ABANDONED_AFTER, CLIENT_NAME_BYTES_MAX, ENDING_CHILDREN_MAX, INBOX_MAX, INBOX_WAIT, REAP_STEP_MAX,
+    TABLE_SHARDS,
 };
 use crate::message::{self, Message};
 use crate::metrics::{Entered, METRICS};
@@ -138,27 +138,21 @@ impl SessionHandle {
         self.activity.new_stream()
     }
 
-    /// Hands over requests; never waits.
-    ///
-    /// # Errors
-    /// [`NotTaken`]; the slots kept for answers are not used.
-    pub fn request(&self, input: Input) -> Result<(), NotTaken> {
-        self.activity.touch();
-        if self.inbox.len() >= INBOX_REQUESTS_MAX {
-            return Err(NotTaken::Busy);
-        }
-        self.inbox.try_send(input).map_err(|error| match error {
-            TrySendError::Full(_) => NotTaken::Busy,
-            TrySendError::Closed(_) => NotTaken::Ended,
-        })
-    }
-
-    /// Hands over what needs no response; waits a little for room.
+    /// Hands over an input; waits a little for room, when many come at once.
     ///
     /// # Errors
     /// [`NotTaken`].
     pub async fn tell(&self, input: Input) -> Result<(), NotTaken> {
         self.activity.touch();
+        match self.inbox.try_send(input) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(_)) => Err(NotTaken::Ended),
+            // Seldom, so in a box: every connection would have to have room for it.
+            Err(TrySendError::Full(input)) => Box::pin(self.tell_in_time(input)).await,
+        }
+    }
+
+    async fn tell_in_time(&self, input: Input) -> Result<(), NotTaken> {
         let sent = smol::future::or(async { Some(self.inbox.send(input).await) }, async {
             async_io::Timer::after(INBOX_WAIT).await;
             None
@@ -305,16 +299,21 @@ impl Sessions {
         if let Some(known) = self.look_here(&id, server, principal) {
             return known;
         }
+        // In a box, for every connection would have to have room for it.
+        Box::pin(self.look_elsewhere(&id, server, principal)).await
+    }
+
+    async fn look_elsewhere(&self, id: &SessionId, server: usize, principal: Option<&Principal>) -> Lookup {
         let name = self.servers.get(server).map_or("", |server| &server.name);
         let node = id.node().to_owned();
-        let found = match self.registry.find(&id, principal, name).await {
+        let found = match self.registry.find(id, principal, name).await {
             Found::Closed => Lookup::Closed,
             Found::Unknown => Lookup::Unknown,
             Found::Down => Lookup::RegistryDown,
             Found::Elsewhere { alive } => Lookup::Elsewhere { node, alive },
             Found::Lost(record) => Lookup::Lost { node, record },
         };
-        self.misroutes.tell(&id, &self.node, &found);
+        self.misroutes.tell(id, &self.node, &found);
         found
     }
 
@@ -451,10 +450,10 @@ impl Sessions {
         settings: &Server,
         initialize: &Message,
         activity: Activity,
-    ) -> (Arc<SessionHandle>, worker::Worker) {
+    ) -> (Arc<SessionHandle>, Box<worker::Worker>) {
         let (inbox, inputs) = async_channel::bounded(INBOX_MAX);
         let activity = Arc::new(activity);
-        let (room, poked) = Room::new();
+        let room = Room::default();
         let handle = Arc::new(SessionHandle {
             id: id.clone(),
             server: owner.server,
@@ -469,18 +468,18 @@ impl Sessions {
             _counted: METRICS.sessions.enter(),
         });
         let idle_timeout = settings.idle_timeout.unwrap_or(self.limits.idle_timeout);
-        let worker = worker::Worker::new(worker::Setup {
+        // In a box: its task's future would have room for it several times.
+        let worker = Box::new(worker::Worker::new(worker::Setup {
             label: id.short(),
             activity,
-            inbox: inputs,
+            inbox: Box::pin(inputs),
             backend: start_backend(&settings.launch, id.short()),
             start_deadline: settings.start_deadline,
             idle_timeout,
             idle_timeout_no_stream: idle_timeout.min(self.limits.idle_timeout_no_stream),
             keep_alive_comment: self.keep_alive_comment,
             room,
-            poked,
-        });
+        }));
         (handle, worker)
     }
 
@@ -493,7 +492,7 @@ impl Sessions {
     fn run(
         self: &Arc<Self>,
         handle: Arc<SessionHandle>,
-        worker: worker::Worker,
+        worker: Box<worker::Worker>,
         initialize: Message,
     ) -> async_channel::Receiver<Opened> {
         let (opened, opening) = async_channel::bounded(1);
@@ -643,12 +642,15 @@ impl Sessions {
             .min();
         let step = (shortest.unwrap_or(REAP_STEP_MAX) / 4).clamp(crate::limits::SWEEP_STEP, REAP_STEP_MAX);
         loop {
-            async_io::Timer::after(step).await;
-            let (now, pressure) = (sweep::now_secs(), budget::pressure());
-            for handle in self.all() {
-                if pressure || Duration::from_secs(handle.activity.idle_secs(now).into()) >= step {
-                    // A worker that is behind is not idle.
-                    let _ = handle.inbox.try_send(Input::Tick);
+            // One shard at a time, so that the workers of a hundred thousand sessions do not all stand before a client.
+            for shard in &self.shards {
+                async_io::Timer::after(step / TABLE_SHARDS as u32).await;
+                let (now, pressure) = (sweep::now_secs(), budget::pressure());
+                for handle in lock(shard).values() {
+                    if pressure || Duration::from_secs(handle.activity.idle_secs(now).into()) >= step {
+                        // A worker that is behind is not idle.
+                        let _ = handle.inbox.try_send(Input::Tick);
+                    }
                 }
             }
         }
@@ -810,8 +812,8 @@ mod tests {
         sessions.create(0, None, initialize, [127, 0, 0, 1].into()).await.unwrap().0
     }
 
-    fn call(handle: &SessionHandle, id: i64) -> async_channel::Receiver<crate::http::Event> {
-        let (events, live) = async_channel::bounded(4);
+    fn call(handle: &SessionHandle, id: i64) -> crate::queue::Receiver<crate::http::Event> {
+        let (events, live) = crate::queue::bounded(4);
         let address = ReturnAddress {
             stream: handle.new_stream(),
             events,
@@ -819,7 +821,8 @@ mod tests {
             since: std::time::Instant::now(),
         };
         let request = message(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"m"}}"#));
-        handle.request(Input::Messages(vec![request], Some(address))).unwrap();
+        let post = Post { messages: vec![request], reply: Some(address) };
+        handle.inbox.try_send(Input::Post(Box::new(post))).unwrap();
         live
     }
 
@@ -866,7 +869,7 @@ mod tests {
                 assert!(event.last);
                 assert!(String::from_utf8_lossy(&event.data.unwrap()).contains("deleted by its client"));
             }
-            assert_eq!(handle.request(Input::Tick), Err(NotTaken::Ended));
+            assert_eq!(handle.tell(Input::Tick).await, Err(NotTaken::Ended));
             assert_eq!(sessions.count(), 0);
             begin(&sessions).await;
         });

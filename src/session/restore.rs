@@ -86,7 +86,7 @@ impl Sessions {
         settings: &Server,
         initialize: &Message,
         protocol: &str,
-    ) -> Result<(Arc<SessionHandle>, worker::Worker), Arc<SessionHandle>> {
+    ) -> Result<(Arc<SessionHandle>, Box<worker::Worker>), Arc<SessionHandle>> {
         let mut shard = self.shard(&id);
         if let Some(there) = shard.get(&id.key()) {
             return Err(Arc::clone(there));

@@ -7,12 +7,11 @@
 
 use std::collections::VecDeque;
 
-use async_channel::{Sender, TrySendError};
-
 use crate::budget::Payload;
 use crate::http::{Event, EventId};
 use crate::limits::{LARGE_EVENT_BYTES, REPLAY_BYTES_MAX, REPLAY_EVENTS_MAX};
 use crate::metrics::METRICS;
+use crate::queue::{Refused, Sender};
 
 /// A message in the log.
 #[derive(Clone, Debug)]
@@ -111,8 +110,8 @@ impl Stream {
             let place = entry.place;
             match reader.try_send(self.event(entry)) {
                 Ok(()) => self.delivered = place,
-                Err(TrySendError::Closed(_)) => self.reader = None,
-                Err(TrySendError::Full(_)) => return Pushed::Behind,
+                Err(Refused::Closed(_)) => self.reader = None,
+                Err(Refused::Full(_)) => return Pushed::Behind,
             }
         }
         Pushed::Logged
@@ -187,7 +186,7 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use async_channel::{Receiver, bounded};
+    use crate::queue::{Receiver, bounded};
     use proptest::prelude::*;
 
     fn payload(text: &str) -> Payload {

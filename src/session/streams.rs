@@ -4,8 +4,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
-use async_channel::Sender;
-
 use super::stream::{Pushed, Stream};
 use crate::budget::{self, Payload};
 use crate::http::{Event, EventId};
@@ -14,6 +12,7 @@ use crate::limits::{
     REPLAY_EVENTS_UNDER_PRESSURE, REPLY_PATIENCE, RETRY_MS,
 };
 use crate::metrics::METRICS;
+use crate::queue::Sender;
 
 /// The standalone stream's number.
 pub const STANDALONE: u32 = 0;
@@ -229,7 +228,7 @@ impl Streams {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use async_channel::{Receiver, bounded};
+    use crate::queue::{Receiver, bounded};
     use proptest::prelude::*;
     use std::time::Duration;
 

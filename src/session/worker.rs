@@ -5,11 +5,14 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
-use smol::future::{FutureExt as _, or, race};
+use smol::future::{FutureExt as _, or, poll_fn};
+use smol::stream::Stream as _;
 
 use super::streams::{ReturnAddress, STANDALONE, Streams};
 use super::{Activity, Ended};
@@ -18,26 +21,22 @@ use crate::budget::{self, Payload};
 use crate::foreign::Foreign;
 use crate::http::{Event, EventId, EventReader, Opening, Room};
 use crate::limits::{
-    ASK_AGE, BEHIND_PATIENCE, CALLS_MAX, HELD_BYTES_CALLS_MAX, IDLE_WITH_CALLS_FACTOR, INBOX_REQUESTS_MAX,
+    ASK_AGE, BEHIND_PATIENCE, CALLS_MAX, EARLY_INPUTS_MAX, HELD_BYTES_CALLS_MAX, IDLE_WITH_CALLS_FACTOR,
     LOG_STEP, READER_EVENTS_MAX, RETIRE_RETRY_MS, RETRY_MS,
 };
 use crate::message::{self, Id, Invalid, Kind, Line, Message};
 use crate::metrics::{Entered, METRICS};
+use crate::queue;
 use crate::sweep::{self, Deadline};
 use crate::version::{self, Version};
 
 /// What a session's worker is told.
 #[derive(Debug)]
 pub enum Input {
-    /// The messages of one POST (several only in a batch), and where their responses go.
-    Messages(Vec<Message>, Option<ReturnAddress>),
-    /// A GET: attach to the standalone stream, or resume after an event.
-    Attach {
-        /// `Last-Event-ID`.
-        after: Option<EventId>,
-        /// Gets the reader, or nothing when there is no such stream (any more).
-        answer: Sender<Option<EventReader>>,
-    },
+    /// A POST. In a box, for the inbox has its places from the start.
+    Post(Box<Post>),
+    /// A GET.
+    Attach(Box<Attach>),
     /// Time has passed: look whether anything is stale.
     Tick,
     /// The node stops: end the session if nothing is in flight.
@@ -45,6 +44,24 @@ pub enum Input {
     /// Panic, to show the fence.
     #[cfg(test)]
     Panic,
+}
+
+/// The messages of one POST (several only in a batch), and where their responses go.
+#[derive(Debug)]
+pub struct Post {
+    /// The messages.
+    pub messages: Vec<Message>,
+    /// Where responses go, if any are wanted.
+    pub reply: Option<ReturnAddress>,
+}
+
+/// Attach to the standalone stream, or resume after an event.
+#[derive(Debug)]
+pub struct Attach {
+    /// `Last-Event-ID`.
+    pub after: Option<EventId>,
+    /// Gets the reader, or nothing when there is no such stream (any more).
+    pub answer: Sender<Option<EventReader>>,
 }
 
 /// What became of `initialize`.
@@ -66,7 +83,7 @@ pub struct Setup {
     /// What others see of the session.
     pub activity: Arc<Activity>,
     /// Where inputs come from.
-    pub inbox: Receiver<Input>,
+    pub inbox: Pin<Box<Receiver<Input>>>,
     /// What answers.
     pub backend: Backend,
     /// From the start to the answer of `initialize`.
@@ -77,10 +94,8 @@ pub struct Setup {
     pub idle_timeout_no_stream: Duration,
     /// For the readers of its streams.
     pub keep_alive_comment: Duration,
-    /// What readers tell when they have room again, and where it is heard.
+    /// What readers tell when they have room again.
     pub room: Room,
-    /// See `room`.
-    pub poked: Receiver<()>,
 }
 
 /// See the module.
@@ -97,6 +112,8 @@ pub struct Worker {
     calls: HashMap<Id, Call>,
     /// Requests of the backend that the client has not answered.
     asks: HashMap<Id, Ask>,
+    /// Whose turn it is to be asked first.
+    backend_first: bool,
     /// Since when some reader is behind.
     behind_since: Option<Instant>,
     garbage_logged: Option<Instant>,
@@ -139,6 +156,7 @@ impl Worker {
             streams: Streams::new(),
             calls: HashMap::new(),
             asks: HashMap::new(),
+            backend_first: false,
             behind_since: None,
             garbage_logged: None,
             deaf_logged: None,
@@ -146,7 +164,7 @@ impl Worker {
     }
 
     /// The same for a session that begins again.
-    pub fn restored(mut self) -> Worker {
+    pub fn restored(mut self: Box<Worker>) -> Box<Worker> {
         self.restored = true;
         self
     }
@@ -241,29 +259,59 @@ impl Worker {
     }
 
     /// Fair between the client and the backend: neither can starve the other.
-    async fn next(&self) -> Next {
-        let input = async {
-            if self.early.len() >= INBOX_REQUESTS_MAX {
-                // Not ready yet: what comes now waits in the inbox.
-                return std::future::pending().await;
+    async fn next(&mut self) -> Next {
+        match self.behind_since {
+            None => poll_fn(|cx| self.poll_next(cx)).await,
+            // Seldom, so in a box: every session would have to have room for it.
+            Some(since) => Box::pin(self.next_while_behind(since)).await,
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        self.backend_first = !self.backend_first;
+        if self.backend_first {
+            match self.poll_output(cx) {
+                Poll::Ready(next) => Poll::Ready(next),
+                Poll::Pending => self.poll_input(cx),
             }
-            self.setup.inbox.recv().await.map_or(Next::InboxClosed, Next::Input)
-        };
-        let output =
-            async { self.setup.backend.outputs().recv().await.map_or(Next::OutputsClosed, Next::Output) };
-        let Some(since) = self.behind_since else { return race(input, output).await };
+        } else {
+            match self.poll_input(cx) {
+                Poll::Ready(next) => Poll::Ready(next),
+                Poll::Pending => self.poll_output(cx),
+            }
+        }
+    }
+
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        if self.early.len() >= EARLY_INPUTS_MAX {
+            // Not ready yet: what comes now waits in the inbox.
+            return Poll::Pending;
+        }
+        let input = self.setup.inbox.as_mut().poll_next(cx);
+        input.map(|input| input.map_or(Next::InboxClosed, Next::Input))
+    }
+
+    fn poll_output(&self, cx: &mut Context<'_>) -> Poll<Next> {
+        let output = self.setup.backend.outputs().poll_recv(cx);
+        output.map(|output| output.map_or(Next::OutputsClosed, Next::Output))
+    }
+
+    /// Back-pressure: a reader that reads gets a moment before its log fills. One that does not holds up nobody.
+    async fn next_while_behind(&mut self, since: Instant) -> Next {
+        let room = self.setup.room.clone();
         let room = async {
-            let _ = self.setup.poked.recv().await;
+            room.told().await;
             Next::Room
         };
-        // Back-pressure: a reader that reads gets a moment before its log fills. One that does not holds up nobody.
-        let output = async {
-            if let Some(left) = BEHIND_PATIENCE.checked_sub(since.elapsed()) {
-                async_io::Timer::after(left).await;
+        let mut patience = BEHIND_PATIENCE.checked_sub(since.elapsed()).map(async_io::Timer::after);
+        let next = poll_fn(|cx| {
+            if patience.as_mut().is_some_and(|patience| Pin::new(patience).poll(cx).is_pending()) {
+                return self.poll_input(cx);
             }
-            output.await
-        };
-        race(input, or(room, output)).await
+            patience = None;
+            self.poll_next(cx)
+        });
+        or(room, next).await
     }
 
     /// Gives readers that are behind what they have room for; they tell when there is more.
@@ -281,9 +329,9 @@ impl Worker {
 
     fn take_input(&mut self, input: Input) -> Option<Ended> {
         match input {
-            Input::Messages(messages, reply) => self.take_client_messages(messages, reply),
-            Input::Attach { after, answer } => {
-                let _ = answer.try_send(self.attach(after));
+            Input::Post(post) => self.take_client_messages(post.messages, post.reply),
+            Input::Attach(attach) => {
+                let _ = attach.answer.try_send(self.attach(attach.after));
             }
             Input::Tick => return self.tick(Instant::now()),
             Input::Retire => return self.retire(),
@@ -393,7 +441,7 @@ impl Worker {
 
     fn attach(&mut self, after: Option<EventId>) -> Option<EventReader> {
         let number = after.map_or(STANDALONE, |id| id.stream);
-        let (events, live) = async_channel::bounded(READER_EVENTS_MAX);
+        let (events, live) = queue::bounded(READER_EVENTS_MAX);
         let start = self.streams.attach(number, events, after.map(|id| id.place))?;
         if after.is_some() {
             METRICS.streams_resumed_total.add_one();
@@ -654,8 +702,10 @@ impl Worker {
             .into_iter()
             .chain(std::iter::from_fn(|| self.setup.inbox.try_recv().ok()).collect::<Vec<_>>())
         {
-            if let Input::Messages(messages, reply @ Some(_)) = input {
-                self.take_client_messages(messages, reply);
+            if let Input::Post(post) = input
+                && post.reply.is_some()
+            {
+                self.take_client_messages(post.messages, post.reply);
             }
         }
     }
@@ -698,7 +748,7 @@ fn wrote(garbage: Option<Vec<u8>>) -> String {
 }
 
 /// Runs a worker's life behind the panic fence (invariant 12): whatever happens, waiting clients are answered.
-pub async fn live(mut worker: Worker, initialize: Message, opened: Sender<Opened>) -> Ended {
+pub async fn live(mut worker: Box<Worker>, initialize: Message, opened: Sender<Opened>) -> Ended {
     let life = std::panic::AssertUnwindSafe(async {
         match worker.open(&initialize).await {
             Opened::Ready(answer) => {

@@ -83,12 +83,13 @@ async fn abandon(count: usize) {
         let children: Vec<_> = (begun..count.min(begun + WAVE)).map(start_script).collect();
         for child in children {
             let _ = child.outputs().recv().await;
-            ends.push(child.outputs().clone());
+            child.stop();
+            ends.push(child);
         }
     }
     // Each queue closes when its child is reaped.
     for end in ends {
-        while end.recv().await.is_ok() {}
+        while end.outputs().recv().await.is_some() {}
     }
     println!("ENDED");
     let _ = smol::unblock(|| std::io::stdin().read_line(&mut String::new())).await;
@@ -98,9 +99,9 @@ async fn surroundings(program: String) {
     let child = start(&program, &[]);
     let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"env"}}"#;
     let _ = child.send(Payload::made_here(call.into()), Priority::Request);
-    if let Ok(Output::Message(answer)) = child.outputs().recv().await {
+    if let Some(Output::Message(answer)) = child.outputs().recv().await {
         println!("{}", String::from_utf8_lossy(&answer));
     }
     child.stop();
-    while child.outputs().recv().await.is_ok() {}
+    while child.outputs().recv().await.is_some() {}
 }

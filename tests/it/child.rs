@@ -74,7 +74,7 @@ fn rest(child: &ChildHandle) -> (Vec<Output>, Exit) {
         match next(child) {
             Output::Exited(exit) => {
                 let after = async_io::block_on(child.outputs().recv());
-                assert!(after.is_err(), "something came after the end: {after:?}");
+                assert!(after.is_none(), "something came after the end: {after:?}");
                 return (outputs, exit);
             }
             output => outputs.push(output),

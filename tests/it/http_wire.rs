@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, Once};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use async_channel::{Receiver, Sender};
 use async_io::{Async, Timer, block_on};
 use burdock::budget::Payload;
 use burdock::http::{
@@ -18,6 +17,7 @@ use burdock::http::{
 };
 use burdock::limits::{HEAD_BYTES_MAX, HEADERS_MAX, TARGET_BYTES_MAX};
 use burdock::metrics::METRICS;
+use burdock::queue::{self, Receiver, Sender};
 use burdock::{runtime, sweep};
 use smol::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
@@ -94,7 +94,7 @@ impl TestServer {
 
     /// Offers a stream at `/events/<name>` and returns the end that feeds it.
     fn offer(&self, name: &str, opening: Opening, backlog: Vec<Event>, comment: Duration) -> Sender<Event> {
-        let (sender, live) = async_channel::bounded(16);
+        let (sender, live) = queue::bounded(16);
         let backlog = VecDeque::from(backlog);
         let reader = EventReader { opening, backlog, live, keep_alive_comment: comment, room: None };
         self.seen.streams.lock().unwrap().insert(name.to_owned(), reader);
@@ -902,10 +902,10 @@ fn a_stream_brings_each_event_at_once() {
     assert_eq!(client.chunk(), "id: 1-0\nretry: 1000\ndata:\n\n");
     assert_eq!(client.chunk(), "id: 1-1\ndata: logged\n\n");
     for place in 2..5 {
-        feed.send_blocking(event(place, "{\n\"a\":1}", false)).unwrap();
+        smol::block_on(feed.send(event(place, "{\n\"a\":1}", false))).unwrap();
         assert_eq!(client.chunk(), format!("id: 1-{place}\ndata: {{\ndata: \"a\":1}}\n\n"));
     }
-    feed.send_blocking(event(5, "{}", true)).unwrap();
+    smol::block_on(feed.send(event(5, "{}", true))).unwrap();
     assert_eq!(client.chunk(), "id: 1-5\ndata: {}\n\n");
     assert_eq!(client.chunk(), "");
     client.send(HELLO);
@@ -933,7 +933,7 @@ fn a_stream_whose_feed_is_dropped_ends_gracefully() {
 fn a_reply_that_comes_first_and_soon_is_json() {
     let server = TestServer::start(LONG);
     let feed = server.offer("a", either(PATIENCE), vec![], PATIENCE);
-    feed.send_blocking(event(1, "{\"result\":1}", true)).unwrap();
+    smol::block_on(feed.send(event(1, "{\"result\":1}", true))).unwrap();
     let reply = accepted(&server, get_events("a"));
     assert_eq!((reply.status, reply.text()), (200, "{\"result\":1}"));
     assert_eq!(reply.header("Content-Type"), Some("application/json"));
@@ -946,13 +946,13 @@ fn a_reply_that_comes_first_and_soon_is_json() {
 fn a_reply_that_something_precedes_is_a_stream() {
     let server = TestServer::start(LONG);
     let feed = server.offer("a", either(PATIENCE), vec![], PATIENCE);
-    feed.send_blocking(event(1, "progress", false)).unwrap();
+    smol::block_on(feed.send(event(1, "progress", false))).unwrap();
     let mut client = server.client();
     client.send(get_events("a"));
     assert_eq!(client.reply_head().header("Content-Type"), Some("text/event-stream"));
     assert_eq!(client.chunk(), "id: 1-0\nretry: 1000\ndata:\n\n");
     assert_eq!(client.chunk(), "id: 1-1\ndata: progress\n\n");
-    feed.send_blocking(event(2, "done", true)).unwrap();
+    smol::block_on(feed.send(event(2, "done", true))).unwrap();
     assert_eq!(client.chunk(), "id: 1-2\ndata: done\n\n");
     assert_eq!(client.chunk(), "");
 }
@@ -969,7 +969,7 @@ fn a_reply_that_takes_long_is_a_stream() {
     assert_eq!(client.chunk(), ": keep-alive\n\n");
     assert!(begun.elapsed() + Duration::from_millis(20) >= SHORT);
     assert_eq!(client.chunk(), ": keep-alive\n\n");
-    feed.send_blocking(event(1, "done", true)).unwrap();
+    smol::block_on(feed.send(event(1, "done", true))).unwrap();
     assert_eq!(client.chunk(), "id: 1-1\ndata: done\n\n");
 }
 
@@ -977,8 +977,8 @@ fn a_reply_that_takes_long_is_a_stream() {
 fn a_client_that_takes_only_json_gets_only_the_response() {
     let server = TestServer::start(LONG);
     let feed = server.offer("a", Opening::Json, vec![event(1, "log", false)], PATIENCE);
-    feed.send_blocking(event(2, "progress", false)).unwrap();
-    feed.send_blocking(event(3, "{}", true)).unwrap();
+    smol::block_on(feed.send(event(2, "progress", false))).unwrap();
+    smol::block_on(feed.send(event(3, "{}", true))).unwrap();
     let reply = accepted(&server, get_events("a"));
     assert_eq!((reply.text(), reply.header("Content-Type")), ("{}", Some("application/json")));
     drop(server.offer("b", Opening::Json, vec![event(1, "log", false)], PATIENCE));
@@ -1018,10 +1018,10 @@ fn what_is_sent_during_a_stream_is_served_after_it() {
     // More than is read ahead: the rest waits in the socket.
     let bodies: Vec<String> = (0..50).map(|n| format!("{n}{}", "x".repeat(300))).collect();
     client.send(bodies.iter().map(|body| echo(body)).collect::<String>());
-    feed.send_blocking(event(1, "a", false)).unwrap();
+    smol::block_on(feed.send(event(1, "a", false))).unwrap();
     assert_eq!(client.chunk(), "id: 1-1\ndata: a\n\n");
     assert_eq!(server.served(), ["/events/a"]);
-    feed.send_blocking(event(2, "b", true)).unwrap();
+    smol::block_on(feed.send(event(2, "b", true))).unwrap();
     assert_eq!((client.chunk(), client.chunk()), ("id: 1-2\ndata: b\n\n".to_owned(), String::new()));
     for body in &bodies {
         assert_eq!(client.reply().text(), body);
@@ -1032,7 +1032,7 @@ fn what_is_sent_during_a_stream_is_served_after_it() {
 fn a_stream_for_http_1_0_has_no_chunks() {
     let server = TestServer::start(LONG);
     let feed = server.offer("a", Opening::Stream { first: None }, vec![], PATIENCE);
-    feed.send_blocking(event(1, "a", true)).unwrap();
+    smol::block_on(feed.send(event(1, "a", true))).unwrap();
     let mut client = server.client();
     client.send("GET /events/a HTTP/1.0\r\n\r\n");
     let head = client.reply_head();
@@ -1140,7 +1140,7 @@ fn a_reply_is_one_read_and_one_write() {
 
 #[test]
 fn an_event_is_one_write() {
-    let (feed, live): (Sender<Event>, Receiver<Event>) = async_channel::bounded(16);
+    let (feed, live): (Sender<Event>, Receiver<Event>) = queue::bounded(16);
     feed.try_send(event(2, "two", false)).unwrap();
     feed.try_send(event(3, "three", true)).unwrap();
     let backlog = VecDeque::from([event(1, "one", false)]);

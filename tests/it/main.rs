@@ -27,4 +27,5 @@ mod static_binary; // The release as it is handed out.
 mod support; // What the tests share.
 mod systemd; // As a service: what it tells, sockets that it is passed, and the units.
 mod tidy; // The house rules.
+mod tools;
 mod traefik_command; // `burdock traefik`: what it prints, and what it refuses.

@@ -3,15 +3,16 @@
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use async_channel::{Receiver, Sender, bounded};
+use async_channel::{Sender, bounded};
 use burdock::backend::Backend;
 use burdock::backend::child::{self, Command};
 use burdock::budget::Share;
 use burdock::http::{Event, Room};
 use burdock::limits::{INBOX_MAX, READER_EVENTS_MAX};
 use burdock::message::{self, Parsed};
+use burdock::queue::{self, Receiver};
 use burdock::session::worker::{Setup, Worker};
-use burdock::session::{Activity, Ended, Form, Input, ReturnAddress};
+use burdock::session::{Activity, Attach, Ended, Form, Input, Post, ReturnAddress};
 use burdock::{runtime, sweep};
 
 use serde_json::json;
@@ -37,18 +38,16 @@ fn worker_of_an_exited_child() -> (Worker, Sender<Input>) {
     let child = child::start(Arc::new(command), "test".into());
     wait_for("the child's exit", PATIENCE, || (!child.outputs().is_empty()).then_some(()));
     let (inbox, inputs) = bounded(INBOX_MAX);
-    let (room, poked) = Room::new();
     let worker = Worker::new(Setup {
         label: "test".into(),
         activity: Arc::new(Activity::new()),
-        inbox: inputs,
+        inbox: Box::pin(inputs),
         backend: Backend::Child(child),
         start_deadline: PATIENCE,
         idle_timeout: PATIENCE,
         idle_timeout_no_stream: PATIENCE,
         keep_alive_comment: PATIENCE,
-        room,
-        poked,
+        room: Room::default(),
     });
     (worker, inbox)
 }
@@ -57,14 +56,9 @@ fn worker_of_an_exited_child() -> (Worker, Sender<Input>) {
 fn post(stream: u32) -> (Input, Receiver<Event>) {
     let bytes = format!("{{\"jsonrpc\":\"2.0\",\"id\":{stream},\"method\":\"tools/call\"}}").into_bytes();
     let Ok(Parsed::One(call)) = message::parse(bytes, Share::default()) else { panic!("not a message") };
-    let (events, reader) = bounded(READER_EVENTS_MAX);
-    (
-        Input::Messages(
-            vec![call],
-            Some(ReturnAddress { stream, events, form: Form::Either, since: std::time::Instant::now() }),
-        ),
-        reader,
-    )
+    let (events, reader) = queue::bounded(READER_EVENTS_MAX);
+    let address = ReturnAddress { stream, events, form: Form::Either, since: std::time::Instant::now() };
+    (Input::Post(Box::new(Post { messages: vec![call], reply: Some(address) })), reader)
 }
 
 /// async-channel keeps what is queued when the receiver goes, as long as a sender lives. A session's handle has one,
@@ -73,12 +67,12 @@ fn post(stream: u32) -> (Input, Receiver<Event>) {
 fn who_waits_in_the_inbox_of_a_session_that_ends_is_answered() {
     let (mut worker, inbox) = worker_of_an_exited_child();
     let (mut posts, mut gets) = (Vec::new(), Vec::new());
-    for stream in 1..=16 {
+    for stream in 1..=INBOX_MAX as u32 / 2 {
         let (input, reader) = post(stream);
         inbox.try_send(input).unwrap();
         posts.push(reader);
         let (answer, reader) = bounded(1);
-        inbox.try_send(Input::Attach { after: None, answer }).unwrap();
+        inbox.try_send(Input::Attach(Box::new(Attach { after: None, answer }))).unwrap();
         gets.push(reader);
     }
     let ended = async_io::block_on(worker.run());

@@ -15,6 +15,7 @@ const FLOORS: &[(&[&str], &str)] = &[
     (&["metrics"], "reads the budget for its text"),
     (&["foreign"], ""),
     (&["sweep"], ""),
+    (&["queue"], ""),
     (&["reactor"], ""),
     (&["runtime"], ""),
     (&["systemd"], ""),

@@ -1,0 +1,43 @@
+//! How the sender of events hears that a reader has taken what it was given.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+
+use atomic_waker::AtomicWaker;
+
+/// Tells the sender of a reader's queue that there is room again, when it wants to know: so that nobody is woken for
+/// nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Room(Arc<Wish>);
+
+#[derive(Debug, Default)]
+struct Wish {
+    wanted: AtomicBool,
+    told: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Room {
+    /// The sender wants to know. It must look once more after this, for there may be room already.
+    pub fn want(&self) {
+        self.0.wanted.store(true, Ordering::SeqCst);
+    }
+
+    /// Completes when there is room, for the sender that wanted to know.
+    pub async fn told(&self) {
+        poll_fn(|cx| {
+            self.0.waker.register(cx.waker());
+            if self.0.told.swap(false, Ordering::SeqCst) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    pub(super) fn tell(&self) {
+        if self.0.wanted.swap(false, Ordering::SeqCst) {
+            self.0.told.store(true, Ordering::SeqCst);
+            self.0.waker.wake();
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! A bounded queue that costs next to nothing while it is empty.
+//!
+//! async-channel takes its whole ring when it is made, and over 600 bytes besides; a session has several queues that
+//! are empty nearly always, and each call makes one (benches/README.md has the numbers). This one is a deque behind a
+//! lock that is held for a moment. There may be many senders, and one receiver that waits.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use atomic_waker::AtomicWaker;
+
+/// Items for which an empty queue keeps its memory.
+const KEPT: usize = 4;
+
+struct Shared<T> {
+    state: Mutex<State<T>>,
+    /// Of the receiver.
+    waker: AtomicWaker,
+    senders: AtomicUsize,
+}
+
+struct State<T> {
+    items: VecDeque<T>,
+    bound: usize,
+    closed: bool,
+    /// Senders that wait for room.
+    waiting: Vec<Waker>,
+}
+
+impl<T> Shared<T> {
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self) {
+        let waiting = {
+            let mut state = self.state();
+            state.closed = true;
+            std::mem::take(&mut state.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+        self.waker.wake();
+    }
+
+    fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+
+    fn len(&self) -> usize {
+        self.state().items.len()
+    }
+
+    /// The oldest item; an error when there is none and, if so, whether there will be one.
+    fn take(&self) -> Result<T, Empty> {
+        let (item, waiting) = {
+            let mut state = self.state();
+            let Some(item) = state.items.pop_front() else {
+                return Err(if state.closed { Empty::ForEver } else { Empty::ForNow });
+            };
+            if state.items.is_empty() && state.items.capacity() > KEPT {
+                state.items = VecDeque::new();
+            }
+            (item, std::mem::take(&mut state.waiting))
+        };
+        // All of them: one that gave up meanwhile would keep the word to itself.
+        waiting.into_iter().for_each(Waker::wake);
+        Ok(item)
+    }
+}
+
+/// Why nothing was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Empty {
+    /// There may be something later.
+    ForNow,
+    /// The queue is closed.
+    ForEver,
+}
+
+/// Why an item was not put in; here it is again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused<T> {
+    /// There is no room.
+    Full(T),
+    /// Nobody will take it.
+    Closed(T),
+}
+
+/// The end where items go in. The last one to be dropped closes the queue.
+pub struct Sender<T>(Arc<Shared<T>>);
+
+/// The end where items come out. What is left in a queue goes with it.
+pub struct Receiver<T>(Arc<Shared<T>>);
+
+/// A queue of at most `bound` items.
+pub fn bounded<T>(bound: usize) -> (Sender<T>, Receiver<T>) {
+    let state = State { items: VecDeque::new(), bound, closed: false, waiting: Vec::new() };
+    let shared = Arc::new(Shared {
+        state: Mutex::new(state),
+        waker: AtomicWaker::new(),
+        senders: AtomicUsize::new(1),
+    });
+    (Sender(Arc::clone(&shared)), Receiver(shared))
+}
+
+impl<T> Sender<T> {
+    /// Puts an item in; never waits.
+    ///
+    /// # Errors
+    /// [`Refused`], with the item.
+    pub fn try_send(&self, item: T) -> Result<(), Refused<T>> {
+        {
+            let mut state = self.0.state();
+            if state.closed {
+                return Err(Refused::Closed(item));
+            }
+            if state.items.len() >= state.bound {
+                return Err(Refused::Full(item));
+            }
+            state.items.push_back(item);
+        }
+        self.0.waker.wake();
+        Ok(())
+    }
+
+    /// Puts an item in, as soon as there is room.
+    ///
+    /// # Errors
+    /// The item, when the queue was closed.
+    pub async fn send(&self, item: T) -> Result<(), T> {
+        let mut item = Some(item);
+        poll_fn(|cx| self.poll_send(cx, &mut item)).await
+    }
+
+    fn poll_send(&self, cx: &mut Context<'_>, slot: &mut Option<T>) -> Poll<Result<(), T>> {
+        let Some(item) = slot.take() else { return Poll::Ready(Ok(())) };
+        {
+            let mut state = self.0.state();
+            if state.closed {
+                return Poll::Ready(Err(item));
+            }
+            if state.items.len() >= state.bound {
+                // Once each: a task that is polled for other reasons must not fill the list.
+                if !state.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                    state.waiting.push(cx.waker().clone());
+                }
+                *slot = Some(item);
+                return Poll::Pending;
+            }
+            state.items.push_back(item);
+        }
+        self.0.waker.wake();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes no more items; what is in the queue can still be taken.
+    pub fn close(&self) {
+        self.0.close();
+    }
+
+    /// Whether an item would be refused for good.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    /// Whether nothing is in the queue.
+    pub fn is_empty(&self) -> bool {
+        self.0.len() == 0
+    }
+}
+
+impl<T> Receiver<T> {
+    /// The oldest item, if there is one.
+    ///
+    /// # Errors
+    /// [`Empty`].
+    pub fn try_recv(&self) -> Result<T, Empty> {
+        self.0.take()
+    }
+
+    /// The oldest item, as soon as there is one; `None` when there will be none. One task at a time may wait.
+    pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        match self.0.take() {
+            Ok(item) => return Poll::Ready(Some(item)),
+            Err(Empty::ForEver) => return Poll::Ready(None),
+            Err(Empty::ForNow) => self.0.waker.register(cx.waker()),
+        }
+        // What came before the waker was there.
+        match self.0.take() {
+            Ok(item) => Poll::Ready(Some(item)),
+            Err(Empty::ForEver) => Poll::Ready(None),
+            Err(Empty::ForNow) => Poll::Pending,
+        }
+    }
+
+    /// See [`Receiver::poll_recv`].
+    pub async fn recv(&self) -> Option<T> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// Takes no more items; what is in the queue can still be taken.
+    pub fn close(&self) {
+        self.0.close();
+    }
+
+    /// Whether no more items come, but for those in the queue.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    /// Drops what is in the queue.
+    pub fn clear(&self) {
+        // Not under the lock: what is dropped may be anybody's code.
+        let items = std::mem::take(&mut self.0.state().items);
+        drop(items);
+    }
+
+    /// How many items are in the queue.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nothing is in the queue.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Sender<T> {
+        self.0.senders.fetch_add(1, Ordering::Relaxed);
+        Sender(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        if self.0.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.close();
+        }
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.0.close();
+        self.clear();
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sender({} items)", self.0.len())
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Receiver({} items)", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use smol::future::{block_on, zip};
+
+    #[test]
+    fn items_come_out_in_order_and_never_more_than_the_bound_wait() {
+        let (sender, receiver) = bounded(2);
+        assert_eq!((sender.try_send(1), sender.try_send(2)), (Ok(()), Ok(())));
+        assert_eq!(sender.try_send(3), Err(Refused::Full(3)));
+        assert_eq!((receiver.try_recv(), receiver.try_recv()), (Ok(1), Ok(2)));
+        assert_eq!(receiver.try_recv(), Err(Empty::ForNow));
+    }
+
+    #[test]
+    fn a_sender_waits_for_room() {
+        let (sender, receiver) = bounded(1);
+        let send = async {
+            for number in 0..100 {
+                sender.send(number).await.unwrap();
+            }
+        };
+        let take = async {
+            for number in 0..100 {
+                assert_eq!(receiver.recv().await, Some(number));
+            }
+        };
+        block_on(zip(send, take));
+    }
+
+    #[test]
+    fn threads_lose_nothing() {
+        let (sender, receiver) = bounded(3);
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let sender = sender.clone();
+                std::thread::spawn(move || {
+                    block_on(async {
+                        for number in 0..10_000_u64 {
+                            sender.send(number).await.unwrap();
+                        }
+                    });
+                })
+            })
+            .collect();
+        drop(sender);
+        let mut sum = 0;
+        block_on(async {
+            while let Some(number) = receiver.recv().await {
+                sum += number;
+            }
+        });
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(sum, 4 * (0..10_000).sum::<u64>());
+    }
+
+    #[test]
+    fn the_last_sender_closes_and_what_is_left_is_taken() {
+        let (sender, receiver) = bounded(2);
+        let other = sender.clone();
+        drop(sender);
+        other.try_send("last").unwrap();
+        drop(other);
+        assert!(receiver.is_closed());
+        assert_eq!(block_on(receiver.recv()), Some("last"));
+        assert_eq!(block_on(receiver.recv()), None);
+    }
+
+    #[test]
+    fn a_receiver_that_goes_takes_its_items_along() {
+        let item = Arc::new(());
+        let (sender, receiver) = bounded(2);
+        sender.try_send(Arc::clone(&item)).unwrap();
+        drop(receiver);
+        assert_eq!(Arc::strong_count(&item), 1);
+        assert!(matches!(sender.try_send(item), Err(Refused::Closed(_))));
+    }
+
+    #[test]
+    fn closing_ends_a_wait_for_room() {
+        let (sender, receiver) = bounded(1);
+        sender.try_send(1).unwrap();
+        let wait = async { sender.send(2).await };
+        let close = async { receiver.close() };
+        assert_eq!(block_on(zip(wait, close)).0, Err(2));
+        assert_eq!(receiver.try_recv(), Ok(1));
+        assert_eq!(receiver.try_recv(), Err(Empty::ForEver));
+    }
+
+    #[test]
+    fn an_empty_queue_gives_back_what_a_burst_took() {
+        let (sender, receiver) = bounded(64);
+        (0..64).for_each(|number| sender.try_send(number).unwrap());
+        while receiver.try_recv().is_ok() {}
+        assert!(receiver.0.state().items.capacity() <= KEPT);
+    }
+}

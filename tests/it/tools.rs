@@ -1,0 +1,24 @@
+//! Programs that a test needs: what to say without them, and that they end with it. The benches use this file, too.
+
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+/// Says that a test is skipped because something is not there, to the terminal even when it passes; with
+/// `BURDOCK_REQUIRE_TOOLS=1`, as in CI, that is a failure.
+pub fn skip(what: &str, lacks: &str, remedy: &str) {
+    let required = std::env::var_os("BURDOCK_REQUIRE_TOOLS").is_some_and(|value| value == "1");
+    assert!(!required, "{what}: {lacks} ({remedy})");
+    let _ = writeln!(std::io::stderr(), "\nSKIP {what}: {lacks} ({remedy})\n");
+}
+
+/// A command that is killed when the thread that starts it ends: also by SIGKILL to the tests, when nothing is dropped.
+/// So start it where the test itself runs.
+pub fn bound_to_thread(program: impl AsRef<OsStr>) -> Command {
+    if Command::new("setpriv").arg("--version").stdout(Stdio::null()).status().is_err() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(program);
+    command
+}
