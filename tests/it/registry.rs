@@ -579,6 +579,8 @@ fn keys_that_burdock_did_not_write_stop_nothing() {
     wait_for("the records after a heartbeat", Duration::from_secs(12), || {
         record(&redis, &stays.id).and(record(&redis, &ends.id))
     });
+    // The test may read the log a moment after it has seen Redis.
+    wait_for("the rewrite in the log", SOON, || one.log().contains("writing all records").then_some(()));
     let log = one.log();
     for key in ["mcp:node:n1 in Redis is not as", "mcp:node:n1:inbox in Redis is not as"] {
         assert_eq!(log.matches(key).count(), 1, "{log}");

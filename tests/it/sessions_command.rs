@@ -502,6 +502,9 @@ fn usage_mistakes() {
     }
     let help = stdout(&burdock(&["--help"]));
     assert!(help.lines().all(|line| line.len() <= 110), "{help}");
-    let all = Command::new(env!("CARGO_BIN_EXE_burdock")).arg("help").output().unwrap();
-    assert!(stdout(&all).contains("\n  sessions "));
+    let asked =
+        |words: &[&str]| stdout(&Command::new(env!("CARGO_BIN_EXE_burdock")).args(words).output().unwrap());
+    assert!(asked(&["help"]).contains("\n  sessions "));
+    assert_eq!(asked(&["help", "--help"]), asked(&["help"]));
+    assert_eq!(asked(&["help", "sessions", "close"]), help);
 }
