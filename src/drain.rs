@@ -153,8 +153,8 @@ async fn hand_over(config: &Config, sessions: &Sessions) {
     log::info!("retired: {}", left(sessions));
 }
 
-/// Ends the sessions that do not outlive the stop, in random order and evenly over `window`. One with a call in flight is looked at again, also for a
-/// while after the window.
+/// Ends the sessions that do not outlive the stop, in random order and evenly over `window`. One with a call in flight
+/// is looked at again, also for a while after the window.
 async fn retire(sessions: &Sessions, window: Duration) {
     let begun = Instant::now();
     let ending = || sessions.all().into_iter().filter(|session| !sessions.outlives_stop(session));

@@ -629,6 +629,9 @@ impl Sessions {
     /// How many of them do not outlive the stop of this node. One is counted until the registry knows of its end.
     pub fn count_ending(&self) -> usize {
         let all = self.count();
+        if !self.registry.is_shared() || !self.servers.iter().any(|server| server.restore) {
+            return all;
+        }
         all.saturating_sub(self.all().iter().filter(|handle| self.outlives_stop(handle)).count())
     }
 
