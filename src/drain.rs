@@ -122,7 +122,11 @@ fn doing(phase: Phase) -> &'static str {
 
 /// What is still there, in words.
 fn left(sessions: &Sessions) -> String {
-    format!("{} sessions, {} calls in flight", sessions.count(), METRICS.calls.get())
+    format!("{}, {} in flight", some(sessions.count() as i64, "session"), some(METRICS.calls.get(), "call"))
+}
+
+fn some(count: i64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Waits until `count` is zero, or `at_most` has passed.
@@ -133,34 +137,39 @@ async fn none_left(count: impl Fn() -> i64, at_most: Duration) {
     }
 }
 
-/// See [`Way::Handover`]. Returns when there are no sessions, or those that are left have had their time.
+/// See [`Way::Handover`]. Returns when there are no sessions, or those that are left have had their time. Sessions that
+/// outlive the stop are served until then, and only their calls are waited for.
 async fn hand_over(config: &Config, sessions: &Sessions) {
     Timer::after(DRAIN_GRACE).await;
     sessions.enter(Phase::Waiting);
     log::info!("no new sessions; waiting up to {:?} for {}", config.drain_timeout, left(sessions));
-    none_left(|| sessions.count() as i64, config.drain_timeout).await;
+    none_left(|| sessions.count_ending() as i64 + METRICS.calls.get(), config.drain_timeout).await;
     sessions.enter(Phase::Retiring);
     log::info!("retiring over {:?}: {}", config.retire_window, left(sessions));
+    let begun = Instant::now();
     retire(sessions, config.retire_window).await;
+    let cap = config.retire_window + RETIRE_CALLS_MAX;
+    none_left(|| METRICS.calls.get(), cap.saturating_sub(begun.elapsed())).await;
     log::info!("retired: {}", left(sessions));
 }
 
-/// Ends the sessions in random order and evenly over `window`. One with a call in flight is looked at again, also for a
-/// while after the window.
+/// Ends the sessions that do not outlive the stop, in random order and evenly over `window`. One with a call in flight
+/// is looked at again, also for a while after the window.
 async fn retire(sessions: &Sessions, window: Duration) {
     let begun = Instant::now();
-    let mut waiting = sessions.all();
+    let ending = || sessions.all().into_iter().filter(|session| !sessions.outlives_stop(session));
+    let mut waiting: Vec<Arc<SessionHandle>> = ending().collect();
     fastrand::shuffle(&mut waiting);
     let all = waiting.len();
     let mut due: Vec<Arc<SessionHandle>> = Vec::new();
-    while sessions.count() > 0 && begun.elapsed() < window + RETIRE_CALLS_MAX {
+    while sessions.count_ending() > 0 && begun.elapsed() < window + RETIRE_CALLS_MAX {
         if begun.elapsed() < window {
             let still_waiting = all - due_after(begun.elapsed(), window, all);
             due.extend(waiting.drain(still_waiting.min(waiting.len())..));
             due.retain(|session| !session.is_over());
         } else {
             // Whatever is still there, also what began in the last moment of the grace.
-            due = sessions.all();
+            due = ending().collect();
         }
         due.iter().for_each(|session| session.retire());
         Timer::after(RETIRE_STEP).await;

@@ -36,14 +36,14 @@ impl<T> Shared<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn close(&self) {
-        let waiting = {
+    fn close(&self) -> bool {
+        let (was_open, waiting) = {
             let mut state = self.state();
-            state.closed = true;
-            std::mem::take(&mut state.waiting)
+            (!std::mem::replace(&mut state.closed, true), std::mem::take(&mut state.waiting))
         };
         waiting.into_iter().for_each(Waker::wake);
         self.waker.wake();
+        was_open
     }
 
     fn is_closed(&self) -> bool {
@@ -157,9 +157,9 @@ impl<T> Sender<T> {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes no more items; what is in the queue can still be taken.
-    pub fn close(&self) {
-        self.0.close();
+    /// Takes no more items; what is in the queue can still be taken. False when it was closed already.
+    pub fn close(&self) -> bool {
+        self.0.close()
     }
 
     /// Whether an item would be refused for good.

@@ -133,8 +133,9 @@ fn dispatch(arguments: &[OsString], environment: &Environment) -> Result<(), Fai
 fn help(arguments: &[OsString]) -> Result<(), Failure> {
     match arguments {
         [] => print(HELP),
-        [name] => print(&Command::named(&name.to_string_lossy())?.help()),
-        [_, _, ..] => Err(Failure::Usage("help is for one command at a time".to_owned())),
+        [flag, ..] if flag == "--help" || flag == "-h" => print(HELP),
+        // As in `help sessions close`: the help of a command has all of it.
+        [name, ..] => print(&Command::named(&name.to_string_lossy())?.help()),
     }
 }
 

@@ -210,7 +210,10 @@ has a unit: 500ms, 90s, 15m, 2h.
 
 In an mcp.json, a server may have settings for burdock:
   {\"mcpServers\": {\"git\": {\"command\": \"uvx\", \"args\": [\"mcp-server-git\"],
-    \"burdock\": {\"maxSessions\": 20, \"idleTimeout\": \"10m\", \"startTimeout\": 60, \"stopTimeout\": 5}}}}
+    \"burdock\": {\"maxSessions\": 20, \"idleTimeout\": \"10m\", \"startTimeout\": 60, \"stopTimeout\": 5,
+      \"restore\": true}}}}
+restore: in a cluster, sessions outlive a restart of their node, if the server keeps nothing
+between two calls.
 
 Examples:
   burdock serve

@@ -134,7 +134,13 @@ const DESCRIPTIONS: [Description; 23] = [
         Takes::One,
         "share with other nodes which sessions exist:\nredis://HOST/ or unix:///PATH",
     ),
-    row(Flag::RedisFile, "redis-file", "FILE", Takes::One, "the same from a file: a password is no argument"),
+    row(
+        Flag::RedisFile,
+        "redis-file",
+        "FILE",
+        Takes::One,
+        "a file with that URL and nothing else: a password\nis no argument",
+    ),
     row(
         Flag::RedisRequired,
         "redis-required",

@@ -82,7 +82,39 @@ impl Config {
             threads: count(typed, Flag::Threads, THREADS_MAX)?.unwrap_or_else(cores),
             log,
         };
+        warn_of_no_cluster(typed, &config, &mut warnings);
         Ok((config, warnings))
+    }
+}
+
+/// What means nothing without Redis, and what a node with it should be told.
+fn warn_of_no_cluster(typed: &Typed, config: &Config, warnings: &mut Vec<String>) {
+    if config.redis.is_some() {
+        if typed.one(Flag::Node).is_none() {
+            let node = &config.node;
+            warnings.push(format!(
+                "this node shares Redis and has no --node: it is called {node}, and two nodes of one name are in each \
+                 other's way"
+            ));
+        }
+        return;
+    }
+    if let Some(given) = typed.one(Flag::Advertise) {
+        warnings.push(format!("{} means nothing without --redis or --redis-file", given.by));
+    }
+    if let Some(given) = typed.one(Flag::RetireWindow) {
+        warnings.push(format!(
+            "{} means nothing without --redis or --redis-file, unless a load balancer asks for /health/ready",
+            given.by
+        ));
+    }
+    let restored: Vec<&str> =
+        config.servers.iter().filter(|server| server.restore).map(|server| server.name.as_str()).collect();
+    if !restored.is_empty() {
+        warnings.push(format!(
+            "\"restore\" means nothing without --redis or --redis-file: {} cannot be restored",
+            restored.join(", ")
+        ));
     }
 }
 
@@ -667,6 +699,20 @@ mod tests {
             let typed = Typed::parse(&[], &environment).unwrap();
             assert_eq!(switch(&typed, Flag::InsecurePublic).ok(), expected, "{value}");
         }
+    }
+
+    #[test]
+    fn what_means_nothing_without_redis_is_told() {
+        let told = |arguments: &[&str], part: &str| {
+            let (_, warnings) = check(arguments).unwrap();
+            assert!(warnings.iter().any(|warning| warning.contains(part)), "{arguments:?}: {warnings:?}");
+        };
+        told(&["--advertise", "http://h:1"], "--advertise means nothing without --redis");
+        told(&["--retire-window", "1s"], "--retire-window means nothing without --redis");
+        told(&["--redis", "redis://h/"], "it is called local");
+        let (_, warnings) =
+            check(&["--redis", "redis://h/", "--node", "n1", "--retire-window", "1s"]).unwrap();
+        assert!(warnings.is_empty(), "{warnings:?}");
     }
 
     #[test]

@@ -14,6 +14,10 @@ use crate::small_file;
 const ALLOWED: &str =
     "must be a URL like redis://10.0.0.5/, redis://USER:PASSWORD@HOST:6379/DB or unix:///run/redis.sock";
 
+/// What may be wrong with a URL that has a user or a password.
+const ESCAPES: &str =
+    "; in a user or password write %2F for /, %40 for @, %3A for :, %23 for #, %3F for ?, %25 for %";
+
 /// The permission that a file with a password should not give.
 const READ_BY_OTHERS: u32 = 0o004;
 
@@ -24,6 +28,10 @@ pub struct Redis {
     pub connection: ConnectionInfo,
     /// The address without user and password, for messages.
     pub shown: String,
+    /// The flag with its dashes, or the variable, that says so.
+    pub by: String,
+    /// What is to be typed to mean the same again, without a password: `--redis-file FILE`; nothing for a variable.
+    pub again: String,
     /// Whether to start only when it answers (`--redis-required`).
     pub required: bool,
 }
@@ -42,36 +50,56 @@ impl fmt::Debug for Redis {
 pub fn of(typed: &Typed, required: bool, warnings: &mut Vec<String>) -> Result<Option<Redis>, Error> {
     match (typed.one(Flag::Redis), typed.one(Flag::RedisFile)) {
         (Some(_), Some(given)) => Err(given.error("goes without --redis; leave out one of the two")),
-        (Some(given), None) => {
-            let redis = parse(given, &given.text, required)?;
-            if given.by.starts_with("--") && redis.connection.redis_settings().password().is_some() {
-                warnings.push(
-                    "--redis has a password, which every user of this machine can read in the list of processes; \
-                     --redis-file FILE keeps it"
-                        .to_owned(),
-                );
-            }
-            Ok(Some(redis))
-        }
-        (None, Some(given)) => {
-            let path = Path::new(&given.text);
-            let (text, metadata) = small_file::read(path)
-                .map_err(|problem| given.error(format_args!("{} {problem}", path.display())))?;
-            let redis = parse(given, text.trim(), required)?;
-            let is_public = metadata.permissions().mode() & READ_BY_OTHERS != 0;
-            if is_public && redis.connection.redis_settings().password().is_some() {
-                warnings.push(format!(
-                    "{0} has a password, which every user of this machine can read there; run: chmod o-r {0}",
-                    path.display()
-                ));
-            }
-            Ok(Some(redis))
-        }
+        (Some(given), None) => typed_url(given, required, warnings).map(Some),
+        (None, Some(given)) => of_file(given, required, warnings).map(Some),
         (None, None) if required => {
             Err(Error::Usage("--redis-required goes with --redis URL or --redis-file FILE".to_owned()))
         }
         (None, None) => Ok(None),
     }
+}
+
+fn typed_url(given: &Given, required: bool, warnings: &mut Vec<String>) -> Result<Redis, Error> {
+    let mut redis = parse(given, &given.text, required)?;
+    if !given.by.starts_with("--") {
+        return Ok(redis);
+    }
+    if redis.connection.redis_settings().password().is_none() {
+        redis.again = format!("--redis {}", given.text);
+        return Ok(redis);
+    }
+    redis.again = "--redis URL".to_owned();
+    warnings.push(
+        "--redis has a password, which every user of this machine can read in the list of processes; \
+         --redis-file FILE keeps it"
+            .to_owned(),
+    );
+    Ok(redis)
+}
+
+fn of_file(given: &Given, required: bool, warnings: &mut Vec<String>) -> Result<Redis, Error> {
+    let path = Path::new(&given.text);
+    let (text, metadata) = small_file::read(path)
+        .map_err(|problem| given.error(format_args!("{} {problem}", path.display())))?;
+    let text = text.trim();
+    if text.lines().count() != 1 {
+        return Err(given.error(format_args!(
+            "{} must have one line, the URL only: no comment, no second URL",
+            path.display()
+        )));
+    }
+    let mut redis = parse(given, text, required)?;
+    if given.by.starts_with("--") {
+        redis.again = format!("--redis-file {}", path.display());
+    }
+    let is_public = metadata.permissions().mode() & READ_BY_OTHERS != 0;
+    if is_public && redis.connection.redis_settings().password().is_some() {
+        warnings.push(format!(
+            "{0} has a password, which every user of this machine can read there; run: chmod o-r {0}",
+            path.display()
+        ));
+    }
+    Ok(redis)
 }
 
 /// Reads a URL. Nothing of it is in the error, for it may hold a password.
@@ -89,17 +117,28 @@ fn parse(given: &Given, url: &str, required: bool) -> Result<Redis, Error> {
     }
     let connection = url.into_connection_info().map_err(|error| {
         let detail = error.detail().filter(|detail| !url.contains(detail));
-        given.error(format_args!("{ALLOWED} ({})", detail.unwrap_or("it cannot be read as a URL")))
+        let hint = if url.contains('@') { ESCAPES } else { "" };
+        given.error(format_args!("{ALLOWED} ({}{hint})", detail.unwrap_or("it cannot be read as a URL")))
     })?;
-    let shown = match connection.addr() {
-        ConnectionAddr::Tcp(host, port) if host.contains(':') => format!("redis://[{host}]:{port}"),
-        ConnectionAddr::Tcp(host, port) => format!("redis://{host}:{port}"),
-        ConnectionAddr::Unix(path) => format!("unix://{}", path.display()),
-        _ => return Err(given.error(ALLOWED)),
-    };
+    let Some(shown) = shown(&connection) else { return Err(given.error(ALLOWED)) };
     // So that operators see in CLIENT LIST who it is.
     let settings = connection.redis_settings().clone().set_lib_name("burdock", env!("CARGO_PKG_VERSION"));
-    Ok(Redis { connection: connection.set_redis_settings(settings), shown, required })
+    let connection = connection.set_redis_settings(settings);
+    Ok(Redis { connection, shown, by: given.by.clone(), again: String::new(), required })
+}
+
+/// The address as a URL without user and password; the number of a database only when it is not 0.
+fn shown(connection: &ConnectionInfo) -> Option<String> {
+    let db = connection.redis_settings().db();
+    let number = |before: &str| if db == 0 { String::new() } else { format!("{before}{db}") };
+    match connection.addr() {
+        ConnectionAddr::Tcp(host, port) if host.contains(':') => {
+            Some(format!("redis://[{host}]:{port}{}", number("/")))
+        }
+        ConnectionAddr::Tcp(host, port) => Some(format!("redis://{host}:{port}{}", number("/"))),
+        ConnectionAddr::Unix(path) => Some(format!("unix://{}{}", path.display(), number("?db="))),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -114,7 +153,7 @@ mod tests {
     #[test]
     fn what_is_shown_has_no_password() {
         let redis = read("redis://bob:secret@10.0.0.5:7000/3").unwrap();
-        assert_eq!(redis.shown, "redis://10.0.0.5:7000");
+        assert_eq!(redis.shown, "redis://10.0.0.5:7000/3");
         let settings = redis.connection.redis_settings();
         assert_eq!(
             (settings.username(), settings.password(), settings.db()),
@@ -122,6 +161,7 @@ mod tests {
         );
         assert!(!format!("{redis:?}").contains("secret"));
         assert_eq!(read("unix:///run/r.sock").unwrap().shown, "unix:///run/r.sock");
+        assert_eq!(read("unix:///run/r.sock?db=2").unwrap().shown, "unix:///run/r.sock?db=2");
         assert_eq!(read("redis://[::1]/").unwrap().shown, "redis://[::1]:6379");
     }
 
@@ -137,6 +177,8 @@ mod tests {
             ("redis://:secret@h/x", ALLOWED),
             ("redis://:secret@0.0.0.0/", ALLOWED),
             ("redis://h/?protocol=secret", ALLOWED),
+            ("redis://:se/secret@h/", "%2F for /"),
+            ("redis://u:s@s/secret@h/", "%40 for @"),
         ] {
             let error = read(url).unwrap_err();
             assert!(error.contains(expected), "{url}: {error}");

@@ -146,7 +146,7 @@ async fn deliver(handle: &SessionHandle, form: Form, messages: Vec<Message>) -> 
                 );
                 Reply::empty(202)
             }
-            Err(NotTaken::Ended) => not_here(&Lookup::Closed, None),
+            Err(NotTaken::Ended) => over(handle, None),
         };
     }
     let (events, live) = queue::bounded(READER_EVENTS_MAX);
@@ -164,7 +164,7 @@ async fn deliver(handle: &SessionHandle, form: Form, messages: Vec<Message>) -> 
             METRICS.calls_refused_total.add_one();
             busy(form, &ids)
         }
-        Err(NotTaken::Ended) => not_here(&Lookup::Closed, ids.first()),
+        Err(NotTaken::Ended) => over(handle, ids.first()),
     }
 }
 
@@ -283,7 +283,7 @@ pub(super) async fn get(sessions: &Arc<Sessions>, request: &Admitted<'_>) -> Rep
     match (told, reader.recv().await) {
         (Ok(()), Some(Some(reader))) => Reply::events(reader),
         (Ok(()), Some(None)) => no_such_stream(),
-        (Ok(()), None) | (Err(NotTaken::Ended), _) => not_here(&Lookup::Closed, None),
+        (Ok(()), None) | (Err(NotTaken::Ended), _) => over(&handle, None),
         (Err(NotTaken::Busy), _) => come_back(),
     }
 }
@@ -331,15 +331,28 @@ pub(super) async fn delete(sessions: &Sessions, request: &Admitted<'_>) -> Reply
 
 // --- 404 ----------------------------------------------------------------------------------------------------------------
 
+/// The session ended a moment ago, so it is 404; but 503 when the next process of this node begins it again: a client
+/// that hears 404 would give it up.
+fn over(handle: &SessionHandle, id: Option<&Id>) -> Reply {
+    match handle.activity.ended() {
+        ended @ Ended::Suspended => refuse(503, id, message::INTERNAL_ERROR, &ended.describe())
+            .header("Retry-After", RETRY_AFTER_SECS.to_string()),
+        _ => not_here(&Lookup::Closed, id),
+    }
+}
+
 /// The useful 404: why the session is not here, for the client and for the operator (L32, design 5).
 fn not_here(found: &Lookup, id: Option<&Id>) -> Reply {
     let (reason, node, counter) = match found {
         Lookup::Here(_) | Lookup::Unknown => ("unknown", None, &METRICS.lookups_unknown_total),
         Lookup::Closed => ("closed", None, &METRICS.lookups_closed_total),
-        Lookup::Elsewhere { node, .. } => {
+        Lookup::Elsewhere { node, alive: true } => {
             ("elsewhere", Some(node.as_str()), &METRICS.lookups_elsewhere_total)
         }
-        Lookup::Lost { node, .. } => ("lost", Some(node.as_str()), &METRICS.lookups_lost_total),
+        // Its process is gone, and so is what it held.
+        Lookup::Elsewhere { node, alive: false } | Lookup::Lost { node, .. } => {
+            ("lost", Some(node.as_str()), &METRICS.lookups_lost_total)
+        }
         Lookup::RegistryDown => ("registry-unreachable", None, &METRICS.lookups_registry_down_total),
     };
     counter.add_one();

@@ -14,8 +14,8 @@ use super::record::{
 };
 use super::scan::{Scan, values};
 use crate::limits::{
-    CLOSED_SECS, INBOX_IDS_MAX, LISTED_NODES_MAX, LISTED_SESSIONS_MAX, MGET_KEYS, OPERATOR_ANSWER_DEADLINE,
-    OPERATOR_CONNECT_DEADLINE, TRANSACTION_TRIES_MAX,
+    CLOSED_SECS, HEARTBEAT_SECS, INBOX_IDS_MAX, LISTED_NODES_MAX, LISTED_SESSIONS_MAX, MGET_KEYS,
+    OPERATOR_ANSWER_DEADLINE, OPERATOR_CONNECT_DEADLINE, TRANSACTION_TRIES_MAX,
 };
 use crate::session::{SessionId, is_node_name};
 
@@ -26,6 +26,8 @@ pub enum Standing {
     Live,
     /// So it is, and it takes no new sessions.
     Draining,
+    /// Two living processes have the node's name: it is in one of them, or in none.
+    Disputed,
     /// It is not: the node is away, or another run has its name.
     Lost,
 }
@@ -34,6 +36,7 @@ impl Standing {
     /// Of a record, by the heartbeat of its node (if there is one).
     pub fn of(record: &Record, heartbeat: Option<&Heartbeat>) -> Standing {
         match heartbeat {
+            Some(heartbeat) if heartbeat.disputed => Standing::Disputed,
             Some(heartbeat) if heartbeat.epoch != record.epoch => Standing::Lost,
             Some(heartbeat) if heartbeat.draining => Standing::Draining,
             Some(_) => Standing::Live,
@@ -62,6 +65,8 @@ pub struct Listing {
     pub sessions: Vec<Listed>,
     /// The nodes that have a heartbeat, by name.
     pub nodes: BTreeMap<String, Heartbeat>,
+    /// How many seconds ago their heartbeats were, where Redis tells (the user may not ask).
+    pub ages: BTreeMap<String, u64>,
     /// Keys of sessions and nodes whose name or value is not as burdock writes it.
     pub unreadable: usize,
     /// There are more than `LISTED_SESSIONS_MAX` sessions, or more keys than are looked through.
@@ -93,7 +98,7 @@ pub fn version(connection: &mut Connection) -> RedisResult<Option<(u32, u32)>> {
     Ok(numbers.next().zip(numbers.next()))
 }
 
-/// Lists the sessions and nodes, by SCAN; only those with ids of `node` when it is given.
+/// Lists the sessions and nodes, by SCAN; only `node` and those with ids of it when it is given.
 ///
 /// # Errors
 /// What Redis or the way to it refused.
@@ -110,6 +115,8 @@ pub fn list(connection: &mut Connection, node: Option<&str>) -> RedisResult<List
             Listed { id, record, restorable, standing }
         })
         .collect();
+    listing.nodes.retain(|name, _| node.is_none_or(|node| node == name));
+    listing.ages = ages(connection, listing.nodes.keys())?;
     listing.sessions.sort_by(|one, other| {
         (&one.record.node, one.record.created).cmp(&(&other.record.node, other.record.created))
     });
@@ -157,6 +164,29 @@ fn nodes(connection: &mut Connection, listing: &mut Listing) -> RedisResult<BTre
         true
     })?;
     Ok(nodes)
+}
+
+/// By how long heartbeats last still. Asking needs a right that nothing else needs: without it they are not known.
+fn ages<'a>(
+    connection: &mut Connection,
+    names: impl Iterator<Item = &'a String> + Clone,
+) -> RedisResult<BTreeMap<String, u64>> {
+    let mut asked = pipe();
+    for name in names.clone() {
+        asked.ttl(node_key(name));
+    }
+    if asked.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let left: Vec<i64> = match asked.query(connection) {
+        Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => {
+            return Ok(BTreeMap::new());
+        }
+        left => left?,
+    };
+    // Negative when it lasts for ever, or is gone by now.
+    let age = |left: i64| u64::try_from(left).ok().map(|left| HEARTBEAT_SECS.saturating_sub(left));
+    Ok(names.zip(left).filter_map(|(name, left)| Some((name.clone(), age(left)?))).collect())
 }
 
 /// A record, if these bytes are one. Its `node` becomes a part of a key: it must be a node's name.
@@ -318,7 +348,16 @@ mod tests {
 
     fn heartbeat(epoch: &str, draining: bool) -> Heartbeat {
         let version = "1".to_owned();
-        Heartbeat { epoch: epoch.to_owned(), url: None, sessions: 0, draining, version, started: 0, beat: 1 }
+        Heartbeat {
+            epoch: epoch.to_owned(),
+            url: None,
+            sessions: 0,
+            draining,
+            disputed: false,
+            version,
+            started: 0,
+            beat: 1,
+        }
     }
 
     #[test]
@@ -328,6 +367,7 @@ mod tests {
             (Some(heartbeat("a", true)), Standing::Draining),
             (Some(heartbeat("b", false)), Standing::Lost),
             (Some(heartbeat("b", true)), Standing::Lost),
+            (Some(Heartbeat { disputed: true, ..heartbeat("b", false) }), Standing::Disputed),
             (None, Standing::Lost),
         ] {
             assert_eq!(Standing::of(&record("a"), beat.as_ref()), expected, "{beat:?}");

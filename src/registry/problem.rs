@@ -14,14 +14,14 @@ const RIGHTS: &str = "~mcp:* +scan +mget +exists +watch +unwatch +multi +exec +d
                       and for a node +set +lpop as well";
 
 /// What is wrong, to be put after the address: `Redis at ... refuses connections`. `deadline` is how long an answer was
-/// waited for.
-pub fn describe(error: &RedisError, deadline: Duration) -> String {
+/// waited for, `by` the flag or variable with the URL.
+pub fn describe(error: &RedisError, deadline: Duration, by: &str) -> String {
     let said = || Foreign(error.to_string().as_bytes()).to_string();
     match error.kind() {
         ErrorKind::RESP3NotSupported => too_old(None),
-        ErrorKind::AuthenticationFailed => {
-            "refuses the user or the password: correct the URL in --redis-file".to_owned()
-        }
+        ErrorKind::AuthenticationFailed => format!(
+            "refuses the user or the password: correct the URL of {by} (or Redis has no password: then leave it out)"
+        ),
         ErrorKind::Server(ServerErrorKind::NoPerm) => format!(
             "does not let this user do that ({}): its ACL needs {RIGHTS}",
             Foreign(error.detail().unwrap_or("NOPERM").as_bytes())

@@ -80,6 +80,9 @@ pub struct Heartbeat {
     pub sessions: usize,
     /// Whether it takes no new ones.
     pub draining: bool,
+    /// Whether another living process has its name: the heartbeat is now the one's and now the other's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disputed: bool,
     /// The version of burdock.
     pub version: String,
     /// When the process began, in milliseconds since 1970: of two with one name the later one gives way.

@@ -93,6 +93,7 @@ pub(super) fn open(settings: &config::Redis, config: &Config) -> Result<(Redis, 
             url: config.advertise.clone(),
             sessions: 0,
             draining: false,
+            disputed: false,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: u64::try_from(started.as_millis()).unwrap_or(u64::MAX),
             beat: 0,
@@ -107,9 +108,10 @@ impl Service {
     /// # Errors
     /// Why Redis cannot be used, in words for the user.
     pub async fn begin(self, sessions: Arc<Sessions>) -> Result<(), String> {
-        let shown = self.settings.shown;
-        let mut writer = Writer::new(self.link, self.notes, self.shared, sessions, self.heartbeat, shown);
-        if self.settings.required {
+        let required = self.settings.required;
+        let mut writer =
+            Writer::new(self.link, self.notes, self.shared, sessions, self.heartbeat, self.settings);
+        if required {
             writer.greet().await?;
         }
         runtime::spawn(writer.run()).detach();
@@ -258,6 +260,7 @@ mod tests {
             url: None,
             sessions: 1,
             draining: false,
+            disputed: false,
             version: "1".into(),
             started: 1,
             beat: 1,

@@ -19,6 +19,7 @@ use super::problem;
 use super::record::{Heartbeat, Record, SESSION_PREFIX, closed_key, inbox_key, node_key, session_key};
 use super::redis::Shared;
 use super::scan::{Scan, values};
+use crate::config;
 use crate::limits::{
     CLOSED_KEYS_MAX, CLOSED_SECS, HEARTBEAT_SECS, HEARTBEAT_STEP, INBOX_TAKEN_MAX, MGET_KEYS,
     NOTES_BATCH_MAX, NOTES_WAIT, RECORD_REFRESH, RECORD_SECS, REDIS_DEADLINE, REDIS_RETRY_MAX,
@@ -50,7 +51,7 @@ pub(super) struct Writer {
     sessions: Arc<Sessions>,
     heartbeat: Heartbeat,
     /// The address, for messages.
-    shown: String,
+    settings: config::Redis,
     /// Notes that are not written yet, oldest first: at most `NOTES_BATCH_MAX`.
     waiting: Vec<Note>,
     /// How many epochs this process has had.
@@ -75,7 +76,7 @@ impl Writer {
         shared: Arc<Shared>,
         sessions: Arc<Sessions>,
         heartbeat: Heartbeat,
-        shown: String,
+        settings: config::Redis,
     ) -> Writer {
         let mut writer = Writer {
             link,
@@ -83,7 +84,7 @@ impl Writer {
             shared,
             sessions,
             heartbeat,
-            shown,
+            settings,
             waiting: Vec::new(),
             epochs: 0,
             stale: false,
@@ -105,9 +106,13 @@ impl Writer {
     pub(super) async fn greet(&mut self) -> Result<(), String> {
         self.write()
             .await
-            .map_err(|error| format!("{}: it {}", self.shown, problem::describe(&error, REDIS_DEADLINE)))?;
+            .map_err(|error| format!("{}: it {}", self.settings.shown, self.describe(&error)))?;
         self.up();
         Ok(())
+    }
+
+    fn describe(&self, error: &RedisError) -> String {
+        problem::describe(error, REDIS_DEADLINE, &self.settings.by)
     }
 
     /// Writes for ever, or until the node stops.
@@ -147,7 +152,7 @@ impl Writer {
 
     fn up(&mut self) {
         if self.retry.take().is_some() || METRICS.registry_up.get() == 0 {
-            log::info!("Redis at {} answers", self.shown);
+            log::info!("Redis at {} answers", self.settings.shown);
         }
         METRICS.registry_up.set(true);
     }
@@ -157,8 +162,8 @@ impl Writer {
         if self.retry.is_none() {
             log::error!(
                 "Redis at {} {} (sessions go on, and it is tried again and again)",
-                self.shown,
-                problem::describe(error, REDIS_DEADLINE)
+                self.settings.shown,
+                self.describe(error)
             );
         }
         METRICS.registry_up.set(false);
@@ -259,6 +264,7 @@ impl Writer {
 
     fn name_is_free(&mut self) {
         self.stranger = None;
+        self.heartbeat.disputed = false;
         if self.shared.name_is_taken.swap(false, Ordering::Relaxed) {
             METRICS.registry_name_taken.set(false);
             log::info!("no other node has the name {} any more: new sessions are taken", self.shared.node);
@@ -274,6 +280,7 @@ impl Writer {
             self.stale = true;
             return;
         }
+        self.heartbeat.disputed = true;
         let younger = self.heartbeat.started > other.started;
         log::error!(
             "two nodes are named {}: give each a --node of its own; {}",
@@ -326,7 +333,7 @@ impl Writer {
     /// Writes what lives, then removes what this process wrote under earlier epochs and is no more.
     async fn write_all_anew(&mut self) -> RedisResult<()> {
         METRICS.registry_rewrites_total.add_one();
-        log::info!("writing the records of {} sessions to Redis anew", self.sessions.count());
+        log::info!("writing all records to Redis anew (sessions: {})", self.sessions.count());
         self.write_living().await?;
         let mut scan = Scan::new(format!("{SESSION_PREFIX}{}-*", self.shared.node));
         loop {

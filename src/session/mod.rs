@@ -60,8 +60,12 @@ pub enum Ended {
     NotStarted,
     /// Its client went away before it had the id.
     Abandoned,
+    /// Somebody closed it through another node, or an operator did (`burdock sessions close`).
+    ClosedElsewhere,
     /// This node stops.
     Drained,
+    /// This node stops, and its next process begins the session again.
+    Suspended,
     /// A bug in burdock, or in a handler.
     Panicked,
 }
@@ -76,19 +80,21 @@ impl Ended {
             Ended::Exited(exit) => exit.describe(),
             Ended::NotStarted => "the server could not be started".into(),
             Ended::Abandoned => "the client went away during initialize".into(),
+            Ended::ClosedElsewhere => "the session was closed through another node or by an operator".into(),
             Ended::Drained => "this node is stopping: initialize again".into(),
+            Ended::Suspended => "this node is stopping: the session goes on when it is back".into(),
             Ended::Panicked => "an internal error ended the session".into(),
         }
     }
 
     fn count(&self) {
         match self {
-            Ended::Deleted => METRICS.sessions_deleted_total.add_one(),
+            Ended::Deleted | Ended::ClosedElsewhere => METRICS.sessions_deleted_total.add_one(),
             Ended::Idle | Ended::Abandoned => METRICS.sessions_idle_total.add_one(),
             Ended::Evicted => METRICS.sessions_evicted_total.add_one(),
             Ended::Exited(_) => METRICS.sessions_exited_total.add_one(),
             Ended::NotStarted => METRICS.sessions_not_started_total.add_one(),
-            Ended::Drained => METRICS.sessions_drained_total.add_one(),
+            Ended::Drained | Ended::Suspended => METRICS.sessions_drained_total.add_one(),
             Ended::Panicked => METRICS.session_panics_total.add_one(),
         }
     }
@@ -324,10 +330,10 @@ impl Sessions {
         self.registry.close_from_afar(&id, principal, &server.name.as_str().into()).await
     }
 
-    /// Closes a session whose client closed it through another node, which has compared the principal.
+    /// Closes a session that was closed through another node, which has compared the principal, or by an operator.
     pub(crate) fn close_as_told(&self, id: &SessionId) {
         if let Some(handle) = self.handle(id) {
-            self.close(&handle, Ended::Deleted);
+            self.close(&handle, Ended::ClosedElsewhere);
         }
     }
 
@@ -357,12 +363,22 @@ impl Sessions {
         self.phase.advance(phase);
     }
 
-    /// Ends every session, and begins no more.
+    /// Ends every session, and begins no more. Those that outlive the stop are suspended.
     pub fn stop(&self) {
         self.enter(Phase::Stopped);
         for handle in self.all() {
-            self.close(&handle, Ended::Drained);
+            self.close(&handle, self.stop_of(&handle));
         }
+    }
+
+    /// How the stop of this node ends a session.
+    fn stop_of(&self, handle: &SessionHandle) -> Ended {
+        if self.outlives_stop(handle) { Ended::Suspended } else { Ended::Drained }
+    }
+
+    /// Whether the next process of this node can begin the session again: its client need not be sent elsewhere.
+    pub fn outlives_stop(&self, handle: &SessionHandle) -> bool {
+        self.registry.is_shared() && handle.initialize.is_some() && handle.activity.has_begun()
     }
 
     /// Begins a session: starts a worker and its backend, gives it `initialize` and waits for the answer.
@@ -493,7 +509,7 @@ impl Sessions {
         .detach();
         // Either this sees that the node stops, or `stop` sees the new session.
         if self.phase() == Phase::Stopped {
-            self.close(&entered, Ended::Drained);
+            self.close(&entered, self.stop_of(&entered));
         }
         opening
     }
@@ -501,12 +517,22 @@ impl Sessions {
     /// The one end of every session: out of the table, out of the registry, and the worker told. What is already
     /// closed is left alone; returns whether it was this call that closed it.
     pub fn close(&self, handle: &SessionHandle, ended: Ended) -> bool {
+        let is_unwanted = matches!(ended, Ended::Deleted | Ended::ClosedElsewhere);
         // First the reason, then the inbox: the worker reads it when the inbox is closed.
         handle.activity.set_ended(ended);
-        handle.inbox.close();
         // Of two that close it at once the first has the reason.
         let ended = handle.activity.ended();
+        if ended == Ended::Suspended && !is_unwanted {
+            // It stays in the table, from which the registry's writer makes its record: that is to stay, too.
+            let was_open = handle.inbox.close();
+            if was_open {
+                tell_end(handle, &ended);
+            }
+            return was_open;
+        }
+        // Before the worker hears of it, who closes it as well: what is done at the end is this call's.
         let was_there = self.take_out(handle);
+        handle.inbox.close();
         if was_there {
             // Before it counts as gone, for a node that stops flushes the registry then. Of one that has not begun
             // nobody has the id.
@@ -515,13 +541,7 @@ impl Sessions {
             }
             self.give_back(handle.server, handle.principal.as_ref());
             self.ends.fetch_add(1, Ordering::Relaxed);
-            ended.count();
-            let level = if matches!(ended, Ended::Exited(_) | Ended::Panicked) {
-                log::Level::Warn
-            } else {
-                log::Level::Info
-            };
-            log::log!(level, "[{}] session over: {}", handle.id.short(), ended.describe());
+            tell_end(handle, &ended);
         }
         was_there
     }
@@ -614,6 +634,15 @@ impl Sessions {
         lock(&self.counts).all
     }
 
+    /// How many of them do not outlive the stop of this node. One is counted until the registry knows of its end.
+    pub fn count_ending(&self) -> usize {
+        let all = self.count();
+        if !self.registry.is_shared() || !self.servers.iter().any(|server| server.restore) {
+            return all;
+        }
+        all.saturating_sub(self.all().iter().filter(|handle| self.outlives_stop(handle)).count())
+    }
+
     /// Pokes sessions that nothing was heard of, for ever; each decides itself whether it is over.
     pub async fn reap(self: Arc<Self>) {
         let shortest = self
@@ -648,6 +677,16 @@ impl Sessions {
             smol::unblock(memory::give_back).await;
         }
     }
+}
+
+/// A session has ended: for the log and the metrics.
+fn tell_end(handle: &SessionHandle, ended: &Ended) {
+    ended.count();
+    let level = match ended {
+        Ended::Exited(_) | Ended::Panicked => log::Level::Warn,
+        _ => log::Level::Info,
+    };
+    log::log!(level, "[{}] session over: {}", handle.id.short(), ended.describe());
 }
 
 fn start_backend(launch: &Launch, label: String) -> Backend {
@@ -876,7 +915,7 @@ mod tests {
         let sessions = sessions(2);
         async_io::block_on(async {
             let before = begin(&sessions).await;
-            assert!(sessions.close(&before, Ended::Deleted), "{:?}", before.activity.ended());
+            assert!(sessions.close(&before, Ended::Deleted));
             let initialize = message(r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}"#);
             let owner = Owner { server: 0, principal: None, client: String::new(), created: 1 };
             let settings = Arc::clone(&sessions.servers[0]);

@@ -11,7 +11,7 @@ pub enum Phase {
     Grace,
     /// The sessions that are there are served until they end; no more begin.
     Waiting,
-    /// They are ended one after the other.
+    /// They are ended one after the other, but for those that outlive the stop.
     Retiring,
     /// There are none, and none begins.
     Stopped,

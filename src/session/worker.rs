@@ -686,7 +686,8 @@ impl Worker {
         self.empty_inbox();
         self.fail_calls(&ended.describe());
         // Clients that all came back at once would be a storm for the nodes that are left (design 7).
-        let come_back = (*ended == Ended::Drained).then(|| fastrand::u32(RETIRE_RETRY_MS));
+        let come_back =
+            matches!(ended, Ended::Drained | Ended::Suspended).then(|| fastrand::u32(RETIRE_RETRY_MS));
         self.streams.end(come_back);
     }
 

@@ -63,7 +63,7 @@ fn a_handover_from_grace_to_exit() {
     let session = burdock.session(LATEST);
     let mut idle = burdock.client();
     burdock.signal("-TERM");
-    said(&burdock, "stopping: 1 sessions");
+    said(&burdock, "stopping: 1 session,");
     let signalled = Instant::now();
     assert_eq!(health(&burdock, "/health/ready").status, 503);
     assert_eq!(health(&burdock, "/health/live").status, 200);
@@ -162,7 +162,7 @@ fn a_call_in_flight_is_answered_before_its_session_ends() {
     // Its stream begins after a second of silence: the call is with the child.
     assert_eq!(calling.head().status, 200);
     burdock.signal("-TERM");
-    said(&burdock, "stopping: 2 sessions, 1 calls");
+    said(&burdock, "stopping: 2 sessions, 1 call ");
     assert!(idle_stream.event().is_some_and(|event| event.retry.is_some()));
     assert_eq!(idle_stream.event(), None);
     assert_eq!(idle.post(PING).status, 404);
@@ -207,7 +207,7 @@ fn a_second_signal_ends_a_handover() {
     let mut stream = stream(&session);
     let signalled = Instant::now();
     burdock.signal("-TERM");
-    said(&burdock, "stopping: 1 sessions");
+    said(&burdock, "stopping: 1 session,");
     burdock.signal("-TERM");
     assert!(stream.event().is_some_and(|event| event.retry.is_some()));
     assert_eq!(stream.event(), None, "the final chunk");

@@ -126,7 +126,9 @@ fn a_delete_on_the_wrong_node_ends_the_session_on_its_own() {
     assert_eq!(there.delete().status, 404, "a second time there is nothing");
     // Within one heartbeat.
     wait_for("the owner's end of it", Duration::from_secs(12), || {
-        one.log().contains("session over: the session was deleted by its client").then_some(())
+        one.log()
+            .contains("session over: the session was closed through another node or by an operator")
+            .then_some(())
     });
     assert_eq!(reason(&session), serde_json::json!({"reason": "closed"}));
     assert_eq!(records(&redis), Vec::<String>::new());
@@ -331,6 +333,78 @@ fn a_restored_session_goes_on_after_its_node_was_killed() {
     wait_for("no record", SOON, || records(&redis).is_empty().then_some(()));
 }
 
+/// Restore over a restart by SIGTERM: a session of a restorable server is served to the last, and goes on afterwards;
+/// others end as ever.
+#[test]
+fn a_restorable_session_goes_on_after_its_node_was_restarted() {
+    let Some(redis) = redis_server("the registry") else { return };
+    let config = redis.folder.join("mcp.json");
+    let entry = serde_json::json!({"mcpServers": {
+        "s": {"command": test_child(), "burdock": {"restore": true}}, "t": {"command": test_child()}}});
+    std::fs::write(&config, entry.to_string()).unwrap();
+    let flags = ["--config", config.to_str().unwrap(), "--drain-timeout", "0s", "--retire-window", "0s"];
+    let start = || node("n1", &redis, &flags);
+    let (mut one, two) = (start(), node("n2", &redis, &flags));
+    let stays = Session::begin(one.address, "/mcp/s", V, &[]);
+    let [deleted, ends] = ["s", "t"].map(|name| Session::begin(one.address, &format!("/mcp/{name}"), V, &[]));
+    let before = stays.call(1, "initialized_with", serde_json::json!({}));
+    let pid = stays.call(2, "pid", serde_json::json!({}))["result"]["content"][0]["text"].clone();
+    let mut stream = stays.get(None);
+    assert_eq!(stream.head().status, 200);
+    assert!(stream.event().is_some());
+    let mut calling = stays.start(&call(3, "wait", serde_json::json!({"seconds": 7})));
+    assert_eq!(calling.head().status, 200);
+    one.signal("-TERM");
+    wait_for("the end of the one that is not restorable", SOON, || {
+        record(&redis, &ends.id).is_none().then_some(())
+    });
+    // The others are served while a call is in flight, and end as before when their client says so.
+    stays.call(4, "echo", serde_json::json!({"text": "x"}));
+    assert_eq!(reason(&ends), serde_json::json!({"reason": "closed"}));
+    assert_eq!(deleted.delete().status, 204);
+    let answer = std::iter::from_fn(|| calling.event()).last().expect("an answer").json();
+    assert_eq!(answer["result"]["content"][0]["text"], "waited");
+    assert!(stream.event().is_some_and(|event| event.retry.is_some()), "when to come back");
+    assert_eq!(stream.event(), None);
+    assert_eq!(one.wait().code(), Some(0));
+    assert!(!std::path::Path::new(&format!("/proc/{}", pid.as_str().unwrap())).exists(), "a child is left");
+    assert_eq!(records(&redis), [format!("mcp:session:{}", stays.id)]);
+    assert_eq!(redis.keys("mcp:node:n1"), Vec::<String>::new());
+    assert_eq!(redis.keys(&format!("mcp:closed:{}", stays.id)), Vec::<String>::new());
+    let lost = serde_json::json!({"reason": "lost", "node": "n1"});
+    assert_eq!(reason(&moved(&stays, &two)), lost, "on another node, which does not restore it");
+
+    let again = start();
+    let stays = moved(&stays, &again);
+    let after = stays.call(5, "initialized_with", serde_json::json!({}));
+    assert_eq!(after["result"], before["result"], "another initialize");
+    assert_eq!(reason(&moved(&ends, &again)), serde_json::json!({"reason": "closed"}));
+    assert_eq!(stays.delete().status, 204);
+    wait_for("no record", SOON, || records(&redis).is_empty().then_some(()));
+}
+
+/// Sessions that outlive the stop hold nothing up: not SIGTERM's, not Ctrl-C's; and one that has just begun has a record.
+#[test]
+fn restorable_sessions_do_not_hold_a_node_up() {
+    let Some(redis) = redis_server("the registry") else { return };
+    let config = redis.folder.join("mcp.json");
+    let entry =
+        serde_json::json!({"mcpServers": {"s": {"command": test_child(), "burdock": {"restore": true}}}});
+    std::fs::write(&config, entry.to_string()).unwrap();
+    for (signal, at_most) in [("-TERM", 4 + 8), ("-INT", 8)] {
+        let flags =
+            ["--config", config.to_str().unwrap(), "--drain-timeout", "60s", "--retire-window", "60s"];
+        let mut one = node("n1", &redis, &flags);
+        let session = one.session(V);
+        let signalled = Instant::now();
+        one.signal(signal);
+        assert_eq!(one.wait().code(), Some(0));
+        assert!(signalled.elapsed() < Duration::from_secs(at_most), "{signal}: {:?}", signalled.elapsed());
+        assert!(record(&redis, &session.id).is_some(), "{signal}");
+        assert!(one.log().contains("the session goes on when it is back"), "{}", one.log());
+    }
+}
+
 /// A session's calls while Redis does something, for `time`; returns the 99th percentile.
 fn p99_of_calls(session: &Session, time: Duration) -> Duration {
     let mut client = Client::connect(session.address);
@@ -505,6 +579,8 @@ fn keys_that_burdock_did_not_write_stop_nothing() {
     wait_for("the records after a heartbeat", Duration::from_secs(12), || {
         record(&redis, &stays.id).and(record(&redis, &ends.id))
     });
+    // The test may read the log a moment after it has seen Redis.
+    wait_for("the rewrite in the log", SOON, || one.log().contains("writing all records").then_some(()));
     let log = one.log();
     for key in ["mcp:node:n1 in Redis is not as", "mcp:node:n1:inbox in Redis is not as"] {
         assert_eq!(log.matches(key).count(), 1, "{log}");
@@ -513,7 +589,9 @@ fn keys_that_burdock_did_not_write_stop_nothing() {
     // A close beside what is no id is heard all the same.
     say(&[b"RPUSH", b"mcp:node:n1:inbox", b"\xff\xfe", ends.id.as_bytes(), b""]);
     wait_for("the end of the closed one", Duration::from_secs(12), || {
-        one.log().contains("session over: the session was deleted by its client").then_some(())
+        one.log()
+            .contains("session over: the session was closed through another node or by an operator")
+            .then_some(())
     });
     assert_eq!(reason(&ends), serde_json::json!({"reason": "closed"}));
     assert!(!one.log().contains("sessions go on"), "{}", one.log());
@@ -525,7 +603,8 @@ fn keys_that_burdock_did_not_write_stop_nothing() {
     let inbox: Vec<String> = connection.lrange("mcp:node:n1:inbox", 0, -1).unwrap();
     assert!(inbox.is_empty() || inbox == [stays.id.as_str()], "{inbox:?}");
     wait_for("its end, too", Duration::from_secs(12), || {
-        (one.log().matches("session over: the session was deleted by its client").count() == 2).then_some(())
+        (one.log().matches("session over: the session was closed through another node").count() == 2)
+            .then_some(())
     });
 }
 
@@ -623,6 +702,10 @@ fn two_nodes_with_one_name_are_noticed_and_the_younger_gives_way() {
     assert!(refused.text().contains("--node"), "{}", refused.text());
     assert!(told(&younger));
     older.session(V);
+    wait_for("word of it for operators", Duration::from_secs(25), || {
+        let text: Option<String> = redis.connection().get("mcp:node:n1").unwrap();
+        serde_json::from_str::<Value>(&text?).unwrap()["disputed"].as_bool()
+    });
     drop(older);
     wait_for("the younger's recovery", Duration::from_secs(25), || {
         let mut client = younger.client();

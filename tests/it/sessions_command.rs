@@ -114,7 +114,7 @@ fn the_table_has_all_sessions_and_nodes_whatever_else_is_there() {
     let short = |id: &str| format!("{}…", &id[..9]);
     let states: Vec<&str> =
         table.lines().filter(|line| line.contains('…')).filter_map(|line| line.rsplit(' ').next()).collect();
-    assert_eq!(states, ["live", "lost", "lost", "draining", "lost"], "{table}");
+    assert_eq!(states, ["live", "lost", "restorable", "draining", "lost"], "{table}");
     assert_eq!(row(&table, &short(DRAINING))[1..], ["n2", "git", "inspector", "ann", "1h05m", "draining"]);
     assert_eq!(row(&table, "n1 "), ["n1", "1", "2", "yes", "0.1.0", "http://10.0.0.1:8080"]);
     assert_eq!(row(&table, "n2 "), ["n2", "1", "0", "draining", "0.1.0", "http://10.0.0.1:8080"]);
@@ -157,8 +157,16 @@ fn one_node_or_none() {
     let file = server.folder.join("url");
     std::fs::write(&file, format!("unix://{}/redis.sock\n", server.folder.display())).unwrap();
     let output = burdock(&["--node", "n2", "--redis-file", file.to_str().unwrap()]);
+    std::fs::write(&file, "# the cluster's\nredis://h/\n").unwrap();
+    let two = problem(&burdock(&["--redis-file", file.to_str().unwrap()]), 2);
+    assert!(two.contains("must have one line, the URL only"), "{two}");
     let table = stdout(&output);
     assert!(table.contains("n2-000000") && !table.contains("n1-000000"), "{table}");
+    let nodes: Vec<&str> = table.lines().skip_while(|line| !line.starts_with("NODE ")).skip(1).collect();
+    assert!(
+        matches!(&nodes[..], [only] if only.starts_with("n2 ")),
+        "counts of nodes that were not asked for: {table}"
+    );
 }
 
 /// More keys than one SCAN looks at, and more than one MGET takes.
@@ -244,7 +252,12 @@ fn prune_deletes_lost_records_and_nothing_else() {
     let before = server_keys(&server);
     let dry = stdout(&burdock(&["prune", "--redis", &url]));
     assert!(dry.contains("would delete 2 records of lost sessions (n1: 1, n3: 1)"), "{dry}");
-    assert!(dry.contains("--restorable") && dry.contains("burdock sessions prune --yes"), "{dry}");
+    assert!(
+        dry.contains("--restorable") && dry.contains("burdock sessions prune --yes --redis redis://"),
+        "{dry}"
+    );
+    let all = stdout(&burdock(&["prune", "--restorable", "--redis", &url]));
+    assert!(all.contains(&format!("burdock sessions prune --yes --restorable --redis {url}")), "{all}");
     assert_eq!(server_keys(&server), before);
 
     let done = stdout(&burdock(&["prune", "--yes", "--redis", &url]));
@@ -271,6 +284,27 @@ fn server_keys(server: &RedisServer) -> Vec<String> {
     let mut keys: Vec<String> = keys.iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect();
     keys.sort();
     keys
+}
+
+/// A heartbeat of a real node lasts for 30 s: what is left of that is its age. One that two nodes write says so, and
+/// their sessions are not pruned.
+#[test]
+fn the_age_of_a_heartbeat_and_a_name_that_two_nodes_have_are_shown() {
+    let Some(server) = redis_server("sessions_command") else { return };
+    cluster(&server);
+    redis::cmd("EXPIRE").arg("mcp:node:n1").arg(18).exec(&mut server.connection()).unwrap();
+    let table = stdout(&burdock(&["--redis", &server.url()]));
+    assert_eq!(row(&table, "n1 ")[3..5], ["12s", "ago"], "{table}");
+    let key = "mcp:node:n1";
+    let text: String = redis::cmd("GET").arg(key).query(&mut server.connection()).unwrap();
+    set(&server, key, &text.replace("\"draining\":false", "\"draining\":false,\"disputed\":true"));
+    let output = burdock(&["--redis", &server.url()]);
+    let table = stdout(&output);
+    assert_eq!(row(&table, "n1 ")[1..4], ["3", "0", "disputed"], "{table}");
+    let remark = String::from_utf8(output.stderr).unwrap();
+    assert!(remark.contains("two running nodes are named n1: give each a --node of its own"), "{remark}");
+    let pruned = stdout(&burdock(&["prune", "--restorable", "--yes", "--redis", &server.url()]));
+    assert!(pruned.contains("deleted 1 record of a lost session (n3: 1)"), "{pruned}");
 }
 
 /// Between the list and the deletion the run of the record comes (back) to life.
@@ -342,7 +376,7 @@ fn what_redis_refuses_is_told_with_what_to_do_and_no_password() {
         assert!(text.contains(part) && text.contains(&format!("redis://127.0.0.1:{port}")), "{text}");
         assert!(!text.contains("hunter2") && !text.contains("wrong!"), "{text}");
     };
-    told(&[], "reader:wrong!", "refuses the user or the password");
+    told(&[], "reader:wrong!", "refuses the user or the password: correct the URL of --redis (or");
     told(&[], "nobody:hunter2", "its ACL needs ~mcp:*");
     told(&["close", LIVE], "reader:hunter2", "its ACL needs ~mcp:*");
     let table = burdock(&["--redis", &url("reader:hunter2")]);
@@ -366,6 +400,11 @@ fn the_rights_in_the_message_are_enough() {
     let url = format!("redis://operator:p@127.0.0.1:{}/", server.port);
     let text = problem(&burdock(&["--redis", &url]), 1);
     let (rights, of_nodes) = text.split("its ACL needs ").nth(1).unwrap().split_once("for a node").unwrap();
+    let deploy = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/README.md")).unwrap();
+    let line = rules(deploy.lines().find(|line| line.starts_with("ACL SETUSER burdock ")).unwrap());
+    let missing: Vec<_> =
+        rules(rights).into_iter().chain(rules(of_nodes)).filter(|right| !line.contains(right)).collect();
+    assert!(missing.is_empty(), "not in deploy/README: {missing:?}");
     acl(&rules(rights), &mut connection);
     for arguments in [&[][..], &["close", LIVE], &["close", DRAINING, "--dry-run"], &["prune", "--yes"]] {
         stdout(&burdock(&[arguments, &["--redis", &url]].concat()));
@@ -455,6 +494,7 @@ fn usage_mistakes() {
         (&["clsoe", LIVE], "did you mean close?"),
         (&["close", "n1-000000"], "no whole session id"),
         (&["prune", "--all"], "--all"),
+        (&["--redis", "redis://u:p@hunter2/w@h/"], "%2F for /"),
     ] {
         let text = problem(&burdock(arguments), 2);
         assert!(text.contains(part) && text.contains("burdock help sessions"), "{arguments:?}: {text}");
@@ -462,6 +502,9 @@ fn usage_mistakes() {
     }
     let help = stdout(&burdock(&["--help"]));
     assert!(help.lines().all(|line| line.len() <= 110), "{help}");
-    let all = Command::new(env!("CARGO_BIN_EXE_burdock")).arg("help").output().unwrap();
-    assert!(stdout(&all).contains("\n  sessions "));
+    let asked =
+        |words: &[&str]| stdout(&Command::new(env!("CARGO_BIN_EXE_burdock")).args(words).output().unwrap());
+    assert!(asked(&["help"]).contains("\n  sessions "));
+    assert_eq!(asked(&["help", "--help"]), asked(&["help"]));
+    assert_eq!(asked(&["help", "sessions", "close"]), help);
 }

@@ -118,7 +118,7 @@ fn the_service_manager_hears_how_it_goes() {
     burdock.signal("-TERM");
     let stopping = manager.hears("STOPPING=1", second);
     let extended = manager.hears("EXTEND_TIMEOUT_USEC=30000000", stopping);
-    let status = manager.hears("STATUS=stopping, no new sessions: 1 sessions", extended);
+    let status = manager.hears("STATUS=stopping, no new sessions: 1 session, ", extended);
     manager.hears("EXTEND_TIMEOUT_USEC=30000000", extended + 1);
     manager.hears("WATCHDOG=1", status);
     assert_eq!(session.delete().status, 204);

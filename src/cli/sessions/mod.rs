@@ -12,7 +12,7 @@ use self::arguments::{Action, Asked};
 use super::{Failure, complain, print};
 use crate::config::{Environment, Redis};
 use crate::foreign::Foreign;
-use crate::limits::{LISTED_SESSIONS_MAX, OPERATOR_ANSWER_DEADLINE};
+use crate::limits::{HEARTBEAT_STEP, LISTED_SESSIONS_MAX, OPERATOR_ANSWER_DEADLINE};
 use crate::registry::operator::{self, Listing, Standing};
 use crate::registry::problem;
 use crate::session::SessionId;
@@ -27,10 +27,10 @@ Usage: burdock sessions [OPTIONS]              a table of all sessions, and one 
 
 Where Redis is, as for burdock serve (also as BURDOCK_REDIS or BURDOCK_REDIS_FILE):
   --redis URL       redis://HOST/ or unix:///PATH
-  --redis-file FILE the same from a file: a password is no argument
+  --redis-file FILE a file with that URL and nothing else: a password is no argument
 
 For the table:
-  --node NAME       only sessions whose id begins with this node
+  --node NAME       only this node, and sessions whose id begins with it
   --full            whole ids and names. A whole id is a secret: who has it may be able to use the session
   --json            as JSON, with the same ids
 
@@ -44,13 +44,18 @@ For prune, which changes nothing unless told to:
   -h, --help        this text
 
 A session is live when the very run of the node that began it is there, draining when that node is about to
-stop, and lost when it is gone. A client that comes back for a lost session is told `lost` and begins anew;
-once the record is pruned it is told `unknown`, and does the same. Otherwise records last for 30 days.
+stop, and lost when it is gone. A node that was killed counts as there until its heartbeat has run out: 30 s
+after the last one, or when it is back. Nodes have a heartbeat every 10 s; its age is in the table. Sessions
+are disputed while two running nodes have one name; prune leaves them alone.
+
+A client that comes back for a lost session is told `lost` and begins anew; when it is restorable and its node
+is back, it goes on. Once the record is pruned the client is told `unknown`, and begins anew. Otherwise
+records last for 30 days. A session that is closed here still answers until its node's next heartbeat.
 
 Exit status: 0 when it was done, 1 when it could not be, 2 for a usage mistake.
 
 Examples:
-  burdock sessions --redis-file /etc/burdock/redis
+  burdock sessions --redis-file /etc/burdock/redis-url
   burdock sessions close n1-4ZSXJ8Q0M2T7V9BACDEFGHJKMN --redis redis://10.0.0.5/
   burdock sessions prune --redis redis://10.0.0.5/ --yes
 ";
@@ -72,7 +77,8 @@ pub fn run(arguments: &[OsString], environment: &Environment) -> Result<(), Fail
             None => act(&mut connection, &asked),
         }
     });
-    done.unwrap_or_else(|error| Err(failed(redis, &problem::describe(&error, OPERATOR_ANSWER_DEADLINE))))
+    let describe = |error| problem::describe(&error, OPERATOR_ANSWER_DEADLINE, &redis.by);
+    done.unwrap_or_else(|error| Err(failed(redis, &describe(error))))
 }
 
 /// The outer result is Redis's, the inner one what became of it.
@@ -89,13 +95,19 @@ fn act(connection: &mut Connection, asked: &Asked) -> redis::RedisResult<Result<
             Ok(print(&text))
         }
         Action::Close { id, dry_run } => close(connection, id, *dry_run),
-        Action::Prune { yes, restorable } => prune(connection, *yes, *restorable),
+        Action::Prune { yes, restorable } => prune(connection, &asked.redis, *yes, *restorable),
     }
 }
 
 /// What is to be said about a list besides it.
 fn remarks(listing: &Listing) -> String {
     let mut text = String::new();
+    for (name, _) in listing.nodes.iter().filter(|(_, heartbeat)| heartbeat.disputed) {
+        text.push_str(&format!(
+            "burdock: two running nodes are named {name}: give each a --node of its own; until then nobody can tell \
+             which of the sessions of {name} are lost\n"
+        ));
+    }
     if listing.unreadable > 0 {
         text.push_str(&format!(
             "burdock: {} under mcp:session:* and mcp:node:* not as burdock writes them, and left alone\n",
@@ -136,7 +148,12 @@ fn close(
     };
     let (node, did) = (&record.node, if dry_run { "would close" } else { "closed" });
     let then = match standing {
-        Standing::Live | Standing::Draining => format!("node {node} ends it with its next heartbeat"),
+        Standing::Live | Standing::Draining | Standing::Disputed => {
+            format!(
+                "node {node} ends it with its next heartbeat, within {} s; until then it still answers",
+                HEARTBEAT_STEP.as_secs()
+            )
+        }
         Standing::Lost => {
             format!("its process on node {node} is gone; only its record was left")
         }
@@ -151,6 +168,7 @@ fn close(
 
 fn prune(
     connection: &mut Connection,
+    redis: &Redis,
     yes: bool,
     restorable: bool,
 ) -> redis::RedisResult<Result<(), Failure>> {
@@ -165,17 +183,21 @@ fn prune(
     }
     complain(remarks(&listing));
     let changed = delete.len() - per_node.values().sum::<usize>();
-    Ok(print(&pruned(&per_node, yes, keep.len(), changed, listing.more)))
+    let mut text = pruned(&per_node, yes, keep.len(), changed);
+    if !per_node.is_empty() && !yes {
+        let restorable = if restorable { " --restorable" } else { "" };
+        let again = if redis.again.is_empty() { String::new() } else { format!(" {}", redis.again) };
+        text.push_str(&format!(
+            "nothing is changed; to delete them: burdock sessions prune --yes{restorable}{again}\n"
+        ));
+    } else if listing.more {
+        text.push_str("there are more; run it again\n");
+    }
+    Ok(print(&text))
 }
 
 /// What prune has done, or would do.
-fn pruned(
-    per_node: &BTreeMap<&str, usize>,
-    yes: bool,
-    restorable: usize,
-    changed: usize,
-    more: bool,
-) -> String {
+fn pruned(per_node: &BTreeMap<&str, usize>, yes: bool, restorable: usize, changed: usize) -> String {
     let count: usize = per_node.values().sum();
     let nodes: Vec<String> = per_node.iter().map(|(node, count)| format!("{node}: {count}")).collect();
     let mut text = match (count, yes) {
@@ -198,11 +220,6 @@ fn pruned(
         text.push_str(&format!(
             "left {are} again when the client comes back (--restorable takes those too)\n"
         ));
-    }
-    if count > 0 && !yes {
-        text.push_str("nothing is changed; to delete them: burdock sessions prune --yes\n");
-    } else if more {
-        text.push_str("there are more; run it again\n");
     }
     text
 }

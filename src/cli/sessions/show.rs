@@ -34,7 +34,7 @@ fn count(listing: &Listing) -> BTreeMap<&str, Count> {
     for listed in &listing.sessions {
         let count = counts.entry(&listed.record.node).or_default();
         match listed.standing {
-            Standing::Live | Standing::Draining => count.live += 1,
+            Standing::Live | Standing::Draining | Standing::Disputed => count.live += 1,
             Standing::Lost => count.lost += 1,
         }
     }
@@ -45,8 +45,15 @@ fn state(standing: Standing) -> &'static str {
     match standing {
         Standing::Live => "live",
         Standing::Draining => "draining",
+        Standing::Disputed => "disputed",
         Standing::Lost => "lost",
     }
+}
+
+/// The state in a table.
+fn state_cell(listed: &Listed) -> String {
+    let restorable = if listed.restorable { ", restorable" } else { "" };
+    format!("{}{restorable}", state(listed.standing))
 }
 
 /// The id, whole only when that was asked for.
@@ -74,11 +81,13 @@ pub(super) fn tables(listing: &Listing, redis: &Redis, full: bool) -> String {
     text.push('\n');
     let counts = count(listing);
     if counts.is_empty() {
-        let shown = &redis.shown;
-        text.push_str(&format!("no node has a heartbeat: do nodes run with --redis {shown}?\n"));
+        text.push_str(&format!(
+            "no node has a heartbeat at {}: do nodes run with that Redis?\n",
+            redis.shown
+        ));
     } else {
         let head = ["NODE", "LIVE", "LOST", "HEARTBEAT", "VERSION", "URL"].map(str::to_owned);
-        let rows = counts.iter().map(|(name, count)| node_row(name, *count, listing.nodes.get(*name)));
+        let rows = counts.iter().map(|(name, count)| node_row(listing, name, *count));
         text.push_str(&table(std::iter::once(head).chain(rows).collect()));
     }
     text
@@ -94,22 +103,24 @@ fn row(listed: &Listed, full: bool) -> [String; 7] {
         cut(&record.client),
         record.principal.as_deref().map_or(NONE.to_owned(), cut),
         span(age(record.created)),
-        state(listed.standing).to_owned(),
+        state_cell(listed),
     ]
 }
 
-fn node_row(name: &str, count: Count, heartbeat: Option<&Heartbeat>) -> [String; 6] {
+fn node_row(listing: &Listing, name: &str, count: Count) -> [String; 6] {
+    let heartbeat = listing.nodes.get(name);
     let beats = match heartbeat {
-        Some(heartbeat) if heartbeat.draining => "draining",
-        Some(_) => "yes",
-        None => "none",
+        Some(heartbeat) if heartbeat.disputed => "disputed".to_owned(),
+        Some(heartbeat) if heartbeat.draining => "draining".to_owned(),
+        Some(_) => listing.ages.get(name).map_or("yes".to_owned(), |age| format!("{} ago", span(*age))),
+        None => "none".to_owned(),
     };
     let text = |text: Option<&str>| text.map_or(NONE.to_owned(), |text| cut(text, true));
     [
         name.to_owned(),
         count.live.to_string(),
         count.lost.to_string(),
-        beats.to_owned(),
+        beats,
         text(heartbeat.map(|heartbeat| heartbeat.version.as_str())),
         text(heartbeat.and_then(|heartbeat| heartbeat.url.as_deref())),
     ]
@@ -186,6 +197,8 @@ struct Node<'a> {
     live: usize,
     lost: usize,
     heartbeat: Option<&'a Heartbeat>,
+    /// How long ago it was, where that is known.
+    heartbeat_age_seconds: Option<u64>,
 }
 
 /// One object, in ASCII.
@@ -193,14 +206,17 @@ pub(super) fn json(listing: &Listing, redis: &Redis, full: bool) -> String {
     let report = Report {
         redis: &redis.shown,
         sessions: listing.sessions.iter().map(|listed| session(listed, full)).collect(),
-        nodes: count(listing)
-            .into_iter()
-            .map(|(name, Count { live, lost })| Node { name, live, lost, heartbeat: listing.nodes.get(name) })
-            .collect(),
+        nodes: count(listing).into_iter().map(|(name, count)| node(listing, name, count)).collect(),
         unreadable: listing.unreadable,
         complete: !listing.more,
     };
     ascii(&serde_json::to_string_pretty(&report).unwrap_or_default()) + "\n"
+}
+
+fn node<'a>(listing: &'a Listing, name: &'a str, count: Count) -> Node<'a> {
+    let heartbeat = listing.nodes.get(name);
+    let heartbeat_age_seconds = listing.ages.get(name).copied();
+    Node { name, live: count.live, lost: count.lost, heartbeat, heartbeat_age_seconds }
 }
 
 fn session(listed: &Listed, full: bool) -> Session<'_> {
