@@ -139,7 +139,7 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 pub const IDLE_TIMEOUT_NO_STREAM: Duration = Duration::from_secs(5 * 60);
 /// A session with calls in flight that nobody reads may idle this many times longer.
 pub const IDLE_WITH_CALLS_FACTOR: u32 = 4;
-/// Sessions that have to end before free memory is given back to the system.
+/// Sessions and connections that have to end before free memory is given back to the system.
 pub const ENDS_PER_GIVING_BACK: usize = 1000;
 /// The longest pause between two looks for idle sessions; shorter when the idle timeout is short.
 pub const REAP_STEP_MAX: Duration = Duration::from_secs(5);

@@ -2,6 +2,27 @@
 //!
 //! glibc keeps what is freed below the last piece in use, so a node would stay as large as on its busiest day.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::limits::ENDS_PER_GIVING_BACK;
+
+/// Sessions and connections that have ended since free memory was given back.
+static ENDS: AtomicUsize = AtomicUsize::new(0);
+
+/// A session or a connection has ended.
+pub fn ended() {
+    ENDS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Whether so much has ended that giving back is worth its while; then counting begins anew.
+pub fn is_due() -> bool {
+    let due = ENDS.load(Ordering::Relaxed) >= ENDS_PER_GIVING_BACK;
+    if due {
+        ENDS.store(0, Ordering::Relaxed);
+    }
+    due
+}
+
 /// Returns what is free to the system. Blocks for some milliseconds per hundred megabytes: for the blocking pool.
 #[cfg(target_env = "gnu")]
 #[allow(unsafe_code)]

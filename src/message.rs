@@ -30,7 +30,7 @@ pub const INTERNAL_ERROR: i32 = -32603;
 pub const DETACH: &str = "notifications/burdock/detach";
 
 /// A request id or progress token: a string or an integer, never null (L11).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(untagged)]
 pub enum Id {
     /// An integer.

@@ -28,7 +28,7 @@ use crate::registry::Registry;
 use crate::runtime;
 use crate::session::Sessions;
 use crate::systemd::{self, News};
-use crate::{admin, backend, sweep};
+use crate::{admin, backend, memory, sweep};
 
 /// Why burdock cannot serve: a message for the user.
 #[derive(Debug)]
@@ -190,6 +190,7 @@ async fn accept(
         runtime::spawn(async move {
             let _held = (place, member, METRICS.connections.enter());
             let ended = serve_socket(socket, peer, &endpoint).await;
+            memory::ended();
             log::trace!("connection of {} over: {ended:?}", peer.address);
         })
         .detach();

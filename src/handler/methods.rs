@@ -105,13 +105,16 @@ fn initialize(session: &Arc<Session>, id: &Id, message: &Message) -> Answer {
     }
     let Params { protocol_version, capabilities, client_info } = params(message)?;
     // What is not supported is answered with the newest (L39).
-    let agreed = version::SUPPORTED.into_iter().find(|known| *known == protocol_version);
-    let agreed = agreed.unwrap_or(version::LATEST);
+    let agreed = version::SUPPORTED.iter().position(|known| *known == protocol_version).unwrap_or(0);
     let client = Client { name: client_info.name, version: client_info.version, capabilities };
-    if !session.settle(Settled { client, version: Version::new(agreed) }) {
+    if !session.settle(Settled { client, version: Version::new(version::SUPPORTED[agreed]) }) {
         return Err(RequestError::invalid_request("this session is already initialized"));
     }
-    Ok(reply::result(id, &welcome(&session.server, agreed)))
+    let welcome = session.server.welcomes[agreed].get_or_init(|| {
+        let welcome = welcome(&session.server, version::SUPPORTED[agreed]);
+        serde_json::value::to_raw_value(&welcome).unwrap_or_default()
+    });
+    Ok(reply::result(id, welcome))
 }
 
 fn welcome(server: &super::Server, agreed: &str) -> Value {

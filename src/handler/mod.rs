@@ -42,9 +42,11 @@ mod tool;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 pub use self::completion::{Completing, Completion, Reference};
@@ -59,6 +61,7 @@ pub(crate) use self::methods::{Turn, request};
 pub(crate) use self::session::Session;
 use self::template::Template;
 use crate::limits::{ASK_DEADLINE, PAGE_ENTRIES};
+use crate::version::SUPPORTED;
 
 /// A future of unknown type.
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -77,6 +80,8 @@ pub struct Server {
     version: String,
     title: Option<String>,
     instructions: Option<String>,
+    /// The results of `initialize`, one per supported version, made when first asked for.
+    welcomes: [OnceLock<Box<RawValue>>; SUPPORTED.len()],
     tools: List<Box<CallTool>>,
     resources: List<Entry>,
     templates: List<TemplateEntry>,
@@ -113,6 +118,7 @@ impl Server {
             version: version.into(),
             title: None,
             instructions: None,
+            welcomes: Default::default(),
             tools: List::default(),
             resources: List::default(),
             templates: List::default(),

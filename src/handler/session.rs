@@ -1,7 +1,7 @@
 //! What the handlers of one session share: the way to the client, what it was asked, and what is kept.
 
 use std::any::{Any, TypeId};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -46,7 +46,7 @@ pub(crate) struct Session {
 #[derive(Default)]
 struct Desk {
     /// Calls whose handlers run.
-    running: HashMap<Id, Task<()>>,
+    running: BTreeMap<Id, Task<()>>,
     /// Who waits for the answer to which request of ours.
     asks: HashMap<i64, Sender<Payload>>,
     asked: i64,

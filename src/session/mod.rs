@@ -13,8 +13,8 @@ pub mod streams;
 pub mod worker;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -32,8 +32,8 @@ use crate::config::{Config, Launch, Server, SessionLimits};
 use crate::foreign::Foreign;
 use crate::http::Room;
 use crate::limits::{
-    ABANDONED_AFTER, CLIENT_NAME_BYTES_MAX, ENDING_CHILDREN_MAX, ENDS_PER_GIVING_BACK, INBOX_MAX, INBOX_WAIT,
-    REAP_STEP_MAX, TABLE_SHARDS,
+    ABANDONED_AFTER, CLIENT_NAME_BYTES_MAX, ENDING_CHILDREN_MAX, INBOX_MAX, INBOX_WAIT, REAP_STEP_MAX,
+    TABLE_SHARDS,
 };
 use crate::memory;
 use crate::message::{self, Message};
@@ -237,6 +237,28 @@ struct Counts {
     by_principal: HashMap<Principal, usize>,
 }
 
+/// A part of the table, by the random part of the ids.
+type Shard = HashMap<u128, Arc<SessionHandle>, BuildHasherDefault<Random>>;
+
+/// Hashes what is random already: the keys in the table were made here, and what is only looked up cannot crowd it.
+#[derive(Debug, Default)]
+struct Random(u64);
+
+impl Hasher for Random {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u128(&mut self, key: u128) {
+        // The lowest bits have chosen the shard.
+        self.0 = (key >> 64) as u64 ^ key as u64;
+    }
+}
+
 /// All sessions of this process.
 #[derive(Debug)]
 pub struct Sessions {
@@ -244,11 +266,9 @@ pub struct Sessions {
     servers: Vec<Arc<Server>>,
     limits: SessionLimits,
     keep_alive_comment: Duration,
-    shards: [Mutex<HashMap<u128, Arc<SessionHandle>>>; TABLE_SHARDS],
+    shards: [Mutex<Shard>; TABLE_SHARDS],
     counts: Mutex<Counts>,
     phase: phase::Current,
-    /// Sessions that have ended since free memory was given back.
-    ends: AtomicUsize,
     registry: Registry,
     misroutes: Misroutes,
 }
@@ -264,7 +284,6 @@ impl Sessions {
             shards: std::array::from_fn(|_| Mutex::default()),
             counts: Mutex::default(),
             phase: phase::Current::new(),
-            ends: AtomicUsize::new(0),
             registry,
             misroutes: Misroutes::default(),
         }
@@ -275,7 +294,7 @@ impl Sessions {
         &self.registry
     }
 
-    fn shard(&self, id: &SessionId) -> MutexGuard<'_, HashMap<u128, Arc<SessionHandle>>> {
+    fn shard(&self, id: &SessionId) -> MutexGuard<'_, Shard> {
         lock(&self.shards[(id.key() % TABLE_SHARDS as u128) as usize])
     }
 
@@ -540,7 +559,7 @@ impl Sessions {
                 self.registry.close(&handle.id, handle.principal.as_ref());
             }
             self.give_back(handle.server, handle.principal.as_ref());
-            self.ends.fetch_add(1, Ordering::Relaxed);
+            memory::ended();
             tell_end(handle, &ended);
         }
         was_there
@@ -654,9 +673,11 @@ impl Sessions {
         let step = (shortest.unwrap_or(REAP_STEP_MAX) / 4).clamp(crate::limits::SWEEP_STEP, REAP_STEP_MAX);
         loop {
             // One shard at a time, so that the workers of a hundred thousand sessions do not all stand before a client.
+            if memory::is_due() {
+                smol::unblock(memory::give_back).await;
+            }
             for shard in &self.shards {
                 async_io::Timer::after(step / TABLE_SHARDS as u32).await;
-                self.give_back_memory().await;
                 let (now, pressure) = (sweep::now_secs(), budget::pressure());
                 for handle in lock(shard).values() {
                     if pressure || Duration::from_secs(handle.activity.idle_secs(now).into()) >= step {
@@ -665,16 +686,6 @@ impl Sessions {
                     }
                 }
             }
-        }
-    }
-}
-
-impl Sessions {
-    /// Returns to the system what many ended sessions have left.
-    async fn give_back_memory(&self) {
-        if self.ends.load(Ordering::Relaxed) >= ENDS_PER_GIVING_BACK {
-            self.ends.store(0, Ordering::Relaxed);
-            smol::unblock(memory::give_back).await;
         }
     }
 }

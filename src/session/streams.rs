@@ -1,7 +1,7 @@
 //! All streams of a session, sans-io: the standalone one, those of POSTs in flight, and those of answered POSTs that
 //! are kept for a reader that lost its connection.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use super::stream::{Pushed, Stream};
@@ -21,7 +21,7 @@ pub const STANDALONE: u32 = 0;
 #[derive(Debug)]
 pub struct Streams {
     standalone: Stream,
-    posts: HashMap<u32, Post>,
+    posts: BTreeMap<u32, Post>,
     /// POST streams that have ended and wait for a reader to resume, oldest first.
     finished: VecDeque<(u32, Instant)>,
     /// Whether some reader has not been given all there is.
@@ -68,7 +68,7 @@ impl Streams {
     pub fn new() -> Streams {
         Streams {
             standalone: Stream::new(STANDALONE),
-            posts: HashMap::new(),
+            posts: BTreeMap::new(),
             finished: VecDeque::new(),
             behind: false,
         }
