@@ -12,7 +12,7 @@ pub mod sse;
 mod writer;
 
 pub use connection::{Connection, Deadlines, Ended, Phase, RequestBody};
-pub use head::{Method, RequestHead};
+pub use head::{Field, Method, RequestHead};
 pub use socket::Socket;
 pub use sse::{Event, EventId, EventReader, Opening, Room};
 
