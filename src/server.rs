@@ -228,7 +228,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut known = Presented::default();
-    while let Some(head) = connection.read_head().await? {
+    while let Some(mut head) = connection.read_head().await? {
         let _served = METRICS.requests.enter();
         let reply = match endpoint.admit(&head, peer, &mut known) {
             Admission::Answer(reply) => reply,
@@ -244,6 +244,7 @@ where
         if endpoint.draining() {
             connection.close_after_reply();
         }
+        head.forget_text();
         connection.write_reply(&head, reply).await?;
     }
     Ok(())

@@ -256,6 +256,12 @@ impl RequestHead {
         self.http_1_0
     }
 
+    /// Lets go of the text, for a reply that may take hours needs none of it: from now on path, host and fields are
+    /// empty.
+    pub fn forget_text(&mut self) {
+        self.text = Box::default();
+    }
+
     fn part(&self, span: Span) -> &str {
         self.text.get(span.range()).unwrap_or_default()
     }
@@ -545,7 +551,7 @@ impl<'a> Fields<'a> {
         };
         let mut coding = None;
         for header in headers {
-            match lower_case(header.name, &mut [0; KNOWN_NAME_BYTES_MAX]) {
+            match lower_case(header.name, &mut [0; KNOWN_NAME_ROOM]) {
                 b"host" => fields.read_host(header.value)?,
                 b"content-length" => fields.read_length(header.value)?,
                 // A second field makes a list, and a list is not a single `chunked`.
@@ -641,13 +647,13 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The longest name that is looked for.
-const KNOWN_NAME_BYTES_MAX: usize = 32;
+/// Room for the longest name that is looked for.
+const KNOWN_NAME_ROOM: usize = 32;
 
 /// `name`, all of whose bytes are token bytes, in a form that is a known name's in lower case for that name only:
 /// what is neither letter, digit nor hyphen may become something else, but none of these. Made in `room`; empty when
 /// it is longer than any name that is looked for.
-fn lower_case<'a>(name: &str, room: &'a mut [u8; KNOWN_NAME_BYTES_MAX]) -> &'a [u8] {
+fn lower_case<'a>(name: &str, room: &'a mut [u8; KNOWN_NAME_ROOM]) -> &'a [u8] {
     let Some(copy) = room.get_mut(..name.len()) else { return &[] };
     copy.copy_from_slice(name.as_bytes());
     // All of the room: a fixed number of bytes is done at once.
@@ -830,15 +836,27 @@ mod tests {
     }
 
     #[test]
+    fn what_was_forgotten_is_empty() {
+        let mut head = with_host("HEAD /a?b HTTP/1.1\r\nOrigin: c\r\nOrigin: d\r\nConnection: close\r\n");
+        head.forget_text();
+        assert_eq!((head.path(), head.query(), head.host()), ("", Some(""), Some("")));
+        assert_eq!(
+            (head.fields().count(), head.values(Field::Origin).collect::<String>()),
+            (0, String::new())
+        );
+        assert!(head.method() == Method::Head && head.wants_close());
+    }
+
+    #[test]
     fn a_name_in_lower_case_is_no_other_names() {
         for token_byte in (0..=u8::MAX).filter(|byte| is_token_byte(*byte)) {
             let name = (token_byte as char).to_string();
-            let lower = lower_case(&name, &mut [0; KNOWN_NAME_BYTES_MAX])[0];
+            let lower = lower_case(&name, &mut [0; KNOWN_NAME_ROOM])[0];
             if lower.is_ascii_alphanumeric() || lower == b'-' {
                 assert_eq!(lower, token_byte.to_ascii_lowercase(), "{name}");
             }
         }
-        assert_eq!(lower_case(&"a".repeat(33), &mut [0; KNOWN_NAME_BYTES_MAX]), b"");
+        assert_eq!(lower_case(&"a".repeat(33), &mut [0; KNOWN_NAME_ROOM]), b"");
     }
 
     #[test]

@@ -224,6 +224,11 @@ fn accept(head: &RequestHead) -> Result<Accept, Refusal> {
     let mut any = false;
     for value in head.values(Field::Accept) {
         any = true;
+        // What nearly every client sends, in the words of the spec.
+        if value == "application/json, text/event-stream" {
+            accept = Accept { json: true, events: true };
+            continue;
+        }
         for range in value.as_bytes().split(|byte| *byte == b',') {
             let media = media_type(range);
             let is = |name: &[u8]| media.eq_ignore_ascii_case(name);
