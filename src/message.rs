@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use memchr::{memchr2, memmem};
 use serde::de::{Error as _, SeqAccess, Visitor};
@@ -387,7 +388,8 @@ struct Meta<'a> {
 
 /// `params._meta.progressToken`; the params are only looked into when the word is in them at all.
 fn progress_token(params: &str) -> Option<Id> {
-    memmem::find(params.as_bytes(), b"progressToken")?;
+    static WORD: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("progressToken"));
+    WORD.find(params.as_bytes())?;
     let params: WithMeta<'_> = serde_json::from_str(params).ok()?;
     params.meta?.progress_token.and_then(Id::from_raw)
 }

@@ -1,5 +1,7 @@
 //! Protocol revisions of the handshake era, and what differs between them for us.
 
+use std::borrow::Cow;
+
 /// The revisions a client may name in `MCP-Protocol-Version`, newest first.
 pub const SUPPORTED: [&str; 3] = ["2025-11-25", "2025-06-18", "2025-03-26"];
 
@@ -9,9 +11,9 @@ pub const LATEST: &str = SUPPORTED[0];
 /// The revision before Streamable HTTP, which a child of an old SDK may still answer; served like 2025-03-26.
 const BEFORE_HTTP: &str = "2024-11-05";
 
-/// The revision a session has negotiated, in the words of its backend.
+/// The revision a session has negotiated, in the words of its backend. One that is known takes no memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Version(Box<str>);
+pub struct Version(Cow<'static, str>);
 
 impl Default for Version {
     /// What a client that names none is taken to speak (L36).
@@ -23,7 +25,8 @@ impl Default for Version {
 impl Version {
     /// The revision of this name; any name a backend answers stands.
     pub fn new(name: &str) -> Version {
-        Version(name.into())
+        let known = SUPPORTED.into_iter().chain([BEFORE_HTTP]).find(|known| *known == name);
+        Version(known.map_or_else(|| Cow::Owned(name.to_owned()), Cow::Borrowed))
     }
 
     /// Its name.

@@ -13,7 +13,7 @@ pub mod sse;
 mod writer;
 
 pub use connection::{Connection, Deadlines, Ended, Phase, RequestBody};
-pub use head::{Asked, Method, RequestHead};
+pub use head::{Asked, Field, Method, RequestHead};
 pub use room::Room;
 pub use socket::Socket;
 pub use sse::{Event, EventId, EventReader, Opening};

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::config::Access;
 use crate::foreign::Foreign;
-use crate::http::{Refusal, Reply, RequestHead};
+use crate::http::{Field, Refusal, Reply, RequestHead};
 use crate::metrics::METRICS;
 use crate::principal::{Presented, Principal};
 
@@ -52,15 +52,15 @@ fn is_localhost(name: &str) -> bool {
 
 /// `host` without its port.
 fn name_of(host: &str) -> &str {
-    match host.rfind(':') {
-        Some(colon) if !host[colon..].contains(']') => &host[..colon],
+    match memchr::memrchr(b':', host.as_bytes()) {
+        Some(colon) if !host.as_bytes()[colon..].contains(&b']') => &host[..colon],
         _ => host,
     }
 }
 
 /// The `Origin` of a request, when it has one and it is allowed (L2, L3). None is no error: only browsers send it.
 pub fn check_origin<'a>(access: &Access, head: &'a RequestHead) -> Result<Option<&'a str>, Refusal> {
-    let Some(origin) = head.only("origin")? else { return Ok(None) };
+    let Some(origin) = head.only(Field::Origin)? else { return Ok(None) };
     if origin_allowed(access, &origin.to_ascii_lowercase()) {
         return Ok(Some(origin));
     }
@@ -115,11 +115,7 @@ impl Peer {
         if !self.trusted {
             return self.address;
         }
-        let lists: Vec<String> = head
-            .headers("x-forwarded-for")
-            .map(|value| String::from_utf8_lossy(value).into_owned())
-            .collect();
-        let entries = lists.iter().flat_map(|list| list.split(',')).map(str::trim);
+        let entries = head.values(Field::ForwardedFor).flat_map(|list| list.split(',')).map(str::trim);
         // From the right: what stands left of an entry that is no address may be anybody's invention.
         let entries: Vec<&str> = entries.collect();
         let mut addresses = entries.into_iter().rev().map_while(|entry| entry.parse::<IpAddr>().ok());
@@ -140,14 +136,14 @@ pub fn check_principal(
     head: &RequestHead,
 ) -> Result<Option<Principal>, Reply> {
     let Some(tokens) = &access.tokens else {
-        let forwarded = if peer.trusted { head.only("x-forwarded-user")? } else { None };
+        let forwarded = if peer.trusted { head.only(Field::ForwardedUser)? } else { None };
         // A name that cannot be one must not pass for nobody.
         return forwarded
             .map(Principal::new)
             .transpose()
             .map_err(|error| Reply::text(400, format!("X-Forwarded-User: {error}")));
     };
-    let presented = match head.only("authorization") {
+    let presented = match head.only(Field::Authorization) {
         Ok(header) => header.and_then(bearer),
         Err(refusal) => return Err(refusal.into()),
     };

@@ -129,14 +129,13 @@ fn check_version(handle: &SessionHandle, request: &Admitted<'_>, id: Option<&Id>
 
 /// Gives messages to the session's worker: 202 when none wants a response (L8), else the events of the responses.
 async fn deliver(handle: &SessionHandle, form: Form, messages: Vec<Message>) -> Reply {
-    let ids: Vec<Id> = messages
-        .iter()
-        .filter_map(|message| match &message.kind {
-            Kind::Request { id, .. } => Some(id.clone()),
-            Kind::Notification { .. } | Kind::Response { .. } => None,
-        })
-        .collect();
-    if ids.is_empty() {
+    let mut ids = messages.iter().filter_map(|message| match &message.kind {
+        Kind::Request { id, .. } => Some(id.clone()),
+        Kind::Notification { .. } | Kind::Response { .. } => None,
+    });
+    // Apart from the others, of which there are none outside a batch: then nothing is allocated.
+    let (first, others) = (ids.next(), ids.collect::<Vec<Id>>());
+    let Some(first) = first else {
         return match handle.tell(input(messages, None)).await {
             Ok(()) => Reply::empty(202),
             Err(NotTaken::Busy) => {
@@ -148,7 +147,7 @@ async fn deliver(handle: &SessionHandle, form: Form, messages: Vec<Message>) -> 
             }
             Err(NotTaken::Ended) => over(handle, None),
         };
-    }
+    };
     let (events, live) = queue::bounded(READER_EVENTS_MAX);
     let stream = handle.new_stream();
     let address = ReturnAddress { stream, events, form, since: Instant::now() };
@@ -162,9 +161,9 @@ async fn deliver(handle: &SessionHandle, form: Form, messages: Vec<Message>) -> 
         }),
         Err(NotTaken::Busy) => {
             METRICS.calls_refused_total.add_one();
-            busy(form, &ids)
+            busy(form, &first, &others)
         }
-        Err(NotTaken::Ended) => over(handle, ids.first()),
+        Err(NotTaken::Ended) => over(handle, Some(&first)),
     }
 }
 
@@ -194,10 +193,10 @@ fn opening(handle: &SessionHandle, form: Form, stream: u32) -> Opening {
     }
 }
 
-fn busy(form: Form, ids: &[Id]) -> Reply {
+fn busy(form: Form, first: &Id, others: &[Id]) -> Reply {
     let text = "the session is too far behind with earlier messages: try again in a moment";
-    let errors = ids.iter().map(|id| message::error(id, message::INTERNAL_ERROR, text, None)).collect();
-    answered(form, errors)
+    let error = |id| message::error(id, message::INTERNAL_ERROR, text, None);
+    answered(form, [first].into_iter().chain(others).map(error).collect())
 }
 
 /// Responses that are all here already.

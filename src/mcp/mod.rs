@@ -15,7 +15,7 @@ use self::access::Peer;
 use crate::config::Config;
 use crate::foreign::Foreign;
 use crate::http::connection::RequestBody;
-use crate::http::{Method, Refusal, Reply, RequestHead};
+use crate::http::{Field, Method, Refusal, Reply, RequestHead};
 use crate::limits::READY_ASKED_AGE;
 use crate::principal::{Presented, Principal};
 use crate::session::{Form, Sessions};
@@ -180,9 +180,9 @@ impl Endpoint {
             address: peer.client(&self.config.access, head),
             origin,
             accept: accept(head)?,
-            session: head.only("mcp-session-id")?,
-            version: head.only("mcp-protocol-version")?,
-            last_event_id: head.only("last-event-id")?,
+            session: head.only(Field::SessionId)?,
+            version: head.only(Field::ProtocolVersion)?,
+            last_event_id: head.only(Field::LastEventId)?,
         };
         check_media(head, &admitted)?;
         Ok(admitted)
@@ -222,9 +222,14 @@ impl Endpoint {
 fn accept(head: &RequestHead) -> Result<Accept, Refusal> {
     let mut accept = Accept { json: false, events: false };
     let mut any = false;
-    for value in head.headers("accept") {
+    for value in head.values(Field::Accept) {
         any = true;
-        for range in value.split(|byte| *byte == b',') {
+        // What nearly every client sends, in the words of the spec.
+        if value == "application/json, text/event-stream" {
+            accept = Accept { json: true, events: true };
+            continue;
+        }
+        for range in value.as_bytes().split(|byte| *byte == b',') {
             let media = media_type(range);
             let is = |name: &[u8]| media.eq_ignore_ascii_case(name);
             accept.json |= is(b"application/json") || is(b"*/*") || is(b"application/*");
@@ -244,7 +249,7 @@ fn check_media(head: &RequestHead, admitted: &Admitted<'_>) -> Result<(), Refusa
         Verb::Post if !json && !events => {
             Err(Refusal::new(406, "the answer is application/json or text/event-stream: accept both"))
         }
-        Verb::Post => match head.only("content-type")? {
+        Verb::Post => match head.only(Field::ContentType)? {
             // Without a type a page could send it unasked (no preflight), so it is as wrong as another one.
             Some(media) if media_type(media.as_bytes()).eq_ignore_ascii_case(b"application/json") => Ok(()),
             _ => Err(Refusal::new(415, "the body must be JSON: send Content-Type: application/json")),

@@ -17,9 +17,9 @@ pub struct SessionId {
     random: u128,
 }
 
-/// The value of each letter of the alphabet; [`NO_DIGIT`] for every other byte.
+/// The value of each letter of the alphabet; 255 for every other byte.
 const DIGITS: [u8; 256] = {
-    let mut digits = [NO_DIGIT; 256];
+    let mut digits = [u8::MAX; 256];
     let mut value = 0;
     while value < ALPHABET.len() {
         digits[ALPHABET[value] as usize] = value as u8;
@@ -28,7 +28,17 @@ const DIGITS: [u8; 256] = {
     digits
 };
 
-const NO_DIGIT: u8 = u8::MAX;
+/// Characters whose number has 60 bits.
+const REGISTER_CHARS: usize = 12;
+
+/// The number that at most [`REGISTER_CHARS`] letters of the alphabet stand for.
+fn number(letters: &[u8]) -> Option<u64> {
+    let (number, all) = letters.iter().fold((0, 0), |(number, all), letter| {
+        let digit = DIGITS[*letter as usize];
+        (number << 5 | u64::from(digit), all | digit)
+    });
+    (all < 32).then_some(number)
+}
 
 /// A node's name in the form an id has it. Names are no longer: [`is_node_name`].
 fn padded(name: &str) -> [u8; NODE_NAME_BYTES_MAX] {
@@ -52,20 +62,19 @@ impl SessionId {
 
     /// Reads an id; `None` for whatever does not have exactly the form, which no registry need be asked about.
     pub fn parse(text: &str) -> Option<SessionId> {
-        let (node, random) = text.rsplit_once('-')?;
-        if !is_node_name(node) || random.len() != SESSION_ID_RANDOM_CHARS {
+        let hyphen = memchr::memrchr(b'-', text.as_bytes())?;
+        let (node, random) = (&text[..hyphen], &text[hyphen + 1..]);
+        if !is_node_name(node) {
             return None;
         }
-        let mut value: u128 = 0;
-        for (place, byte) in random.bytes().enumerate() {
-            let digit = DIGITS[byte as usize];
-            // 26 characters hold 130 bits: the first must leave the top two empty.
-            if digit == NO_DIGIT || (place == 0 && digit > 7) {
-                return None;
-            }
-            value = value << 5 | u128::from(digit);
-        }
-        Some(SessionId { node: padded(node), random: value })
+        let random: &[u8; SESSION_ID_RANDOM_CHARS] = random.as_bytes().try_into().ok()?;
+        // In parts that fit a register: 26 characters hold 130 bits, of which the top two must be empty.
+        let (high, low) = random.split_at(SESSION_ID_RANDOM_CHARS - 2 * REGISTER_CHARS);
+        let (middle, low) = low.split_at(REGISTER_CHARS);
+        let high = u128::from(u8::try_from(number(high)?).ok()?);
+        let (middle, low) = (u128::from(number(middle)?), u128::from(number(low)?));
+        let bits = 5 * REGISTER_CHARS;
+        Some(SessionId { node: padded(node), random: high << (2 * bits) | middle << bits | low })
     }
 
     /// The node in the id.
