@@ -13,9 +13,6 @@ use std::task::{Context, Poll, Waker};
 
 use atomic_waker::AtomicWaker;
 
-/// Items for which an empty queue keeps its memory.
-const KEPT: usize = 4;
-
 struct Shared<T> {
     state: Mutex<State<T>>,
     /// Of the receiver.
@@ -61,7 +58,7 @@ impl<T> Shared<T> {
             let Some(item) = state.items.pop_front() else {
                 return Err(if state.closed { Empty::ForEver } else { Empty::ForNow });
             };
-            if state.items.is_empty() && state.items.capacity() > KEPT {
+            if state.items.is_empty() {
                 state.items = VecDeque::new();
             }
             (item, std::mem::take(&mut state.waiting))
@@ -354,10 +351,10 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_queue_gives_back_what_a_burst_took() {
+    fn an_empty_queue_holds_nothing() {
         let (sender, receiver) = bounded(64);
         (0..64).for_each(|number| sender.try_send(number).unwrap());
         while receiver.try_recv().is_ok() {}
-        assert!(receiver.0.state().items.capacity() <= KEPT);
+        assert_eq!(receiver.0.state().items.capacity(), 0);
     }
 }

@@ -1,7 +1,7 @@
 //! What the handlers of one session share: the way to the client, what it was asked, and what is kept.
 
 use std::any::{Any, TypeId};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -48,11 +48,11 @@ struct Desk {
     /// Calls whose handlers run.
     running: BTreeMap<Id, Task<()>>,
     /// Who waits for the answer to which request of ours.
-    asks: HashMap<i64, Sender<Payload>>,
+    asks: BTreeMap<i64, Sender<Payload>>,
     asked: i64,
-    subscriptions: HashSet<String>,
+    subscriptions: BTreeSet<String>,
     /// What handlers keep for this session, one value of each type.
-    states: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    states: BTreeMap<TypeId, Arc<dyn Any + Send + Sync>>,
     /// The session has ended: nothing is begun any more.
     over: bool,
 }

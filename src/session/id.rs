@@ -92,6 +92,8 @@ impl SessionId {
     pub fn short(&self) -> String {
         let mut short = self.to_string();
         short.truncate(self.node().len() + 1 + 6);
+        // Sessions keep it.
+        short.shrink_to_fit();
         short
     }
 }

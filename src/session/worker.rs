@@ -3,8 +3,8 @@
 //! One task, one loop, one closed set of inputs. It waits for nobody: messages to the backend and events to readers
 //! are handed over without waiting, and what cannot be handed over has a written answer. What it owns dies with it.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -107,7 +107,7 @@ pub struct Worker {
     early: VecDeque<Input>,
     streams: Streams,
     /// Requests of the client that the backend has not answered.
-    calls: HashMap<Id, Call>,
+    calls: BTreeMap<Id, Call>,
     /// Requests of the backend that the client has not answered.
     asks: HashMap<Id, Ask>,
     /// Whose turn it is to be asked first.
@@ -152,7 +152,7 @@ impl Worker {
             restored: false,
             early: VecDeque::new(),
             streams: Streams::new(),
-            calls: HashMap::new(),
+            calls: BTreeMap::new(),
             asks: HashMap::new(),
             backend_first: false,
             behind_since: None,
@@ -674,7 +674,7 @@ impl Worker {
     }
 
     fn fail_calls(&mut self, text: &str) {
-        let calls: Vec<(Id, Call)> = self.calls.drain().collect();
+        let calls: Vec<(Id, Call)> = std::mem::take(&mut self.calls).into_iter().collect();
         for (id, call) in calls {
             self.respond(call.stream, message::error(&id, message::INTERNAL_ERROR, text, None));
         }
