@@ -1060,7 +1060,7 @@ mod tests {
                 let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
                 let mut request = httparse::Request::new(&mut fields);
                 prop_assert_eq!(request.parse(&bytes), Ok(httparse::Status::Complete(used)));
-                let text = |value: &[u8]| match std::str::from_utf8(&bytes) {
+                let text = |value: &[u8]| match std::str::from_utf8(&bytes[..used]) {
                     Ok(_) => String::from_utf8(value.to_vec()).unwrap(),
                     Err(_) => value.iter().map(|byte| if *byte < 128 { *byte as char } else { '\x7f' }).collect(),
                 };
