@@ -286,8 +286,8 @@ pub const INBOX_TAKEN_MAX: usize = 512;
 pub const NOTES_MAX: usize = 2048;
 /// Notes in one pipeline.
 pub const NOTES_BATCH_MAX: usize = 256;
-/// Notes wait so long for others that can go with them.
-pub const NOTES_WAIT: Duration = Duration::from_millis(5);
+/// Notes wait so long for others that can go with them: each pipeline costs a change of thread.
+pub const NOTES_WAIT: Duration = Duration::from_millis(20);
 /// For a connection to Redis, and for the answers to one pipeline.
 pub const REDIS_DEADLINE: Duration = Duration::from_secs(2);
 /// Before Redis is tried again after an error; doubled each time.

@@ -14,13 +14,25 @@ pub fn ended() {
     ENDS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Whether so much has ended that giving back is worth its while; then counting begins anew.
-pub fn is_due() -> bool {
-    let due = ENDS.load(Ordering::Relaxed) >= ENDS_PER_GIVING_BACK;
-    if due {
-        ENDS.store(0, Ordering::Relaxed);
+/// Watches how many have ended.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// At the last look.
+    seen: usize,
+}
+
+impl Watch {
+    /// Whether so much has ended that giving back is worth its while, and no more ends at the moment; or whether that
+    /// has gone on for `long`. Then counting begins anew. To be asked in short steps.
+    pub fn is_due(&mut self, long: bool) -> bool {
+        let ends = ENDS.load(Ordering::Relaxed);
+        let is_quiet = std::mem::replace(&mut self.seen, ends) == ends;
+        let due = ends >= ENDS_PER_GIVING_BACK && (is_quiet || long);
+        if due {
+            ENDS.fetch_sub(ends, Ordering::Relaxed);
+        }
+        due
     }
-    due
 }
 
 /// Returns what is free to the system. Blocks for some milliseconds per hundred megabytes: for the blocking pool.

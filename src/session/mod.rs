@@ -671,12 +671,13 @@ impl Sessions {
             .chain([self.limits.idle_timeout_no_stream])
             .min();
         let step = (shortest.unwrap_or(REAP_STEP_MAX) / 4).clamp(crate::limits::SWEEP_STEP, REAP_STEP_MAX);
+        let mut ends = memory::Watch::default();
         loop {
             // One shard at a time, so that the workers of a hundred thousand sessions do not all stand before a client.
-            if memory::is_due() {
-                smol::unblock(memory::give_back).await;
-            }
-            for shard in &self.shards {
+            for (number, shard) in self.shards.iter().enumerate() {
+                if ends.is_due(number == 0) {
+                    smol::unblock(memory::give_back).await;
+                }
                 async_io::Timer::after(step / TABLE_SHARDS as u32).await;
                 let (now, pressure) = (sweep::now_secs(), budget::pressure());
                 for handle in lock(shard).values() {
