@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_io::Timer;
+use smol::future::yield_now;
 use smol::io::{AsyncRead, AsyncWrite};
 use smol::lock::Semaphore;
 
@@ -194,6 +195,8 @@ async fn accept(
             log::trace!("connection of {} over: {ended:?}", peer.address);
         })
         .detach();
+        // A crowd that connects must not keep the thread from those who are served.
+        yield_now().await;
     }
 }
 
