@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use burdock::limits::HEARTBEAT_SECS;
 use redis::Commands as _;
 use serde_json::Value;
 
@@ -728,9 +729,11 @@ fn a_node_that_leaves_takes_only_its_own_heartbeat_away() {
     let holds = old.session(V);
     old.signal("-TERM");
     wait_for("its drain", SOON, || old.log().contains("stopping").then_some(()));
+    // Between two heartbeats of the old one, or it would have the last word each time.
+    let age = || HEARTBEAT_SECS - redis.connection().ttl::<_, i64>("mcp:node:n1").unwrap() as u64;
+    wait_for("some seconds after its heartbeat", SOON, || (3..6).contains(&age()).then_some(()));
     let _new = node("n1", &redis, &[]);
     let run = |epoch: &str| epoch.split('.').next().unwrap().to_owned();
-    // The old one says that it drains at the same time; whose word is the last is decided by the next heartbeats.
     let is_new = || epoch().map(|epoch| run(&epoch)).filter(|now| *now != run(&of_old));
     let of_new = wait_for("the new one's heartbeat", SOON, is_new);
     assert_eq!(holds.delete().status, 204);

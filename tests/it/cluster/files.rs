@@ -21,8 +21,7 @@ pub(crate) fn fixed(folder: &Path, ports: Ports) -> String {
     let text = replaced(&text, "/etc/traefik/mcp.yml", &format!("{folder}/dynamic.yml"));
     let text = replaced(&text, "accessLog: {}", &format!("accessLog: {{ filePath: '{folder}/access.log' }}"));
     let text = replaced(&text, "providers:\n", &format!("  traefik: {{ address: '{api}' }}\nproviders:\n"));
-    let quiet = "global: { checkNewVersion: false, sendAnonymousUsage: false }";
-    format!("{text}api: {{ insecure: true }}\n{quiet}\n")
+    format!("{text}api: {{ insecure: true }}\n")
 }
 
 /// What the dynamic file says of certificates.
