@@ -1,6 +1,6 @@
 //! What `tests/it/redis_server.rs` needs of the tests' `support`, with a finer step: here the wait is measured.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use crate::tools::{bound_to_thread, skip};
 
@@ -9,13 +9,6 @@ pub const SOON: Duration = Duration::from_secs(10);
 const STEP: Duration = Duration::from_micros(200);
 
 /// Polls `condition` until it gives something, or panics with `what`.
-pub fn wait_for<T>(what: &str, at_most: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = condition() {
-            return found;
-        }
-        assert!(begun.elapsed() < at_most, "{what}: not within {at_most:?}");
-        std::thread::park_timeout(STEP);
-    }
+pub fn wait_for<T>(what: &str, at_most: Duration, condition: impl FnMut() -> Option<T>) -> T {
+    crate::tools::wait_in_steps(what, at_most, STEP, condition)
 }

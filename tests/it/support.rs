@@ -30,15 +30,8 @@ pub fn example(name: &str) -> String {
 pub use crate::tools::{bound_to_thread, skip};
 
 /// Polls `condition` until it gives something, or panics with `what`.
-pub fn wait_for<T>(what: &str, at_most: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = condition() {
-            return found;
-        }
-        assert!(begun.elapsed() < at_most, "{what}: not within {at_most:?}");
-        std::thread::park_timeout(Duration::from_millis(10));
-    }
+pub fn wait_for<T>(what: &str, at_most: Duration, condition: impl FnMut() -> Option<T>) -> T {
+    crate::tools::wait_in_steps(what, at_most, Duration::from_millis(10), condition)
 }
 
 /// A burdock process, killed and reaped on drop; its log is printed when the test fails.
