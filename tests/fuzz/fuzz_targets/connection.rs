@@ -53,7 +53,9 @@ impl AsyncWrite for Client<'_> {
 }
 
 /// What was served (path and body), how it ended, and the statuses that were written.
-fn serve(input: &[u8], step: usize, read_bodies: bool) -> (Vec<(String, Vec<u8>)>, String, Vec<u16>) {
+type Served = (Vec<(String, Vec<u8>)>, String, Vec<u16>);
+
+fn serve(input: &[u8], step: usize, read_bodies: bool) -> Served {
     let (mut served, mut output) = (Vec::new(), Vec::new());
     let mut connection = Connection::new(Client { input, step, output: &mut output, hesitates: false });
     let ended = smol::block_on(async {
@@ -64,7 +66,7 @@ fn serve(input: &[u8], step: usize, read_bodies: bool) -> (Vec<(String, Vec<u8>)
                 .write_reply(
                     head.asked(),
                     Reply::text(200, format!("body: {}", String::from_utf8_lossy(&body)))
-                        .header("X", head.path()),
+                        .header("X", head.path().to_owned()),
                 )
                 .await?;
         }

@@ -3,9 +3,9 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use async_channel::Receiver;
 use burdock::budget::Payload;
 use burdock::http::Event;
+use burdock::queue::{self, Receiver};
 use burdock::session::stream::Stream;
 
 #[derive(Arbitrary, Debug)]
@@ -36,7 +36,7 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
                 ended = last;
             }
             Step::Attach { after, room } => {
-                let (sender, live) = async_channel::bounded(1 + usize::from(room % 8));
+                let (sender, live) = queue::bounded(1 + usize::from(room % 8));
                 let (start, _) = stream.attach(sender, after);
                 assert!(
                     start.place as usize <= model.len() && after.is_none_or(|after| start.place <= after)
@@ -78,7 +78,7 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
             Step::Detach => stream.detach(),
         }
     }
-    let (sender, live) = async_channel::bounded(1 + model.len());
+    let (sender, live) = queue::bounded(1 + model.len());
     stream.attach(sender, Some(0));
     let places =
         std::iter::from_fn(|| live.try_recv().ok()).filter_map(|event| Some(event.id?.place as usize));
