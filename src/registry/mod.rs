@@ -6,6 +6,7 @@
 //! and a bounded queue of its own (`redis.rs`).
 
 mod asker;
+mod batch;
 mod closed;
 mod link;
 pub mod operator;

@@ -83,6 +83,26 @@ impl SessionId {
         std::str::from_utf8(&self.node[..length]).unwrap_or_default()
     }
 
+    fn letters(&self) -> [u8; SESSION_ID_RANDOM_CHARS] {
+        let mut letters = [0; SESSION_ID_RANDOM_CHARS];
+        for (place, letter) in letters.iter_mut().rev().enumerate() {
+            *letter = ALPHABET[(self.random >> (5 * place) & 31) as usize];
+        }
+        letters
+    }
+
+    /// How many bytes [`SessionId::write_to`] writes.
+    pub(crate) fn text_len(&self) -> usize {
+        self.node().len() + 1 + SESSION_ID_RANDOM_CHARS
+    }
+
+    /// Writes the whole id, as Display does, without the formatting machinery.
+    pub(crate) fn write_to(&self, text: &mut Vec<u8>) {
+        text.extend_from_slice(self.node().as_bytes());
+        text.push(b'-');
+        text.extend_from_slice(&self.letters());
+    }
+
     /// The table's key: the random part.
     pub(crate) fn key(&self) -> u128 {
         self.random
@@ -108,11 +128,7 @@ pub fn is_node_name(name: &str) -> bool {
 impl fmt::Display for SessionId {
     /// The whole id: for the wire and the registry only.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut random = [0; SESSION_ID_RANDOM_CHARS];
-        for (place, letter) in random.iter_mut().rev().enumerate() {
-            *letter = ALPHABET[(self.random >> (5 * place) & 31) as usize];
-        }
-        write!(f, "{}-{}", self.node(), std::str::from_utf8(&random).unwrap_or_default())
+        write!(f, "{}-{}", self.node(), std::str::from_utf8(&self.letters()).unwrap_or_default())
     }
 }
 
