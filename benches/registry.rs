@@ -45,7 +45,7 @@ fn memory(criterion: &mut Criterion) {
         bencher.iter(|| {
             let id = SessionId::new(&node).unwrap();
             registry.begun(&id);
-            registry.close(&id, None);
+            registry.close(&id, None, false);
         });
     });
     group.bench_function("find_unknown", |bencher| {

@@ -129,9 +129,9 @@ impl Redis {
         self.note(Note::Begun(id.clone()));
     }
 
-    pub(super) fn close(&self, id: &SessionId, principal: Option<&Principal>) {
+    pub(super) fn close(&self, id: &SessionId, principal: Option<&Principal>, recorded: bool) {
         self.closed.add(id, principal);
-        self.note(Note::Ended(id.clone(), principal.cloned()));
+        self.note(Note::Ended { id: id.clone(), principal: principal.cloned(), recorded });
     }
 
     fn note(&self, note: Note) {

@@ -34,8 +34,15 @@ use crate::session::{SessionId, Sessions};
 pub(super) enum Note {
     /// A session has begun.
     Begun(SessionId),
-    /// A session of this principal has ended.
-    Ended(SessionId, Option<Principal>),
+    /// A session has ended.
+    Ended {
+        /// Its id.
+        id: SessionId,
+        /// Whose it was.
+        principal: Option<Principal>,
+        /// Whether a record of it may have been written: if not, nothing need be deleted.
+        recorded: bool,
+    },
     /// Something in the heartbeat has changed.
     Beat,
     /// The node stops: answer when all that was told before is written.
@@ -304,7 +311,7 @@ impl Writer {
                         let _ = done.try_send(());
                     }
                     Note::Beat => self.next_beat = Instant::now(),
-                    Note::Begun(_) | Note::Ended(..) => {}
+                    Note::Begun(_) | Note::Ended { .. } => {}
                 }
             }
             // Sessions that come and go without a pause must not hold up the heartbeat.
@@ -323,8 +330,8 @@ impl Writer {
         let mut batch = Batch::default();
         // First, because a session may have been restored since its end: then it has a record again.
         batch.delete(self.waiting.iter().filter_map(|note| match note {
-            Note::Ended(id, _) => Some(id),
-            Note::Begun(_) | Note::Beat | Note::Flush(_) => None,
+            Note::Ended { id, recorded: true, .. } => Some(id),
+            Note::Ended { .. } | Note::Begun(_) | Note::Beat | Note::Flush(_) => None,
         }));
         let now = Instant::now();
         for note in &self.waiting {
@@ -335,7 +342,7 @@ impl Writer {
                         batch.record(id, &record);
                     }
                 }
-                Note::Ended(id, principal) => {
+                Note::Ended { id, principal, .. } => {
                     if self.tombstones.take(now) {
                         batch.closed(id, principal.as_ref().map_or("", Principal::as_str));
                     }
