@@ -302,6 +302,7 @@ impl Writer {
 
     async fn write_notes(&mut self) -> RedisResult<()> {
         loop {
+            let is_full = self.waiting.len() >= NOTES_BATCH_MAX;
             let batch = self.pack();
             self.send(batch).await?;
             for note in std::mem::take(&mut self.waiting) {
@@ -314,14 +315,12 @@ impl Writer {
                     Note::Begun(_) | Note::Ended { .. } => {}
                 }
             }
-            // Sessions that come and go without a pause must not hold up the heartbeat.
-            if Instant::now() >= self.next_beat {
+            // A few that came meanwhile wait for others: otherwise there would be a pipeline for every few while sessions
+            // come and go without a pause. Nor may these hold up the heartbeat.
+            if !is_full || Instant::now() >= self.next_beat {
                 return Ok(());
             }
             self.take_notes();
-            if self.waiting.is_empty() {
-                return Ok(());
-            }
         }
     }
 
