@@ -7,7 +7,7 @@ use redis::{Connection, ConnectionLike, RedisResult, Value};
 
 use super::record::{CLOSED_PREFIX, Record, SESSION_PREFIX};
 use crate::limits::{CLOSED_SECS, RECORD_SECS};
-use crate::session::SessionId;
+use crate::session::{ID_TEXT_BYTES_MAX, SessionId};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -57,9 +57,11 @@ impl Batch {
     }
 
     fn key(&mut self, prefix: &str, id: &SessionId) {
-        self.number(b'$', prefix.len() + id.text_len());
+        let room = &mut [0; ID_TEXT_BYTES_MAX];
+        let text = id.text(room);
+        self.number(b'$', prefix.len() + text.len());
         self.bytes.extend_from_slice(prefix.as_bytes());
-        id.write_to(&mut self.bytes);
+        self.bytes.extend_from_slice(text.as_bytes());
         self.bytes.extend_from_slice(b"\r\n");
     }
 

@@ -21,6 +21,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::value::RawValue;
 
 pub use self::activity::Activity;
+pub(crate) use self::id::TEXT_BYTES_MAX as ID_TEXT_BYTES_MAX;
 pub use self::id::{SessionId, is_node_name};
 use self::misroutes::Misroutes;
 pub use self::phase::Phase;
