@@ -54,6 +54,8 @@ pub(super) enum Note {
 pub(super) struct Writer {
     link: Link,
     notes: Receiver<Note>,
+    /// Says when they are too many to wait any longer.
+    crowd: Receiver<()>,
     shared: Arc<Shared>,
     sessions: Arc<Sessions>,
     heartbeat: Heartbeat,
@@ -79,7 +81,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(
         link: Link,
-        notes: Receiver<Note>,
+        (notes, crowd): (Receiver<Note>, Receiver<()>),
         shared: Arc<Shared>,
         sessions: Arc<Sessions>,
         heartbeat: Heartbeat,
@@ -88,6 +90,7 @@ impl Writer {
         let mut writer = Writer {
             link,
             notes,
+            crowd,
             shared,
             sessions,
             heartbeat,
@@ -145,7 +148,13 @@ impl Writer {
         });
         let Some(first) = first.await else { return };
         self.waiting.push(first);
-        Timer::after(NOTES_WAIT).await;
+        let wait = async {
+            Timer::after(NOTES_WAIT).await;
+        };
+        let crowd = async {
+            let _ = self.crowd.recv().await;
+        };
+        or(wait, crowd).await;
         self.take_notes();
     }
 
