@@ -2,7 +2,8 @@
 //!
 //! Redis is a real redis-server on this machine, started here and killed at the end. `begun_and_closed` begins
 //! sessions of the demo, waits until Redis has the last record, closes them and waits until it knows the last end:
-//! the throughput that the one writing task reaches, sessions included. A client never waits for it.
+//! the throughput that the one writing task reaches, sessions and a few waits of `NOTES_WAIT` included. A client never
+//! waits for it.
 //! `cargo bench --bench registry`.
 #![allow(
     clippy::expect_used,
@@ -45,7 +46,7 @@ fn memory(criterion: &mut Criterion) {
         bencher.iter(|| {
             let id = SessionId::new(&node).unwrap();
             registry.begun(&id);
-            registry.close(&id, None);
+            registry.close(&id, None, false);
         });
     });
     group.bench_function("find_unknown", |bencher| {

@@ -284,9 +284,12 @@ pub const HEARTBEAT_SECS: u64 = 30;
 pub const INBOX_TAKEN_MAX: usize = 512;
 /// Notes (session begun, session ended) that wait for Redis. When there are more all records are written anew later.
 pub const NOTES_MAX: usize = 2048;
-/// Notes in one pipeline.
-pub const NOTES_BATCH_MAX: usize = 256;
-/// Notes wait so long for others that can go with them: each pipeline costs a change of thread.
+/// When so many wait, they wait no longer for others.
+pub const NOTES_CROWD: usize = NOTES_MAX / 2;
+/// Notes in one pipeline: with the largest records 8 MiB.
+pub const NOTES_BATCH_MAX: usize = 512;
+/// Notes wait so long for others that can go with them: each pipeline costs changes of thread. Most short sessions are
+/// over by then, and cost one command instead of three; and others hear of a session so much later.
 pub const NOTES_WAIT: Duration = Duration::from_millis(20);
 /// For a connection to Redis, and for the answers to one pipeline.
 pub const REDIS_DEADLINE: Duration = Duration::from_secs(2);
@@ -418,6 +421,7 @@ const _: () = assert!(SWEEP_STEP.as_millis() * 4 <= REPLY_PATIENCE.as_millis());
 const _: () = assert!(HEARTBEAT_STEP.as_secs() * 3 <= HEARTBEAT_SECS);
 const _: () = assert!(REDIS_RETRY_MAX.as_secs() + REDIS_DEADLINE.as_secs() * 2 < HEARTBEAT_STEP.as_secs());
 const _: () = assert!(RECORD_REFRESH.as_secs() * 2 < RECORD_SECS);
+const _: () = assert!(NOTES_BATCH_MAX <= NOTES_CROWD && NOTES_CROWD < NOTES_MAX);
 const _: () = assert!(ASKS_MAX < CALLS_MAX);
 const _: () = assert!(
     DRAIN_TELL_STEP.as_secs()

@@ -6,6 +6,7 @@
 //! and a bounded queue of its own (`redis.rs`).
 
 mod asker;
+mod batch;
 mod closed;
 mod link;
 pub mod operator;
@@ -80,11 +81,12 @@ impl Registry {
         }
     }
 
-    /// The session of this id, of `principal`, has ended, however. Never waits.
-    pub fn close(&self, id: &SessionId, principal: Option<&Principal>) {
+    /// The session of this id, of `principal`, has ended, however; `recorded` when there may be a record of it. Never
+    /// waits.
+    pub fn close(&self, id: &SessionId, principal: Option<&Principal>, recorded: bool) {
         match self {
             Registry::Memory(closed) => closed.add(id, principal),
-            Registry::Redis(redis) => redis.close(id, principal),
+            Registry::Redis(redis) => redis.close(id, principal, recorded),
         }
     }
 

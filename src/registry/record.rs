@@ -10,6 +10,8 @@ use crate::session::SessionId;
 
 /// What the keys of sessions begin with.
 pub const SESSION_PREFIX: &str = "mcp:session:";
+/// What the keys begin with that say a session was closed.
+pub const CLOSED_PREFIX: &str = "mcp:closed:";
 /// What the keys of nodes begin with.
 pub const NODE_PREFIX: &str = "mcp:node:";
 /// What the key of a node's inbox ends with.
@@ -22,7 +24,7 @@ pub fn session_key(id: &SessionId) -> String {
 
 /// The key that says a session was closed not long ago: its principal, or nothing.
 pub fn closed_key(id: &SessionId) -> String {
-    format!("mcp:closed:{id}")
+    format!("{CLOSED_PREFIX}{id}")
 }
 
 /// The key of a node's [`Heartbeat`].

@@ -16,7 +16,8 @@ use super::writer::{Note, Writer};
 use super::{Closed, Found};
 use crate::config::{self, Config};
 use crate::limits::{
-    FAR_CLOSE_DEADLINE, NOTES_MAX, QUESTION_DEADLINE, QUESTIONS_MAX, REDIS_DEADLINE, REGISTRY_FLUSH,
+    FAR_CLOSE_DEADLINE, NOTES_CROWD, NOTES_MAX, QUESTION_DEADLINE, QUESTIONS_MAX, REDIS_DEADLINE,
+    REGISTRY_FLUSH,
 };
 use crate::metrics::METRICS;
 use crate::principal::Principal;
@@ -28,6 +29,8 @@ use crate::session::{SessionId, Sessions};
 pub struct Redis {
     closed: Closed,
     notes: Sender<Note>,
+    /// Says that there are many notes.
+    crowd: Sender<()>,
     questions: Sender<Question>,
     shared: Arc<Shared>,
 }
@@ -59,7 +62,7 @@ impl Shared {
 pub struct Service {
     link: Link,
     asker: Asker,
-    notes: Receiver<Note>,
+    notes: (Receiver<Note>, Receiver<()>),
     shared: Arc<Shared>,
     settings: config::Redis,
     heartbeat: Heartbeat,
@@ -80,12 +83,13 @@ pub(super) fn open(settings: &config::Redis, config: &Config) -> Result<(Redis, 
         draining: AtomicBool::new(false),
     });
     let (notes, noted) = async_channel::bounded(NOTES_MAX);
+    let (crowd, crowded) = async_channel::bounded(1);
     let (questions, asked) = async_channel::bounded(QUESTIONS_MAX);
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let service = Service {
         link: Link::new(settings, REDIS_DEADLINE)?,
         asker: Asker::new(Link::new(settings, QUESTION_DEADLINE)?, asked),
-        notes: noted,
+        notes: (noted, crowded),
         shared: Arc::clone(&shared),
         settings: settings.clone(),
         heartbeat: Heartbeat {
@@ -99,7 +103,7 @@ pub(super) fn open(settings: &config::Redis, config: &Config) -> Result<(Redis, 
             beat: 0,
         },
     };
-    Ok((Redis { closed: Closed::default(), notes, questions, shared }, service))
+    Ok((Redis { closed: Closed::default(), notes, crowd, questions, shared }, service))
 }
 
 impl Service {
@@ -129,12 +133,15 @@ impl Redis {
         self.note(Note::Begun(id.clone()));
     }
 
-    pub(super) fn close(&self, id: &SessionId, principal: Option<&Principal>) {
+    pub(super) fn close(&self, id: &SessionId, principal: Option<&Principal>, recorded: bool) {
         self.closed.add(id, principal);
-        self.note(Note::Ended(id.clone(), principal.cloned()));
+        self.note(Note::Ended { id: id.clone(), principal: principal.cloned(), recorded });
     }
 
     fn note(&self, note: Note) {
+        if self.notes.len() >= NOTES_CROWD {
+            let _ = self.crowd.try_send(());
+        }
         if self.notes.try_send(note).is_err() && !self.shared.overflowed.swap(true, Ordering::Relaxed) {
             METRICS.registry_overflows_total.add_one();
             log::warn!("too much waits for Redis: when it answers, all records are written anew");

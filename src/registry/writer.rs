@@ -10,20 +10,20 @@ use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
 use async_io::Timer;
-use redis::{Cmd, Connection, FromRedisValue, Pipeline, RedisError, RedisResult};
+use redis::{Cmd, Connection, FromRedisValue, RedisError, RedisResult};
 use smol::future::or;
 
+use super::batch::Batch;
 use super::link::Link;
 use super::operator;
 use super::problem;
-use super::record::{Heartbeat, Record, SESSION_PREFIX, closed_key, inbox_key, node_key, session_key};
+use super::record::{Heartbeat, Record, SESSION_PREFIX, inbox_key, node_key};
 use super::redis::Shared;
 use super::scan::{Scan, values};
 use crate::config;
 use crate::limits::{
     CLOSED_KEYS_MAX, CLOSED_SECS, HEARTBEAT_SECS, HEARTBEAT_STEP, INBOX_TAKEN_MAX, MGET_KEYS,
-    NOTES_BATCH_MAX, NOTES_WAIT, RECORD_REFRESH, RECORD_SECS, REDIS_DEADLINE, REDIS_RETRY_MAX,
-    REDIS_RETRY_MIN,
+    NOTES_BATCH_MAX, NOTES_WAIT, RECORD_REFRESH, REDIS_DEADLINE, REDIS_RETRY_MAX, REDIS_RETRY_MIN,
 };
 use crate::metrics::METRICS;
 use crate::principal::Principal;
@@ -34,8 +34,15 @@ use crate::session::{SessionId, Sessions};
 pub(super) enum Note {
     /// A session has begun.
     Begun(SessionId),
-    /// A session of this principal has ended.
-    Ended(SessionId, Option<Principal>),
+    /// A session has ended.
+    Ended {
+        /// Its id.
+        id: SessionId,
+        /// Whose it was.
+        principal: Option<Principal>,
+        /// Whether a record of it may have been written: if not, nothing need be deleted.
+        recorded: bool,
+    },
     /// Something in the heartbeat has changed.
     Beat,
     /// The node stops: answer when all that was told before is written.
@@ -47,6 +54,8 @@ pub(super) enum Note {
 pub(super) struct Writer {
     link: Link,
     notes: Receiver<Note>,
+    /// Says when they are too many to wait any longer.
+    crowd: Receiver<()>,
     shared: Arc<Shared>,
     sessions: Arc<Sessions>,
     heartbeat: Heartbeat,
@@ -72,7 +81,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(
         link: Link,
-        notes: Receiver<Note>,
+        (notes, crowd): (Receiver<Note>, Receiver<()>),
         shared: Arc<Shared>,
         sessions: Arc<Sessions>,
         heartbeat: Heartbeat,
@@ -81,6 +90,7 @@ impl Writer {
         let mut writer = Writer {
             link,
             notes,
+            crowd,
             shared,
             sessions,
             heartbeat,
@@ -138,7 +148,13 @@ impl Writer {
         });
         let Some(first) = first.await else { return };
         self.waiting.push(first);
-        Timer::after(NOTES_WAIT).await;
+        let wait = async {
+            Timer::after(NOTES_WAIT).await;
+        };
+        let crowd = async {
+            let _ = self.crowd.recv().await;
+        };
+        or(wait, crowd).await;
         self.take_notes();
     }
 
@@ -295,12 +311,9 @@ impl Writer {
 
     async fn write_notes(&mut self) -> RedisResult<()> {
         loop {
-            let mut pipeline = redis::pipe();
-            for note in &self.waiting {
-                let (sessions, epoch) = (&self.sessions, &self.heartbeat.epoch);
-                add_note(&mut pipeline, note, sessions, epoch, &mut self.tombstones);
-            }
-            self.send(pipeline).await?;
+            let is_full = self.waiting.len() >= NOTES_BATCH_MAX;
+            let batch = self.pack();
+            self.send(batch).await?;
             for note in std::mem::take(&mut self.waiting) {
                 match note {
                     Note::Flush(done) => {
@@ -308,26 +321,52 @@ impl Writer {
                         let _ = done.try_send(());
                     }
                     Note::Beat => self.next_beat = Instant::now(),
-                    Note::Begun(_) | Note::Ended(..) => {}
+                    Note::Begun(_) | Note::Ended { .. } => {}
                 }
             }
-            // Sessions that come and go without a pause must not hold up the heartbeat.
-            if Instant::now() >= self.next_beat {
+            // A few that came meanwhile wait for others: otherwise there would be a pipeline for every few while sessions
+            // come and go without a pause. Nor may these hold up the heartbeat.
+            if !is_full || Instant::now() >= self.next_beat {
                 return Ok(());
             }
             self.take_notes();
-            if self.waiting.is_empty() {
-                return Ok(());
-            }
         }
     }
 
-    async fn send(&mut self, pipeline: Pipeline) -> RedisResult<()> {
-        if pipeline.is_empty() {
+    /// What the notes that wait come to.
+    fn pack(&mut self) -> Batch {
+        let mut batch = Batch::default();
+        // First, because a session may have been restored since its end: then it has a record again.
+        batch.delete(self.waiting.iter().filter_map(|note| match note {
+            Note::Ended { id, recorded: true, .. } => Some(id),
+            Note::Ended { .. } | Note::Begun(_) | Note::Beat | Note::Flush(_) => None,
+        }));
+        let now = Instant::now();
+        for note in &self.waiting {
+            match note {
+                // One that has ended since has a note of its own.
+                Note::Begun(id) => {
+                    if let Some(record) = self.sessions.record(id, &self.heartbeat.epoch) {
+                        batch.record(id, &record);
+                    }
+                }
+                Note::Ended { id, principal, .. } => {
+                    if self.tombstones.take(now) {
+                        batch.closed(id, principal.as_ref().map_or("", Principal::as_str));
+                    }
+                }
+                Note::Beat | Note::Flush(_) => {}
+            }
+        }
+        batch
+    }
+
+    async fn send(&mut self, batch: Batch) -> RedisResult<()> {
+        if batch.is_empty() {
             return Ok(());
         }
         METRICS.registry_writes_total.add_one();
-        self.link.talk(move |connection| pipeline.query(connection)).await
+        self.link.talk(move |connection| batch.send(connection)).await
     }
 
     /// Writes what lives, then removes what this process wrote under earlier epochs and is no more.
@@ -358,13 +397,13 @@ impl Writer {
         self.refreshed = Instant::now();
         let ids: Vec<SessionId> = self.sessions.all().iter().map(|handle| handle.id.clone()).collect();
         for some in ids.chunks(NOTES_BATCH_MAX) {
-            let mut pipeline = redis::pipe();
+            let mut batch = Batch::default();
             for id in some {
                 if let Some(record) = self.sessions.record(id, &self.heartbeat.epoch) {
-                    add_record(&mut pipeline, id, &record);
+                    batch.record(id, &record);
                 }
             }
-            self.send(pipeline).await?;
+            self.send(batch).await?;
             self.beat_if_due().await?;
         }
         Ok(())
@@ -422,36 +461,6 @@ fn remove_ghosts(
         }
     }
     Ok(())
-}
-
-fn add_note(
-    pipeline: &mut Pipeline,
-    note: &Note,
-    sessions: &Sessions,
-    epoch: &str,
-    tombstones: &mut Tombstones,
-) {
-    match note {
-        // One that has ended since has a note of its own.
-        Note::Begun(id) => {
-            if let Some(record) = sessions.record(id, epoch) {
-                add_record(pipeline, id, &record);
-            }
-        }
-        Note::Ended(id, principal) => {
-            let owner = principal.as_ref().map_or("", Principal::as_str);
-            pipeline.cmd("DEL").arg(session_key(id)).ignore();
-            if tombstones.take(Instant::now()) {
-                pipeline.cmd("SET").arg(closed_key(id)).arg(owner).arg("EX").arg(CLOSED_SECS).ignore();
-            }
-        }
-        Note::Beat | Note::Flush(_) => {}
-    }
-}
-
-fn add_record(pipeline: &mut Pipeline, id: &SessionId, record: &Record) {
-    let value = serde_json::to_string(record).unwrap_or_default();
-    pipeline.cmd("SET").arg(session_key(id)).arg(value).arg("EX").arg(RECORD_SECS).ignore();
 }
 
 /// How many `mcp:closed:{id}` may still be written: sessions are capped, but not how many begin and end in an hour.

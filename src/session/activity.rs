@@ -16,6 +16,7 @@ pub struct Activity {
     had_stream: AtomicBool,
     next_stream: AtomicU32,
     begun: AtomicBool,
+    recorded: AtomicBool,
     version: OnceLock<Version>,
     ended: OnceLock<Ended>,
 }
@@ -31,6 +32,7 @@ impl Activity {
             had_stream: AtomicBool::new(false),
             next_stream: AtomicU32::new(1),
             begun: AtomicBool::new(false),
+            recorded: AtomicBool::new(false),
             version: OnceLock::new(),
             ended: OnceLock::new(),
         }
@@ -42,6 +44,7 @@ impl Activity {
         let activity = Activity::new();
         activity.set_version(version);
         activity.begin();
+        activity.record();
         activity.next_stream.store(fastrand::u32(1 << 16..u32::MAX / 2), Ordering::Relaxed);
         activity
     }
@@ -54,6 +57,16 @@ impl Activity {
     /// Whether [`Activity::begin`] was called.
     pub fn has_begun(&self) -> bool {
         self.begun.load(Ordering::SeqCst)
+    }
+
+    /// The registry may have a record of it from now on. Called under the lock of the table it is in.
+    pub fn record(&self) {
+        self.recorded.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Activity::record`] was called: sure of a session that is out of the table.
+    pub fn may_have_record(&self) -> bool {
+        self.recorded.load(Ordering::Relaxed)
     }
 
     /// Something was heard of the client.

@@ -21,6 +21,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::value::RawValue;
 
 pub use self::activity::Activity;
+pub(crate) use self::id::TEXT_BYTES_MAX as ID_TEXT_BYTES_MAX;
 pub use self::id::{SessionId, is_node_name};
 use self::misroutes::Misroutes;
 pub use self::phase::Phase;
@@ -356,9 +357,17 @@ impl Sessions {
         }
     }
 
-    /// What the registry keeps of a session, if it is here and has begun.
+    /// What the registry keeps of a session, if it is here and has begun. Asked for to be written: from now on the
+    /// session's end has something to delete.
     pub(crate) fn record(&self, id: &SessionId, epoch: &str) -> Option<Record> {
-        let handle = self.handle(id).filter(|handle| handle.activity.has_begun())?;
+        let handle = {
+            let shard = self.shard(id);
+            let there = shard.get(&id.key()).filter(|handle| handle.id == *id);
+            let handle = there.filter(|handle| handle.activity.has_begun())?;
+            // Under the lock: whoever takes it out after this knows of it.
+            handle.activity.record();
+            Arc::clone(handle)
+        };
         Some(Record {
             node: self.node.to_string(),
             epoch: epoch.to_owned(),
@@ -556,7 +565,8 @@ impl Sessions {
             // Before it counts as gone, for a node that stops flushes the registry then. Of one that has not begun
             // nobody has the id.
             if handle.activity.has_begun() {
-                self.registry.close(&handle.id, handle.principal.as_ref());
+                let recorded = handle.activity.may_have_record();
+                self.registry.close(&handle.id, handle.principal.as_ref(), recorded);
             }
             self.give_back(handle.server, handle.principal.as_ref());
             memory::ended();
