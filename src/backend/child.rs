@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
-use async_io::{Async, Timer};
+use async_io::Timer;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 use smol::future::{or, yield_now, zip};
@@ -213,7 +213,7 @@ async fn attend(command: &Command, process: Process, number: u64, desk: &Desk) -
     let life = async {
         let stuck = or(
             async {
-                exited(&body.pidfd).await;
+                body.pidfd.readable().await;
                 false
             },
             async {
@@ -238,16 +238,8 @@ async fn attend(command: &Command, process: Process, number: u64, desk: &Desk) -
 struct Body {
     child: std::process::Child,
     pid: Pid,
-    pidfd: Async<OwnedFd>,
-}
-
-/// Completes when the process has exited. It stays a zombie, and its ids stay its own, until it is reaped.
-async fn exited(pidfd: &Async<OwnedFd>) {
-    // The reactor refuses only when it is broken; then the stop ladder is what ends the wait.
-    if let Err(error) = pidfd.readable().await {
-        log::error!("a child's exit cannot be waited for: {error}");
-        std::future::pending::<()>().await;
-    }
+    /// Readable when the process has exited. It stays a zombie, and its ids stay its own, until it is reaped.
+    pidfd: Source<OwnedFd>,
 }
 
 /// After the leader's exit: gives the rest of its group time to finish what it writes, then kills it. The leader is
@@ -271,7 +263,7 @@ async fn bury(mut body: Body, number: u64, stuck: bool, desk: &Desk) -> Option<E
     if stuck {
         log::error!("[{}] process {} does not die: the kernel holds it", desk.label, body.pid);
         runtime::spawn(async move {
-            exited(&body.pidfd).await;
+            body.pidfd.readable().await;
             reap(&mut body, number).await;
         })
         .detach();

@@ -15,7 +15,7 @@ use std::process::{Child, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use async_channel::{Receiver, Sender};
-use async_io::{Async, Timer};
+use async_io::Timer;
 use rustix::process::{Pid, PidfdFlags};
 use smol::Task;
 use smol::future::or;
@@ -253,7 +253,7 @@ async fn restart(notes: &Receiver<Note>, known: &mut Known) -> Option<Dog> {
 /// A watchdog process.
 struct Dog {
     child: Child,
-    pidfd: Async<OwnedFd>,
+    pidfd: Source<OwnedFd>,
     /// `None` once closed.
     notes: Option<Source<OwnedFd>>,
     lines: Lines,
@@ -309,7 +309,10 @@ impl Dog {
             deadline().await;
             true
         };
-        let exited = async { self.pidfd.readable().await.is_err() };
+        let exited = async {
+            self.pidfd.readable().await;
+            false
+        };
         if or(exited, late).await {
             let _ = self.child.kill();
         }
@@ -334,14 +337,14 @@ fn spawn() -> io::Result<Child> {
         .spawn()
 }
 
-fn open(child: &mut Child) -> io::Result<(Async<OwnedFd>, [Source<OwnedFd>; 2])> {
+fn open(child: &mut Child) -> io::Result<(Source<OwnedFd>, [Source<OwnedFd>; 2])> {
     let missing = || io::Error::other("a pipe is missing");
     let pidfd = rustix::process::pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     let pipes = [
         Source::new(child.stdin.take().ok_or_else(missing)?.into())?,
         Source::new(child.stdout.take().ok_or_else(missing)?.into())?,
     ];
-    Ok((Async::new(pidfd)?, pipes))
+    Ok((Source::new(pidfd)?, pipes))
 }
 
 /// The lines the watchdog says.
