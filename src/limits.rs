@@ -193,7 +193,7 @@ pub const CHILD_START_DEADLINE: Duration = Duration::from_secs(120);
 pub const SPAWNS_MAX: usize = 4;
 /// Bytes of an over-long line that are thrown away before the child counts as broken.
 pub const LINE_DISCARD_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// From closing stdin to SIGTERM.
+/// From closing stdin to SIGTERM, and up to two `SWEEP_STEP` more.
 pub const CHILD_EOF_GRACE: Duration = Duration::from_secs(2);
 /// From SIGTERM to SIGKILL.
 pub const CHILD_TERM_GRACE: Duration = Duration::from_secs(3);
@@ -209,7 +209,7 @@ pub const CHILD_KILL_GRACE: Duration = Duration::from_secs(2);
 pub const CHILD_REST_WAIT: Duration = Duration::from_millis(500);
 /// What is still read after that exit: as much as a pipe can hold (`/proc/sys/fs/pipe-max-size`).
 pub const CHILD_REST_BYTES_MAX: usize = 1024 * 1024;
-/// Bytes taken from a child's pipe at once; a buffer of this size per pipe.
+/// Bytes taken from a child's pipe at once. A pipe holds a buffer of this size only while it has something to say.
 pub const PIPE_READ_BYTES: usize = 16 * 1024;
 /// A line that grows waits this long for a share of `HELD_BYTES_MAX` before it is thrown away.
 pub const LINE_BUDGET_WAIT: Duration = Duration::from_secs(10);
