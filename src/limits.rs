@@ -233,6 +233,10 @@ pub const ENVIRON_BYTES_MAX: u64 = 2 * 1024 * 1024;
 pub const WATCHDOG_QUEUE_MAX: usize = 256;
 /// One line between burdock and its watchdog.
 pub const WATCHDOG_LINE_BYTES_MAX: usize = 128;
+/// Notes of ended children wait so long for others that can go with them: each write wakes the watchdog.
+pub const WATCHDOG_ENDED_WAIT: Duration = SWEEP_STEP;
+/// Bytes of notes that do not wait for more, and what is read of them at once.
+pub const WATCHDOG_BATCH_BYTES: usize = 4096;
 /// From starting the watchdog to its `ready`, and for one write to it.
 pub const WATCHDOG_DEADLINE: Duration = Duration::from_secs(5);
 /// Before a watchdog that died is started again.
