@@ -294,6 +294,12 @@ impl Sleeper {
         Arc::new(Sleeper { state: AtomicU8::new(RUNS), thread: std::thread::current() })
     }
 
+    /// To be said before each look at the tasks: whoever called until now is served by that look. Without it every
+    /// event would cost a second wait, for telling it calls this very thread.
+    pub fn set_out(&self) {
+        self.state.swap(RUNS, Ordering::SeqCst);
+    }
+
     /// Returns when it was called, or something was told to somebody. One thread waits for events, others sleep.
     pub fn sleep(&self) {
         match REACTOR.get().and_then(|reactor| Some((reactor, reactor.try_turn()?))) {

@@ -62,7 +62,11 @@ fn block_on(future: impl Future) {
     let waker = Waker::from(Arc::clone(&sleeper));
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
-    while future.as_mut().poll(&mut context).is_pending() {
+    loop {
+        sleeper.set_out();
+        if future.as_mut().poll(&mut context).is_ready() {
+            return;
+        }
         sleeper.sleep();
     }
 }
