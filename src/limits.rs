@@ -193,7 +193,7 @@ pub const CHILD_START_DEADLINE: Duration = Duration::from_secs(120);
 pub const SPAWNS_MAX: usize = 4;
 /// Bytes of an over-long line that are thrown away before the child counts as broken.
 pub const LINE_DISCARD_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// From closing stdin to SIGTERM.
+/// From closing stdin to SIGTERM, and up to two `SWEEP_STEP` more.
 pub const CHILD_EOF_GRACE: Duration = Duration::from_secs(2);
 /// From SIGTERM to SIGKILL.
 pub const CHILD_TERM_GRACE: Duration = Duration::from_secs(3);
@@ -209,7 +209,7 @@ pub const CHILD_KILL_GRACE: Duration = Duration::from_secs(2);
 pub const CHILD_REST_WAIT: Duration = Duration::from_millis(500);
 /// What is still read after that exit: as much as a pipe can hold (`/proc/sys/fs/pipe-max-size`).
 pub const CHILD_REST_BYTES_MAX: usize = 1024 * 1024;
-/// Bytes taken from a child's pipe at once; a buffer of this size per pipe.
+/// Bytes taken from a child's pipe at once. A pipe holds a buffer of this size only while it has something to say.
 pub const PIPE_READ_BYTES: usize = 16 * 1024;
 /// A line that grows waits this long for a share of `HELD_BYTES_MAX` before it is thrown away.
 pub const LINE_BUDGET_WAIT: Duration = Duration::from_secs(10);
@@ -233,6 +233,10 @@ pub const ENVIRON_BYTES_MAX: u64 = 2 * 1024 * 1024;
 pub const WATCHDOG_QUEUE_MAX: usize = 256;
 /// One line between burdock and its watchdog.
 pub const WATCHDOG_LINE_BYTES_MAX: usize = 128;
+/// Notes of ended children wait so long for others that can go with them: each write wakes the watchdog.
+pub const WATCHDOG_ENDED_WAIT: Duration = SWEEP_STEP;
+/// Bytes of notes that do not wait for more, and what is read of them at once.
+pub const WATCHDOG_BATCH_BYTES: usize = 4096;
 /// From starting the watchdog to its `ready`, and for one write to it.
 pub const WATCHDOG_DEADLINE: Duration = Duration::from_secs(5);
 /// Before a watchdog that died is started again.

@@ -164,9 +164,14 @@ impl<T> Sender<T> {
         self.0.is_closed()
     }
 
+    /// How many items are in the queue.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether nothing is in the queue.
     pub fn is_empty(&self) -> bool {
-        self.0.len() == 0
+        self.len() == 0
     }
 }
 

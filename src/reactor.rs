@@ -3,7 +3,10 @@
 //! async-io has a thread of its own that takes part in waiting, and arms each descriptor anew for each wait: a
 //! context switch and three system calls where one will do (benches/README.md has the numbers). So what a request
 //! goes through is here: each descriptor is registered once, edge-triggered, and a thread of the executor without
-//! work waits for all of them. Timers, signals and the exits of processes stay with async-io.
+//! work waits for all of them. Timers and signals stay with async-io.
+//!
+//! Room to write is asked for only while somebody waits for it: Linux would tell of room in a pipe each time the
+//! other end reads, and of that in a new socket or pipe at once.
 
 use std::fmt;
 use std::io;
@@ -71,11 +74,16 @@ impl Entry {
     }
 }
 
-/// A socket or pipe whose readiness is known. Each direction is for one task at a time.
+/// What every descriptor is watched for.
+const ALWAYS: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::ET);
+
+/// A socket, pipe or pidfd whose readiness is known. Each direction is for one task at a time.
 pub struct Source<T> {
     io: T,
     entry: Arc<Entry>,
     key: Key,
+    /// It is watched for room to write as well. Only the writing task looks here.
+    asks_for_room: AtomicBool,
 }
 
 impl<T: AsFd> Source<T> {
@@ -88,10 +96,9 @@ impl<T: AsFd> Source<T> {
         let reactor = REACTOR.get().ok_or_else(|| io::Error::other("no thread runs tasks"))?;
         let entry = Arc::new(Entry::default());
         let key = lock(&reactor.entries).insert(&entry);
-        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        let source = Source { io, entry, key };
+        let source = Source { io, entry, key, asks_for_room: AtomicBool::new(false) };
         // What is ready already is told at once. Closing the descriptor is its removal.
-        epoll::add(&reactor.epoll, &source.io, EventData::new_u64(key.0), flags)?;
+        epoll::add(&reactor.epoll, &source.io, EventData::new_u64(key.0), ALWAYS)?;
         Ok(source)
     }
 
@@ -114,7 +121,24 @@ impl<T: AsFd> Source<T> {
     /// There is room, or never will be, since this last completed. To be asked after a write that found none; it
     /// may complete for nothing.
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.entry.write.poll_ready(cx)
+        let polled = self.entry.write.poll_ready(cx);
+        // The waker is there before the question: room that there is by now is told as well as what comes later. A
+        // wait that was given up leaves its question behind, and the next one finds it or its answer.
+        let waits = polled.is_pending();
+        if self.asks_for_room.swap(waits, Ordering::Relaxed) != waits {
+            self.ask_for_room(waits);
+        }
+        polled
+    }
+
+    fn ask_for_room(&self, asks: bool) {
+        let flags = if asks { ALWAYS | EventFlags::OUT } else { ALWAYS };
+        let data = EventData::new_u64(self.key.0);
+        // It can fail only for a descriptor that is not watched.
+        let asked = REACTOR.get().map(|reactor| epoll::modify(&reactor.epoll, &self.io, data, flags));
+        if let Some(Err(error)) = asked {
+            log::error!("cannot wait for room to write: {error}");
+        }
     }
 
     /// See [`Source::poll_writable`].
@@ -270,6 +294,12 @@ impl Sleeper {
         Arc::new(Sleeper { state: AtomicU8::new(RUNS), thread: std::thread::current() })
     }
 
+    /// To be said before each look at the tasks: whoever called until now is served by that look. Without it every
+    /// event would cost a second wait, for telling it calls this very thread.
+    pub fn set_out(&self) {
+        self.state.swap(RUNS, Ordering::SeqCst);
+    }
+
     /// Returns when it was called, or something was told to somebody. One thread waits for events, others sleep.
     pub fn sleep(&self) {
         match REACTOR.get().and_then(|reactor| Some((reactor, reactor.try_turn()?))) {
@@ -322,6 +352,12 @@ impl Wake for Sleeper {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::sync::Once;
+    use std::time::Duration;
+
+    use smol::future::block_on;
+
     use super::*;
 
     #[test]
@@ -356,5 +392,127 @@ mod tests {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         (0..2).for_each(|_| assert!(entry.read.poll_ready(&mut cx).is_ready()));
         assert!(entry.write.poll_ready(&mut cx).is_pending());
+    }
+
+    /// Both kinds of what is written to: the end to write, and the other one, which blocks.
+    fn both_kinds() -> [(Source<OwnedFd>, OwnedFd); 2] {
+        static STARTED: Once = Once::new();
+        STARTED.call_once(|| crate::runtime::start(2).unwrap());
+        let (out, into) = std::io::pipe().unwrap();
+        let (one, other) = UnixStream::pair().unwrap();
+        [(Source::new(into.into()).unwrap(), out.into()), (Source::new(one.into()).unwrap(), other.into())]
+    }
+
+    /// Writes until there is no room.
+    fn fill(source: &Source<OwnedFd>) {
+        while rustix::io::write(source.get_ref(), &[0; 4096]).is_ok() {}
+    }
+
+    /// Reads all there is: a socket has room for a writer when it is nearly empty.
+    fn empty(from: &OwnedFd) {
+        let mut rest = rustix::io::ioctl_fionread(from).unwrap();
+        while rest > 0 {
+            rest -= rustix::io::read(from, &mut vec![0; 64 * 1024]).unwrap() as u64;
+        }
+    }
+
+    /// Long enough for what is told to be told.
+    fn moment() {
+        block_on(async_io::Timer::after(Duration::from_millis(100)));
+    }
+
+    #[test]
+    fn room_is_told_to_who_waits_for_it_and_to_nobody_else() {
+        for (source, other) in both_kinds() {
+            moment();
+            assert!(!source.entry.write.ready.load(Ordering::SeqCst), "told that there is room at first");
+            fill(&source);
+            std::thread::scope(|scope| {
+                let wait = scope.spawn(|| block_on(source.writable()));
+                moment();
+                assert!(!wait.is_finished(), "there is no room");
+                empty(&other);
+                wait.join().unwrap();
+            });
+            assert!(rustix::io::write(source.get_ref(), b"x").is_ok(), "there is room");
+            fill(&source);
+            // More words may have been on their way when the wait ended.
+            moment();
+            source.entry.write.ready.store(false, Ordering::SeqCst);
+            empty(&other);
+            moment();
+            assert!(!source.entry.write.ready.load(Ordering::SeqCst), "told again when nobody waited");
+        }
+    }
+
+    #[test]
+    fn room_that_came_before_the_wait_is_told() {
+        for (source, other) in both_kinds() {
+            fill(&source);
+            empty(&other);
+            block_on(source.writable());
+        }
+    }
+
+    #[test]
+    fn an_end_is_told_to_who_waits_for_room_and_to_who_comes_later() {
+        for (source, other) in both_kinds() {
+            fill(&source);
+            std::thread::scope(|scope| {
+                let wait = scope.spawn(|| block_on(source.writable()));
+                moment();
+                drop(other);
+                wait.join().unwrap();
+            });
+            block_on(source.writable());
+        }
+        for (source, other) in both_kinds() {
+            drop(other);
+            moment();
+            block_on(source.writable());
+            assert!(!source.asks_for_room.load(Ordering::SeqCst), "nobody has to ask");
+        }
+    }
+
+    #[test]
+    fn a_writer_that_is_always_too_fast_loses_nothing() {
+        const BYTES: usize = 32 * 1024 * 1024;
+        for (source, other) in both_kinds() {
+            let write = async move {
+                let mut written = 0;
+                while written < BYTES {
+                    match rustix::io::write(source.get_ref(), &[0; 8192]) {
+                        Ok(bytes) => written += bytes,
+                        Err(Errno::AGAIN) => source.writable().await,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                written
+            };
+            let writer = crate::runtime::spawn(write);
+            let (mut read, mut room) = (0, vec![0; 64 * 1024]);
+            loop {
+                match rustix::io::read(&other, &mut room[..]).unwrap() {
+                    0 => break,
+                    bytes => read += bytes,
+                }
+            }
+            assert_eq!(block_on(writer), read);
+        }
+    }
+
+    #[test]
+    fn the_exit_of_a_process_is_told() {
+        drop(both_kinds());
+        let mut child =
+            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+        let source = Source::new(pidfd).unwrap();
+        moment();
+        assert!(source.poll_readable(&mut Context::from_waker(std::task::Waker::noop())).is_pending());
+        drop(child.stdin.take());
+        block_on(source.readable());
+        assert!(child.try_wait().unwrap().is_some());
     }
 }

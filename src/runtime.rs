@@ -1,7 +1,8 @@
 //! The executor: one for the process, polled by `--threads` named threads (`burdock-0`, ...).
 //!
 //! smol's global executor has one thread and never drops its tasks, so burdock has its own. A thread without tasks
-//! waits for sockets and pipes ([`crate::reactor`]); timers are async-io's, on a thread of its own; blocking work (spawning a process, Redis) goes to smol's blocking pool with [`smol::unblock`].
+//! waits for sockets, pipes and exits ([`crate::reactor`]); timers are async-io's, on a thread of its own; blocking work
+//! (spawning a process, Redis) goes to smol's blocking pool with [`smol::unblock`].
 //!
 //! Handlers are other people's code, and some of it blocks. [`watched`] marks each of their polls in a slot of the
 //! polling thread; a thread of its own (`burdock-watch`) looks at the slots, and starts spare threads
@@ -62,7 +63,11 @@ fn block_on(future: impl Future) {
     let waker = Waker::from(Arc::clone(&sleeper));
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
-    while future.as_mut().poll(&mut context).is_pending() {
+    loop {
+        sleeper.set_out();
+        if future.as_mut().poll(&mut context).is_ready() {
+            return;
+        }
         sleeper.sleep();
     }
 }

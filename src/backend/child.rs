@@ -4,36 +4,40 @@
 //! SIGKILL, each to the whole process group). The worker holds a [`ChildHandle`]; dropping it is the order to stop.
 //! The task ends when the process has been reaped and [`Output::Exited`] has been handed over.
 
+use std::convert::Infallible;
+use std::future::poll_fn;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use async_channel::{Receiver, Sender};
-use async_io::{Async, Timer};
+use async_io::Timer;
+use atomic_waker::AtomicWaker;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 use smol::future::{or, yield_now, zip};
-use smol::lock::{OnceCell, Semaphore};
+use smol::lock::Semaphore;
 
 use super::lines::{Lines, Step};
-use super::pipe::write_line;
+use super::pipe::{give_back, take_buffer, write_line};
 use super::spawn::{self, Process};
 use super::{Exit, Output, Priority, SendError, watchdog};
 use crate::budget::{Payload, Share};
 use crate::foreign::Foreign;
 use crate::limits::{
     CHILD_EOF_GRACE, CHILD_KILL_GRACE, CHILD_REST_BYTES_MAX, CHILD_REST_WAIT, FOREIGN_TEXT_BYTES_MAX,
-    GARBAGE_LINES_PER_SEC_MAX, LINE_BUDGET_WAIT, PIPE_READ_BYTES, SPAWNS_MAX, STDERR_LINE_BYTES_MAX,
-    STDERR_LINES_PER_SEC_MAX, STDIN_QUEUE_MAX, STDIN_QUEUE_REQUESTS_MAX, STDOUT_QUEUE_MAX, SWEEP_STEP,
+    GARBAGE_LINES_PER_SEC_MAX, LINE_BUDGET_WAIT, SPAWNS_MAX, STDERR_LINE_BYTES_MAX, STDERR_LINES_PER_SEC_MAX,
+    STDIN_QUEUE_MAX, STDIN_QUEUE_REQUESTS_MAX, STDOUT_QUEUE_MAX, SWEEP_STEP,
 };
 use crate::metrics::METRICS;
-use crate::queue;
+use crate::queue::{self, Receiver, Refused, Sender};
 use crate::reactor::Source;
 use crate::runtime;
+use crate::sweep::Deadline;
 
 /// What to run, as the config says it. Shared by all sessions of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,9 +58,9 @@ pub struct Command {
 #[derive(Debug)]
 pub struct ChildHandle {
     stdin: Sender<Payload>,
-    outputs: queue::Receiver<Output>,
-    /// Never sent on: its closing is the order to stop.
-    stop: Sender<()>,
+    outputs: Receiver<Output>,
+    /// Its closing is the order to stop.
+    stop: Sender<Infallible>,
 }
 
 impl ChildHandle {
@@ -69,14 +73,14 @@ impl ChildHandle {
         if crowded && !self.stdin.is_closed() {
             return Err(SendError::Full);
         }
-        self.stdin.try_send(message).map_err(|error| match error {
-            async_channel::TrySendError::Full(_) => SendError::Full,
-            async_channel::TrySendError::Closed(_) => SendError::Closed,
+        self.stdin.try_send(message).map_err(|refused| match refused {
+            Refused::Full(_) => SendError::Full,
+            Refused::Closed(_) => SendError::Closed,
         })
     }
 
     /// See [`super::Backend::outputs`].
-    pub fn outputs(&self) -> &queue::Receiver<Output> {
+    pub fn outputs(&self) -> &Receiver<Output> {
         &self.outputs
     }
 
@@ -90,9 +94,9 @@ impl ChildHandle {
 /// Starts `command` in a task of its own and returns at once. Whether it could be started is told by the outputs.
 /// `label` (the session's short id) names it in the log.
 pub fn start(command: Arc<Command>, label: String) -> ChildHandle {
-    let (stdin, queue) = async_channel::bounded(STDIN_QUEUE_MAX);
+    let (stdin, queue) = queue::bounded(STDIN_QUEUE_MAX);
     let (sender, outputs) = queue::bounded(STDOUT_QUEUE_MAX);
-    let (stop, stopped) = async_channel::bounded(1);
+    let (stop, stopped) = queue::bounded(0);
     runtime::spawn(live(command, Desk { label, queue, outputs: sender, stopped })).detach();
     ChildHandle { stdin, outputs, stop }
 }
@@ -101,8 +105,8 @@ pub fn start(command: Arc<Command>, label: String) -> ChildHandle {
 struct Desk {
     label: String,
     queue: Receiver<Payload>,
-    outputs: queue::Sender<Output>,
-    stopped: Receiver<()>,
+    outputs: Sender<Output>,
+    stopped: Receiver<Infallible>,
 }
 
 impl Desk {
@@ -114,10 +118,10 @@ impl Desk {
     /// Hands an output to the worker and waits for room: so a child that writes too fast waits in its own `write`.
     /// Once it is to stop nobody may be reading any more; then what finds no room is dropped.
     async fn deliver(&self, output: Output) {
-        if self.stopped.is_closed() {
-            let _ = self.outputs.try_send(output);
-            return;
-        }
+        let output = match self.outputs.try_send(output) {
+            Err(Refused::Full(output)) if !self.stopped.is_closed() => output,
+            _ => return,
+        };
         let handed = async {
             let _ = self.outputs.send(output).await;
         };
@@ -189,15 +193,49 @@ enum Cause {
     EndlessLine,
 }
 
-/// What the parts of a child's task tell each other. Each is set once.
+/// Something that one part of a child's task tells the others, once.
+struct Told<T> {
+    value: OnceLock<T>,
+    waker: AtomicWaker,
+}
+
+impl<T> Default for Told<T> {
+    fn default() -> Told<T> {
+        Told { value: OnceLock::new(), waker: AtomicWaker::new() }
+    }
+}
+
+impl<T: Copy> Told<T> {
+    fn get(&self) -> Option<T> {
+        self.value.get().copied()
+    }
+
+    /// What was told first stands; returns it.
+    fn tell(&self, value: T) -> T {
+        let told = *self.value.get_or_init(|| value);
+        self.waker.wake();
+        told
+    }
+
+    /// Several may wait, for they are parts of one task and have one waker.
+    async fn wait(&self) -> T {
+        poll_fn(|cx| {
+            self.waker.register(cx.waker());
+            self.get().map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+}
+
+/// What the parts of a child's task tell each other.
 #[derive(Default)]
 struct Turns {
     /// Stdout was read to its end, or as far as it ever will be.
-    stdout_end: OnceCell<Cause>,
+    stdout_end: Told<Cause>,
     /// The child is on the stop ladder.
-    stopping: OnceCell<Cause>,
+    stopping: Told<Cause>,
     /// The process has exited; until then its remaining output may be waited for.
-    rest_until: OnceCell<Instant>,
+    rest_until: Told<Instant>,
     /// SIGTERM was sent.
     terminated: AtomicBool,
     /// SIGKILL was sent.
@@ -213,7 +251,7 @@ async fn attend(command: &Command, process: Process, number: u64, desk: &Desk) -
     let life = async {
         let stuck = or(
             async {
-                exited(&body.pidfd).await;
+                body.pidfd.readable().await;
                 false
             },
             async {
@@ -228,9 +266,10 @@ async fn attend(command: &Command, process: Process, number: u64, desk: &Desk) -
     };
     let reading = async {
         let end = read_stdout(stdout, desk, &turns).await;
-        let _ = turns.stdout_end.set(end).await;
+        turns.stdout_end.tell(end);
     };
-    let (status, _) = zip(life, zip(reading, log_stderr(stderr, &desk.label, &turns))).await;
+    // In this order: mostly the pipes have ended when the exit is looked at, and nobody has to wait for them.
+    let (_, status) = zip(zip(reading, log_stderr(stderr, &desk.label, &turns)), life).await;
     outcome(&turns, status)
 }
 
@@ -238,16 +277,8 @@ async fn attend(command: &Command, process: Process, number: u64, desk: &Desk) -
 struct Body {
     child: std::process::Child,
     pid: Pid,
-    pidfd: Async<OwnedFd>,
-}
-
-/// Completes when the process has exited. It stays a zombie, and its ids stay its own, until it is reaped.
-async fn exited(pidfd: &Async<OwnedFd>) {
-    // The reactor refuses only when it is broken; then the stop ladder is what ends the wait.
-    if let Err(error) = pidfd.readable().await {
-        log::error!("a child's exit cannot be waited for: {error}");
-        std::future::pending::<()>().await;
-    }
+    /// Readable when the process has exited. It stays a zombie, and its ids stay its own, until it is reaped.
+    pidfd: Source<OwnedFd>,
 }
 
 /// After the leader's exit: gives the rest of its group time to finish what it writes, then kills it. The leader is
@@ -255,12 +286,14 @@ async fn exited(pidfd: &Async<OwnedFd>) {
 async fn wind_up(pid: Pid, term_grace: Duration, turns: &Turns) {
     let asked_to_end = turns.terminated.load(Ordering::Relaxed) && !turns.killed.load(Ordering::Relaxed);
     let rest = if asked_to_end { term_grace } else { CHILD_REST_WAIT };
-    let _ = turns.rest_until.set(Instant::now() + rest).await;
+    turns.rest_until.tell(Instant::now() + rest);
     or(
         async {
             turns.stdout_end.wait().await;
         },
-        pause(rest),
+        async {
+            Timer::after(rest).await;
+        },
     )
     .await;
     signal_group(pid, Signal::KILL);
@@ -271,7 +304,7 @@ async fn bury(mut body: Body, number: u64, stuck: bool, desk: &Desk) -> Option<E
     if stuck {
         log::error!("[{}] process {} does not die: the kernel holds it", desk.label, body.pid);
         runtime::spawn(async move {
-            exited(&body.pidfd).await;
+            body.pidfd.readable().await;
             reap(&mut body, number).await;
         })
         .detach();
@@ -314,34 +347,39 @@ async fn ladder(stdin: Source<OwnedFd>, pid: Pid, term_grace: Duration, desk: &D
                 desk.stop_asked().await;
                 Cause::Asked
             },
-            async { *turns.stdout_end.wait().await },
+            turns.stdout_end.wait(),
         );
-        let cause = *turns.stopping.get_or_init(|| cause).await;
+        let cause = turns.stopping.tell(cause.await);
         desk.queue.close();
         // What was queued before the order is still written, if the child reads it.
         if cause == Cause::Asked {
-            pause(CHILD_EOF_GRACE).await;
+            eof_grace().await;
         }
     };
     let written = or(async { write_queue(&stdin, &desk.queue).await }, async {
         order.await;
         Cause::Asked
     });
-    // Dropping the order on the way gives its cell free: what it was set to stands.
     let cause = written.await;
     drop(stdin);
     desk.queue.close();
-    let cause = *turns.stopping.get_or_init(|| async { cause }).await;
-    if cause != Cause::EndlessLine {
-        pause(CHILD_EOF_GRACE).await;
+    if turns.stopping.tell(cause) != Cause::EndlessLine {
+        eof_grace().await;
         turns.terminated.store(true, Ordering::Relaxed);
         signal_group(pid, Signal::TERM);
-        pause(term_grace).await;
+        Timer::after(term_grace).await;
     }
     turns.killed.store(true, Ordering::Relaxed);
     METRICS.children_killed_total.add_one();
     signal_group(pid, Signal::KILL);
-    pause(CHILD_KILL_GRACE).await;
+    Timer::after(CHILD_KILL_GRACE).await;
+}
+
+/// Coarse, for nearly every child is waited for here, and ends in a moment: a timer would cost more than that.
+async fn eof_grace() {
+    let deadline = Deadline::new();
+    deadline.arm(CHILD_EOF_GRACE);
+    deadline.wait().await;
 }
 
 /// A signal to everything in the group. Only while its leader is not reaped.
@@ -352,20 +390,16 @@ fn signal_group(pid: Pid, signal: Signal) {
     }
 }
 
-async fn pause(duration: Duration) {
-    Timer::after(duration).await;
-}
-
 /// Writes queued messages, one line each, until the queue is closed and empty or the child has closed its stdin.
 async fn write_queue(stdin: &Source<OwnedFd>, queue: &Receiver<Payload>) -> Cause {
     loop {
-        // This end of a pipe is never readable but when the other is closed.
-        let closed = async {
-            stdin.readable().await;
-            Err(Cause::StdinClosed)
-        };
-        // When the queue ends the handle was dropped, or told to stop.
-        let next = or(async { queue.recv().await.map_err(|_| Cause::Asked) }, closed);
+        let next = poll_fn(|cx| match queue.poll_recv(cx) {
+            Poll::Ready(Some(message)) => Poll::Ready(Ok(message)),
+            // The handle was dropped, or told to stop.
+            Poll::Ready(None) => Poll::Ready(Err(Cause::Asked)),
+            // This end of a pipe is never readable but when the other is closed.
+            Poll::Pending => stdin.poll_readable(cx).map(|()| Err(Cause::StdinClosed)),
+        });
         match next.await {
             Err(cause) => return cause,
             Ok(message) => {
@@ -382,7 +416,8 @@ async fn write_queue(stdin: &Source<OwnedFd>, queue: &Receiver<Payload>) -> Caus
 struct PipeReader<'a> {
     pipe: Source<OwnedFd>,
     turns: &'a Turns,
-    buffer: Vec<u8>,
+    /// Held only while there is something in it.
+    buffer: Option<Box<[u8]>>,
     /// The last read took all there was.
     drained: bool,
     /// Bytes that may still be read once the process has exited.
@@ -391,13 +426,7 @@ struct PipeReader<'a> {
 
 impl<'a> PipeReader<'a> {
     fn new(pipe: Source<OwnedFd>, turns: &'a Turns) -> PipeReader<'a> {
-        PipeReader {
-            pipe,
-            turns,
-            buffer: vec![0; PIPE_READ_BYTES],
-            drained: true,
-            rest: CHILD_REST_BYTES_MAX,
-        }
+        PipeReader { pipe, turns, buffer: None, drained: true, rest: CHILD_REST_BYTES_MAX }
     }
 
     /// The next bytes; `None` at the end.
@@ -409,7 +438,8 @@ impl<'a> PipeReader<'a> {
             return None;
         }
         loop {
-            match rustix::io::read(self.pipe.get_ref(), &mut self.buffer[..]) {
+            let buffer = self.buffer.get_or_insert_with(take_buffer);
+            match rustix::io::read(self.pipe.get_ref(), &mut buffer[..]) {
                 Ok(0) => return None,
                 Ok(bytes) => return self.account(bytes),
                 Err(Errno::AGAIN) if self.readable().await => {}
@@ -420,22 +450,25 @@ impl<'a> PipeReader<'a> {
     }
 
     fn account(&mut self, bytes: usize) -> Option<&[u8]> {
-        self.drained = bytes < self.buffer.len();
-        if self.turns.rest_until.is_initialized() {
+        let buffer = self.buffer.as_ref()?;
+        self.drained = bytes < buffer.len();
+        if self.turns.rest_until.get().is_some() {
             self.rest = self.rest.checked_sub(bytes)?;
         }
-        Some(&self.buffer[..bytes])
+        Some(&buffer[..bytes])
     }
 
     /// Waits for bytes; false when the wait for the rest of a dead child's output is over.
-    async fn readable(&self) -> bool {
+    async fn readable(&mut self) -> bool {
+        if let Some(buffer) = self.buffer.take() {
+            give_back(buffer);
+        }
         let ready = async {
             self.pipe.readable().await;
             true
         };
         let over = async {
-            let until = *self.turns.rest_until.wait().await;
-            Timer::at(until).await;
+            Timer::at(self.turns.rest_until.wait().await).await;
             false
         };
         or(ready, over).await
@@ -468,17 +501,18 @@ async fn read_stdout(pipe: Source<OwnedFd>, desk: &Desk, turns: &Turns) -> Cause
 /// Feeds `lines`, and while the byte budget is spent waits for others to give some back. After `LINE_BUDGET_WAIT`,
 /// or when nobody waits for the line any more, the line is given up and [`Step::BudgetSpent`] says so.
 async fn feed(lines: &mut Lines, bytes: &[u8], desk: &Desk) -> (usize, Step) {
-    let until = Instant::now() + LINE_BUDGET_WAIT;
+    let mut since = None;
     loop {
         let (taken, step) = lines.feed(bytes);
         if !matches!(step, Step::BudgetSpent) {
             return (taken, step);
         }
-        if desk.stopped.is_closed() || Instant::now() >= until {
+        let since: &mut Instant = since.get_or_insert_with(Instant::now);
+        if desk.stopped.is_closed() || since.elapsed() >= LINE_BUDGET_WAIT {
             lines.give_up();
             return (taken, step);
         }
-        pause(SWEEP_STEP).await;
+        Timer::after(SWEEP_STEP).await;
     }
 }
 

@@ -1,11 +1,28 @@
-//! Writing lines to a pipe.
+//! Writing lines to a pipe, and buffers to read from one.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 
+use crate::limits::PIPE_READ_BYTES;
 use crate::reactor::Source;
+
+thread_local! {
+    /// The buffer last given back on this thread: nearly always no pipe holds one while the next is read.
+    static SPARE: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+}
+
+/// A buffer to read into, of whatever was there before.
+pub(super) fn take_buffer() -> Box<[u8]> {
+    SPARE.take().unwrap_or_else(|| vec![0; PIPE_READ_BYTES].into_boxed_slice())
+}
+
+/// For the next pipe that has something to say.
+pub(super) fn give_back(buffer: Box<[u8]>) {
+    SPARE.set(Some(buffer));
+}
 
 /// Writes `message` and a line feed, in one system call when the pipe has room.
 pub(super) async fn write_line(pipe: &Source<OwnedFd>, message: &[u8]) -> io::Result<()> {

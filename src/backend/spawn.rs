@@ -7,7 +7,6 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
-use async_io::Async;
 use rustix::fs::Access;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
@@ -28,7 +27,7 @@ pub(super) struct Process {
     /// Its process id, and that of its group. Stays its own until the child is reaped.
     pub(super) pid: Pid,
     /// Becomes readable when the process exits.
-    pub(super) pidfd: Async<OwnedFd>,
+    pub(super) pidfd: Source<OwnedFd>,
     pub(super) stdin: Source<OwnedFd>,
     pub(super) stdout: Source<OwnedFd>,
     pub(super) stderr: Source<OwnedFd>,
@@ -79,7 +78,7 @@ fn adopt(mut child: Child) -> io::Result<Process> {
     }
 }
 
-fn open(child: &mut Child, pid: Pid) -> io::Result<(Async<OwnedFd>, [Source<OwnedFd>; 3])> {
+fn open(child: &mut Child, pid: Pid) -> io::Result<(Source<OwnedFd>, [Source<OwnedFd>; 3])> {
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
     let missing = || io::Error::other("a pipe is missing");
     let pipes = [
@@ -87,7 +86,7 @@ fn open(child: &mut Child, pid: Pid) -> io::Result<(Async<OwnedFd>, [Source<Owne
         Source::new(child.stdout.take().ok_or_else(missing)?.into())?,
         Source::new(child.stderr.take().ok_or_else(missing)?.into())?,
     ];
-    Ok((Async::new(pidfd)?, pipes))
+    Ok((Source::new(pidfd)?, pipes))
 }
 
 /// The absolute path of `program`: as a shell in `cwd` with this PATH would find it.

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::Read;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::time::ClockId;
 
 use super::watchdog::MARK_NAME;
 use crate::limits::ENVIRON_BYTES_MAX;
@@ -64,6 +65,13 @@ pub(super) fn start_time(pid: Pid) -> Option<u64> {
     start_time_in(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// The moment as a start time: no process that is started later has a smaller one.
+pub(super) fn start_time_now() -> u64 {
+    let now = rustix::time::clock_gettime(ClockId::Boottime);
+    let ticks = rustix::param::clock_ticks_per_second();
+    now.tv_sec.unsigned_abs() * ticks + now.tv_nsec.unsigned_abs() * ticks / 1_000_000_000
+}
+
 /// Field 22 of proc_pid_stat(5). The name, field 2, is in parentheses and may contain anything.
 fn start_time_in(stat: &str) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
@@ -90,5 +98,18 @@ mod tests {
         let stat = "12 (a) S (b c) S 1 12 12 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 99 3\n";
         assert_eq!(start_time_in(stat), Some(4711));
         assert!(start_time(rustix::process::getpid()).is_some());
+    }
+
+    #[test]
+    fn a_start_time_is_between_the_moments_before_and_after_the_start() {
+        for _ in 0..20 {
+            let before = start_time_now();
+            let mut child = std::process::Command::new("sleep").arg("10").spawn().unwrap();
+            let started = start_time(Pid::from_child(&child)).unwrap();
+            let after = start_time_now();
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert!((before..=after).contains(&started), "{before} {started} {after}");
+        }
     }
 }

@@ -14,8 +14,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use async_channel::{Receiver, Sender};
-use async_io::{Async, Timer};
+use async_io::Timer;
 use rustix::process::{Pid, PidfdFlags};
 use smol::Task;
 use smol::future::or;
@@ -23,9 +22,14 @@ use smol::future::or;
 use super::child;
 use super::pipe::write_line;
 pub use super::watchdog_process::main;
-use crate::limits::{WATCHDOG_DEADLINE, WATCHDOG_LINE_BYTES_MAX, WATCHDOG_QUEUE_MAX, WATCHDOG_RESTART_WAIT};
+use crate::limits::{
+    WATCHDOG_BATCH_BYTES, WATCHDOG_DEADLINE, WATCHDOG_ENDED_WAIT, WATCHDOG_LINE_BYTES_MAX,
+    WATCHDOG_QUEUE_MAX, WATCHDOG_RESTART_WAIT,
+};
+use crate::queue::{self, Receiver, Sender};
 use crate::reactor::Source;
 use crate::runtime;
+use crate::sweep::Deadline;
 
 /// The variable that marks every process burdock started, `<nonce>.<number of the child>`.
 pub(crate) const MARK_NAME: &str = "BURDOCK_RUN";
@@ -104,7 +108,7 @@ static KEEPER: Mutex<Option<(Sender<Note>, Task<()>)>> = Mutex::new(None);
 /// When the process cannot be started or does not come up in time.
 pub async fn start() -> io::Result<()> {
     let dog = Dog::start().await?;
-    let (sender, notes) = async_channel::bounded(WATCHDOG_QUEUE_MAX);
+    let (sender, notes) = queue::bounded(WATCHDOG_QUEUE_MAX);
     let task = runtime::spawn(keep(notes, dog));
     *KEEPER.lock().unwrap_or_else(PoisonError::into_inner) = Some((sender, task));
     Ok(())
@@ -198,30 +202,77 @@ async fn keep(notes: Receiver<Note>, mut dog: Dog) {
     dog.bury(false).await;
 }
 
+/// Notes on their way to the watchdog.
+///
+/// That a child was started is told at once: until then only its mark is known. That one has ended can wait for
+/// company, so that a session wakes the watchdog once: a group that is told late is still not taken for another one,
+/// for the watchdog knows since when it had its id.
+struct Batch {
+    text: String,
+    late: Deadline,
+}
+
+impl Batch {
+    fn new() -> Batch {
+        Batch { text: String::new(), late: Deadline::new() }
+    }
+
+    /// Takes a note; true when they have to go.
+    fn add(&mut self, note: &Note) -> bool {
+        if self.text.is_empty() {
+            self.late.arm(WATCHDOG_ENDED_WAIT);
+        }
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.text, "{note}");
+        !matches!(note, Note::Ended(..)) || self.text.len() >= WATCHDOG_BATCH_BYTES
+    }
+
+    /// What there is to tell.
+    fn take(&mut self) -> String {
+        self.late.disarm();
+        std::mem::take(&mut self.text)
+    }
+}
+
+/// What the keeper woke up for.
+enum Next {
+    Said(Option<String>),
+    Noted(Note),
+    Late,
+}
+
 async fn serve(notes: &Receiver<Note>, known: &mut Known, dog: &mut Dog) -> Served {
+    let mut batch = Batch::new();
     for note in known.notes() {
-        if dog.tell(&note).await.is_err() {
+        if batch.add(&note) && dog.tell(batch.take()).await.is_err() {
             return Served::Died;
         }
     }
     loop {
-        let said = async { Err(dog.lines.next().await) };
-        let noted = async { Ok(notes.recv().await.unwrap_or(Note::Goodbye)) };
-        match or(said, noted).await {
-            Err(None) => return Served::Died,
-            Err(Some(line)) => {
+        let said = async { Next::Said(dog.lines.next().await) };
+        let noted = async { Next::Noted(notes.recv().await.unwrap_or(Note::Goodbye)) };
+        let late = async {
+            batch.late.wait().await;
+            Next::Late
+        };
+        let (is_due, is_last) = match or(said, or(noted, late)).await {
+            Next::Said(None) => return Served::Died,
+            Next::Said(Some(line)) => {
                 line.parse().ok().and_then(|number: u64| known.ending.remove(&number));
+                (false, false)
             }
-            Ok(note) => {
+            Next::Noted(note) => {
                 known.learn(&note);
-                let told = dog.tell(&note).await;
-                if note == Note::Goodbye {
-                    return Served::Goodbye;
-                }
-                if told.is_err() {
-                    return Served::Died;
-                }
+                (batch.add(&note), note == Note::Goodbye)
             }
+            Next::Late => (true, false),
+        };
+        let told = if is_due { dog.tell(batch.take()).await } else { Ok(()) };
+        if is_last {
+            return Served::Goodbye;
+        }
+        if told.is_err() {
+            return Served::Died;
         }
     }
 }
@@ -239,7 +290,7 @@ async fn restart(notes: &Receiver<Note>, known: &mut Known) -> Option<Dog> {
         }
     };
     let ended = async {
-        while let Ok(note) = notes.recv().await {
+        while let Some(note) = notes.recv().await {
             if note == Note::Goodbye {
                 break;
             }
@@ -253,7 +304,7 @@ async fn restart(notes: &Receiver<Note>, known: &mut Known) -> Option<Dog> {
 /// A watchdog process.
 struct Dog {
     child: Child,
-    pidfd: Async<OwnedFd>,
+    pidfd: Source<OwnedFd>,
     /// `None` once closed.
     notes: Option<Source<OwnedFd>>,
     lines: Lines,
@@ -289,10 +340,10 @@ impl Dog {
         }
     }
 
-    async fn tell(&self, note: &Note) -> io::Result<()> {
+    /// Tells lines, each with its end.
+    async fn tell(&self, lines: String) -> io::Result<()> {
         let Some(pipe) = &self.notes else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        let line = note.to_string();
-        or(write_line(pipe, line.as_bytes()), async {
+        or(write_line(pipe, lines.trim_end().as_bytes()), async {
             deadline().await;
             Err(io::ErrorKind::TimedOut.into())
         })
@@ -309,7 +360,10 @@ impl Dog {
             deadline().await;
             true
         };
-        let exited = async { self.pidfd.readable().await.is_err() };
+        let exited = async {
+            self.pidfd.readable().await;
+            false
+        };
         if or(exited, late).await {
             let _ = self.child.kill();
         }
@@ -334,14 +388,14 @@ fn spawn() -> io::Result<Child> {
         .spawn()
 }
 
-fn open(child: &mut Child) -> io::Result<(Async<OwnedFd>, [Source<OwnedFd>; 2])> {
+fn open(child: &mut Child) -> io::Result<(Source<OwnedFd>, [Source<OwnedFd>; 2])> {
     let missing = || io::Error::other("a pipe is missing");
     let pidfd = rustix::process::pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     let pipes = [
         Source::new(child.stdin.take().ok_or_else(missing)?.into())?,
         Source::new(child.stdout.take().ok_or_else(missing)?.into())?,
     ];
-    Ok((Async::new(pidfd)?, pipes))
+    Ok((Source::new(pidfd)?, pipes))
 }
 
 /// The lines the watchdog says.
@@ -361,12 +415,19 @@ impl Lines {
             if self.held.len() > WATCHDOG_LINE_BYTES_MAX {
                 return None;
             }
-            let mut piece = [0; WATCHDOG_LINE_BYTES_MAX];
+            self.pipe.readable().await;
+            let mut piece = [0; WATCHDOG_BATCH_BYTES];
             match rustix::io::read(self.pipe.get_ref(), &mut piece) {
                 Ok(0) => return None,
-                Ok(bytes) => self.held.extend_from_slice(&piece[..bytes]),
-                Err(rustix::io::Errno::AGAIN) => self.pipe.readable().await,
-                Err(rustix::io::Errno::INTR) => {}
+                Ok(bytes) => {
+                    self.held.extend_from_slice(&piece[..bytes]);
+                    // A full one may not have been all.
+                    if bytes == piece.len() {
+                        self.pipe.look_again();
+                    }
+                }
+                Err(rustix::io::Errno::AGAIN) => {}
+                Err(rustix::io::Errno::INTR) => self.pipe.look_again(),
                 Err(_) => return None,
             }
         }

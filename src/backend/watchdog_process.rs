@@ -2,7 +2,7 @@
 //! burdock has gone. One thread, blocking, a few kilobytes of memory.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{self, Write};
+use std::fmt::Write as _;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -11,11 +11,11 @@ use async_signal::{Signal as Deaf, Signals};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-use super::strays::{kill_marked, start_time};
+use super::strays::{kill_marked, start_time, start_time_now};
 use super::watchdog::{NONCE_NAME, Note, READY};
 use crate::limits::{
-    WATCHDOG_CLEAN_SCANS, WATCHDOG_LINE_BYTES_MAX, WATCHDOG_SCAN_STEP, WATCHDOG_SCANS_MAX, WATCHDOG_SWEEP,
-    WATCHDOG_SWEEP_MAX, WATCHDOG_SWEEP_STEP,
+    WATCHDOG_BATCH_BYTES, WATCHDOG_CLEAN_SCANS, WATCHDOG_LINE_BYTES_MAX, WATCHDOG_SCAN_STEP,
+    WATCHDOG_SCANS_MAX, WATCHDOG_SWEEP, WATCHDOG_SWEEP_MAX, WATCHDOG_SWEEP_STEP,
 };
 
 /// The subcommand `watchdog`. Ends when stdin does, and then leaves none of burdock's children behind.
@@ -32,7 +32,7 @@ pub fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let mut watch = Watch::new(nonce);
-    say(READY);
+    say(&format!("{READY}\n"));
     let left = watch.watch();
     let killed = watch.sweep(left);
     if killed > 0 {
@@ -41,10 +41,16 @@ pub fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Writes a line to burdock, which may be gone.
-fn say(line: &str) {
-    let mut stdout = io::stdout().lock();
-    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+/// Writes lines to burdock, which may be gone.
+fn say(lines: &str) {
+    let mut rest = lines.as_bytes();
+    while !rest.is_empty() {
+        match rustix::io::write(rustix::stdio::stdout(), rest) {
+            Ok(bytes) => rest = &rest[bytes..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
 }
 
 /// How burdock left.
@@ -66,8 +72,9 @@ struct Watch {
     input: Vec<u8>,
     /// The pipe has closed.
     closed: bool,
-    /// Living groups, with the start time of their leader.
-    groups: HashMap<Pid, Option<u64>>,
+    /// Living groups, and when they were told of, in the unit of start times: a process that has the id of a group
+    /// and was started later is another one.
+    groups: HashMap<Pid, u64>,
     /// Children whose marked processes are being looked for.
     ended: BTreeMap<u64, Search>,
     last_scan: Option<Instant>,
@@ -141,26 +148,27 @@ impl Watch {
 
     /// Takes what is in the pipe, or learns that it is closed. Only when it is ready.
     fn read_notes(&mut self) {
-        let mut piece = [0; WATCHDOG_LINE_BYTES_MAX * 32];
+        let mut piece = [0; WATCHDOG_BATCH_BYTES];
         match rustix::io::read(rustix::stdio::stdin(), &mut piece) {
             Ok(bytes) if bytes > 0 => self.input.extend_from_slice(&piece[..bytes]),
             Err(rustix::io::Errno::INTR) => {}
             Ok(_) | Err(_) => self.closed = true,
         }
+        let now = start_time_now();
         while let Some(end) = memchr::memchr(b'\n', &self.input) {
             let line: Vec<u8> = self.input.drain(..=end).collect();
             if let Some(note) = std::str::from_utf8(&line[..end]).ok().and_then(Note::parse) {
-                self.learn(note);
+                self.learn(note, now);
             }
         }
         // Nonsense: whoever writes here is not burdock.
         self.closed |= self.input.len() > WATCHDOG_LINE_BYTES_MAX;
     }
 
-    fn learn(&mut self, note: Note) {
+    fn learn(&mut self, note: Note, now: u64) {
         match note {
             Note::Started(pid) => {
-                self.groups.insert(pid, start_time(pid));
+                self.groups.insert(pid, now);
             }
             Note::Ended(pid, number) => {
                 self.groups.remove(&pid);
@@ -182,15 +190,18 @@ impl Watch {
     fn scan(&mut self) {
         let found = kill_marked(&self.nonce, |number| self.ended.contains_key(&number));
         self.last_scan = Some(Instant::now());
+        let mut over = String::new();
         self.ended.retain(|number, search| {
             search.scans += 1;
             search.clean = if found.contains(number) { 0 } else { search.clean + 1 };
-            let over = search.clean >= WATCHDOG_CLEAN_SCANS || search.scans >= WATCHDOG_SCANS_MAX;
-            if over {
-                say(&number.to_string());
+            let is_over = search.clean >= WATCHDOG_CLEAN_SCANS || search.scans >= WATCHDOG_SCANS_MAX;
+            if is_over {
+                // Writing to a String cannot fail.
+                let _ = writeln!(over, "{number}");
             }
-            !over
+            !is_over
         });
+        say(&over);
     }
 
     /// Kills everything burdock left: the groups at once, then whatever carries the mark. Returns how many children
@@ -200,8 +211,8 @@ impl Watch {
     /// exec it holds a copy of our pipe's other end, so the search goes on until the pipe is closed, and for
     /// `WATCHDOG_SWEEP` at least, which covers the moment from there to the mark.
     fn sweep(&mut self, left: Left) -> usize {
-        for (pid, started) in &self.groups {
-            if started.is_some() && *started == start_time(*pid) {
+        for (pid, told) in &self.groups {
+            if start_time(*pid).is_some_and(|started| started <= *told) {
                 let _ = rustix::process::kill_process_group(*pid, Signal::KILL);
             }
         }

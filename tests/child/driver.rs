@@ -11,7 +11,7 @@ use std::time::Duration;
 use burdock::backend::child::{self, ChildHandle, Command};
 use burdock::backend::{Output, Priority, descriptors, watchdog};
 use burdock::budget::Payload;
-use burdock::runtime;
+use burdock::{runtime, sweep};
 
 /// Started and not yet abandoned at once.
 const WAVE: usize = 50;
@@ -41,6 +41,7 @@ fn main() -> ExitCode {
 fn run(work: impl Future<Output = ()>) {
     descriptors::raise_limit();
     let begun = runtime::start(2);
+    runtime::spawn(sweep::run()).detach();
     async_io::block_on(async {
         if begun.is_err() || watchdog::start().await.is_err() {
             eprintln!("the watchdog does not start");

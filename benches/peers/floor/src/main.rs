@@ -2,9 +2,13 @@
 //! always the same. What a real server needs beyond this is what it costs.
 //!
 //! It looks for the end of the head, for `Content-Length`, and for the method's name; nothing is checked.
+//!
+//! `floor children PROGRAM COUNT` is the least that a stdio session can do beside that: it starts the program with three
+//! pipes, writes two lines and reads the answers, closes its stdin and waits for it; one after the other.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 
 use memchr::memmem::find;
 use rustix::buffer::spare_capacity;
@@ -25,6 +29,12 @@ const DELETED: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 const STREAM: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 
+/// What a child is asked.
+const ASKED: [&str; 2] = [
+    "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"2025-06-18\",\"capabilities\":{},\"clientInfo\":{\"name\":\"peers\",\"version\":\"1\"}}}\n",
+    "{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"tools/call\",\"params\":{\"name\":\"echo\",\"arguments\":{\"text\":\"hello, peers\"}}}\n",
+];
+
 struct Connection {
     socket: TcpStream,
     /// What was read and not answered; empty between two requests.
@@ -32,13 +42,42 @@ struct Connection {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let port: u16 = std::env::args().nth(1).ok_or("usage: floor PORT")?.parse()?;
+    const USAGE: &str = "usage: floor PORT | floor children PROGRAM COUNT";
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match &arguments[..] {
+        [port] => listen(port.parse()?)?,
+        [word, program, count] if word == "children" => {
+            for _ in 0..count.parse::<u32>()? {
+                child(program)?;
+            }
+        }
+        _ => return Err(USAGE.into()),
+    }
+    Ok(())
+}
+
+/// A child's whole life.
+fn child(program: &str) -> io::Result<()> {
+    let mut command = Command::new(program);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err(ErrorKind::BrokenPipe.into());
+    };
+    let mut answers = BufReader::new(output).lines();
+    for asked in ASKED {
+        input.write_all(asked.as_bytes())?;
+        answers.next().ok_or(ErrorKind::UnexpectedEof)??;
+    }
+    drop(input);
+    if child.wait()?.success() { Ok(()) } else { Err(io::Error::other("the child failed")) }
+}
+
+fn listen(port: u16) -> io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     listener.set_nonblocking(true)?;
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
     epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
-    serve(&listener, &epoll)?;
-    Ok(())
+    serve(&listener, &epoll)
 }
 
 fn serve(listener: &TcpListener, epoll: &OwnedFd) -> io::Result<()> {

@@ -96,6 +96,13 @@ impl Fleet {
         self.spec(Who::Floor, self.peers.join("floor"), vec!["PORT".into()], false)
     }
 
+    /// The compiled child so many times, one after the other, with no gateway before it.
+    pub fn bare_children(&self, count: u32) -> Command {
+        let mut command = Command::new(self.peers.join("floor"));
+        command.arg("children").arg(self.child()).arg(count.to_string());
+        command
+    }
+
     /// supergateway in front of the compiled child, with a process per session as burdock does it.
     pub fn supergateway(&self) -> Option<Spec> {
         let mut arguments: Vec<OsString> = vec![self.supergateway.as_ref()?.into(), "--stdio".into()];

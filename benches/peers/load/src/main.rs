@@ -181,7 +181,11 @@ impl Bench {
                 if peer.is_none() {
                     self.skip("supergateway is not installed: no peer for stdio");
                 }
-                let specs = std::iter::once(self.fleet.burdock_stdio()).chain(peer).collect();
+                let specs = [self.fleet.burdock_stdio()]
+                    .into_iter()
+                    .chain(peer)
+                    .chain([self.fleet.floor()])
+                    .collect();
                 self.rounds(mode, rounds, specs)
             }
             Mode::Size => self.rounds(mode, rounds, self.fleet.all()),
@@ -231,6 +235,10 @@ impl Bench {
             }
             Mode::FanOut => modes::fan_out::measure(&server, scale, book, who),
             Mode::Storm => modes::storm::measure(&mut server, scale, book, who),
+            Mode::Stdio if who == Who::Floor => {
+                let children = self.fleet.bare_children(modes::stdio::sessions(scale));
+                modes::stdio::measure_floor(&server, children, self.cores, scale, book)
+            }
             Mode::Stdio => modes::stdio::measure(&server, scale, book, who),
             Mode::Size => modes::size::measure(&server, &spec.program, book, who),
         }
