@@ -20,6 +20,8 @@ use crate::version::{self, Version};
 pub(crate) enum Turn {
     /// At once.
     Now(Payload),
+    /// At once: the session begins, with this version.
+    Welcome(Version, Payload),
     /// By a handler: the future gives the response.
     Later(Boxed<Payload>),
 }
@@ -29,7 +31,10 @@ type Answer = Result<Payload, RequestError>;
 /// Answers a request, or says who does.
 pub(crate) fn request(session: &Arc<Session>, id: &Id, method: &str, message: &Message) -> Turn {
     let answer = match method {
-        "initialize" => initialize(session, id, message),
+        "initialize" => match initialize(session, id, message) {
+            Ok((version, welcome)) => return Turn::Welcome(version, welcome),
+            Err(error) => Err(error),
+        },
         "ping" => Ok(message::empty_result(id)),
         _ if session.settled().is_none() => Err(RequestError::invalid_request("begin with initialize")),
         "tools/list" | "resources/list" | "resources/templates/list" | "prompts/list" => {
@@ -87,13 +92,18 @@ fn params<'a, P: Deserialize<'a>>(message: &'a Message) -> Result<P, RequestErro
 
 // --- The session --------------------------------------------------------------------------------------------------
 
-fn initialize(session: &Arc<Session>, id: &Id, message: &Message) -> Answer {
+fn initialize(
+    session: &Arc<Session>,
+    id: &Id,
+    message: &Message,
+) -> Result<(Version, Payload), RequestError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Params {
-        protocol_version: String,
-        #[serde(default)]
-        capabilities: Value,
+    struct Params<'a> {
+        #[serde(borrow)]
+        protocol_version: Cow<'a, str>,
+        #[serde(borrow)]
+        capabilities: Option<&'a RawValue>,
         #[serde(default)]
         client_info: Info,
     }
@@ -106,15 +116,16 @@ fn initialize(session: &Arc<Session>, id: &Id, message: &Message) -> Answer {
     let Params { protocol_version, capabilities, client_info } = params(message)?;
     // What is not supported is answered with the newest (L39).
     let agreed = version::SUPPORTED.iter().position(|known| *known == protocol_version).unwrap_or(0);
-    let client = Client { name: client_info.name, version: client_info.version, capabilities };
-    if !session.settle(Settled { client, version: Version::new(version::SUPPORTED[agreed]) }) {
+    let version = Version::new(version::SUPPORTED[agreed]);
+    let client = Client::new(client_info.name, client_info.version, capabilities);
+    if !session.settle(Settled { client, version: version.clone() }) {
         return Err(RequestError::invalid_request("this session is already initialized"));
     }
     let welcome = session.server.welcomes[agreed].get_or_init(|| {
         let welcome = welcome(&session.server, version::SUPPORTED[agreed]);
         serde_json::value::to_raw_value(&welcome).unwrap_or_default()
     });
-    Ok(reply::result(id, welcome))
+    Ok((version, reply::result_text(id, welcome.get())))
 }
 
 fn welcome(server: &super::Server, agreed: &str) -> Value {

@@ -223,7 +223,8 @@ fn answered(form: Form, responses: Vec<Payload>) -> Reply {
 /// Begins a session (L29, L38). With the id of a living session it is refused; a dead one is ignored (L34).
 async fn initialize(sessions: &Arc<Sessions>, request: &Admitted<'_>, message: Message) -> Reply {
     let begun = Instant::now();
-    let Kind::Request { id, .. } = message.kind.clone() else { return Reply::empty(202) };
+    let Kind::Request { id, .. } = &message.kind else { return Reply::empty(202) };
+    let id = id.clone();
     if let Some(session) = request.session
         && sessions.has_session(session, request.server, request.principal.as_ref())
     {
@@ -234,14 +235,16 @@ async fn initialize(sessions: &Arc<Sessions>, request: &Admitted<'_>, message: M
             "this session is already initialized: leave out Mcp-Session-Id to begin another",
         );
     }
-    let asked = message::initialize(&message).version;
-    let message = match asked {
+    let asked = message::initialize(&message);
+    let message = match asked.version {
         Some(asked) if !version::may_be_asked(&asked) => {
             message::with_version(&message, version::LATEST).unwrap_or(message)
         }
         _ => message,
     };
-    let created = sessions.create(request.server, request.principal.clone(), message, request.address).await;
+    let created = sessions
+        .create(request.server, request.principal.clone(), asked.client, message, request.address)
+        .await;
     METRICS.initialize_seconds.observe(begun.elapsed());
     match created {
         Ok((handle, answer)) => {

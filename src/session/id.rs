@@ -17,6 +17,9 @@ pub struct SessionId {
     random: u128,
 }
 
+/// Room for an id's text.
+const TEXT_BYTES_MAX: usize = NODE_NAME_BYTES_MAX + 1 + SESSION_ID_RANDOM_CHARS;
+
 /// The value of each letter of the alphabet; 255 for every other byte.
 const DIGITS: [u8; 256] = {
     let mut digits = [u8::MAX; 256];
@@ -90,11 +93,22 @@ impl SessionId {
 
     /// The id for logs: the node and six characters.
     pub fn short(&self) -> String {
-        let mut short = self.to_string();
-        short.truncate(self.node().len() + 1 + 6);
-        // Sessions keep it.
-        short.shrink_to_fit();
-        short
+        let room = &mut [0; TEXT_BYTES_MAX];
+        let text = self.text(room);
+        let end = text.len() - (SESSION_ID_RANDOM_CHARS - 6);
+        text[..end].to_owned()
+    }
+
+    /// The whole id, written into `room`.
+    fn text<'a>(&self, room: &'a mut [u8; TEXT_BYTES_MAX]) -> &'a str {
+        let node = self.node().len();
+        let length = node + 1 + SESSION_ID_RANDOM_CHARS;
+        room[..node].copy_from_slice(&self.node[..node]);
+        room[node] = b'-';
+        for (place, letter) in room[node + 1..length].iter_mut().rev().enumerate() {
+            *letter = ALPHABET[(self.random >> (5 * place) & 31) as usize];
+        }
+        std::str::from_utf8(&room[..length]).unwrap_or_default()
     }
 }
 
@@ -108,11 +122,7 @@ pub fn is_node_name(name: &str) -> bool {
 impl fmt::Display for SessionId {
     /// The whole id: for the wire and the registry only.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut random = [0; SESSION_ID_RANDOM_CHARS];
-        for (place, letter) in random.iter_mut().rev().enumerate() {
-            *letter = ALPHABET[(self.random >> (5 * place) & 31) as usize];
-        }
-        write!(f, "{}-{}", self.node(), std::str::from_utf8(&random).unwrap_or_default())
+        f.write_str(self.text(&mut [0; TEXT_BYTES_MAX]))
     }
 }
 

@@ -36,7 +36,7 @@ use crate::limits::{
     TABLE_SHARDS,
 };
 use crate::memory;
-use crate::message::{self, Message};
+use crate::message::Message;
 use crate::metrics::{Entered, METRICS};
 use crate::principal::Principal;
 use crate::queue::{self, Refused, Sender};
@@ -109,6 +109,8 @@ pub struct SessionHandle {
     pub server: usize,
     /// Who it belongs to.
     pub principal: Option<Principal>,
+    /// Its short id, for the log.
+    label: Arc<str>,
     /// The client's name: foreign text.
     client: Box<str>,
     /// When it began, in seconds since 1970.
@@ -400,7 +402,8 @@ impl Sessions {
         self.registry.is_shared() && handle.initialize.is_some() && handle.activity.has_begun()
     }
 
-    /// Begins a session: starts a worker and its backend, gives it `initialize` and waits for the answer.
+    /// Begins a session of the client of this name: starts a worker and its backend, gives it `initialize` and waits
+    /// for the answer.
     ///
     /// # Errors
     /// [`CreateError`]; then nothing of the session is left.
@@ -408,6 +411,7 @@ impl Sessions {
         self: &Arc<Self>,
         server: usize,
         principal: Option<Principal>,
+        client: String,
         initialize: Message,
         address: IpAddr,
     ) -> Result<(Arc<SessionHandle>, Payload), CreateError> {
@@ -422,7 +426,6 @@ impl Sessions {
             METRICS.sessions_refused_total.add_one();
             CreateError::AtCap(cap)
         })?;
-        let client = message::initialize(&initialize).client;
         let owner = Owner { server, principal, client, created: unix_now() };
         let (handle, opened) = self.start(id, owner, &settings, initialize);
         let unclaimed = Unclaimed { sessions: self, handle: &handle };
@@ -443,10 +446,13 @@ impl Sessions {
     /// A session lives: for the log, the metrics and the registry.
     fn begun(&self, handle: &SessionHandle, server: &str, address: IpAddr) {
         let version = handle.activity.version();
-        let (id, shown) = (handle.id.short(), Foreign(handle.client.as_bytes()));
-        let whose =
-            handle.principal.as_ref().map(|principal| format!(" for {principal}")).unwrap_or_default();
-        log::info!("[{id}] session of {shown} at {address}{whose} on {server}, {}", version.as_str());
+        let (id, shown, version) = (&handle.label, Foreign(handle.client.as_bytes()), version.as_str());
+        match &handle.principal {
+            Some(whose) => {
+                log::info!("[{id}] session of {shown} at {address} for {whose} on {server}, {version}");
+            }
+            None => log::info!("[{id}] session of {shown} at {address} on {server}, {version}"),
+        }
         METRICS.sessions_created_total.add_one();
         handle.activity.begin();
         self.registry.begun(&handle.id);
@@ -477,11 +483,13 @@ impl Sessions {
     ) -> (Arc<SessionHandle>, Box<worker::Worker>) {
         let (inbox, inputs) = queue::bounded(INBOX_MAX);
         let activity = Arc::new(activity);
+        let label: Arc<str> = id.short().into();
         let room = Room::default();
         let handle = Arc::new(SessionHandle {
             id: id.clone(),
             server: owner.server,
             principal: owner.principal,
+            label: Arc::clone(&label),
             client: cut(owner.client, CLIENT_NAME_BYTES_MAX).into(),
             created: owner.created,
             initialize: settings.restore.then(|| restore::kept(&id, initialize)).flatten(),
@@ -494,10 +502,10 @@ impl Sessions {
         let idle_timeout = settings.idle_timeout.unwrap_or(self.limits.idle_timeout);
         // In a box: its task's future would have room for it several times.
         let worker = Box::new(worker::Worker::new(worker::Setup {
-            label: id.short(),
+            backend: start_backend(&settings.launch, &label),
+            label,
             activity,
             inbox: inputs,
-            backend: start_backend(&settings.launch, id.short()),
             start_deadline: settings.start_deadline,
             idle_timeout,
             idle_timeout_no_stream: idle_timeout.min(self.limits.idle_timeout_no_stream),
@@ -698,20 +706,20 @@ fn tell_end(handle: &SessionHandle, ended: &Ended) {
         Ended::Exited(_) | Ended::Panicked => log::Level::Warn,
         _ => log::Level::Info,
     };
-    log::log!(level, "[{}] session over: {}", handle.id.short(), ended.describe());
+    log::log!(level, "[{}] session over: {}", handle.label, ended.describe());
 }
 
-fn start_backend(launch: &Launch, label: String) -> Backend {
+fn start_backend(launch: &Launch, label: &Arc<str>) -> Backend {
     match launch {
-        Launch::Child(command) => Backend::Child(child::start(Arc::clone(command), label)),
-        Launch::Handler(server) => Backend::Handler(handler::start(Arc::clone(server), label)),
+        Launch::Child(command) => Backend::Child(child::start(Arc::clone(command), label.to_string())),
+        Launch::Handler(server) => Backend::Handler(handler::start(Arc::clone(server), Arc::clone(label))),
     }
 }
 
 fn not_begun(handle: &SessionHandle, server: &str, status: u16, text: String) -> CreateError {
     // That this node stops, or that the client left, is nobody's fault.
     let level = if status == 503 { log::Level::Info } else { log::Level::Error };
-    log::log!(level, "[{}] no session on {server}: {text}", handle.id.short());
+    log::log!(level, "[{}] no session on {server}: {text}", handle.label);
     CreateError::Failed(status, text)
 }
 
@@ -843,7 +851,7 @@ mod tests {
         let initialize = message(
             r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#,
         );
-        sessions.create(0, None, initialize, [127, 0, 0, 1].into()).await.unwrap().0
+        sessions.create(0, None, String::new(), initialize, [127, 0, 0, 1].into()).await.unwrap().0
     }
 
     fn call(handle: &SessionHandle, id: i64) -> crate::queue::Receiver<crate::http::Event> {
@@ -916,7 +924,7 @@ mod tests {
         async_io::block_on(async {
             let _one = begin(&sessions).await;
             let initialize = message(r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}"#);
-            let refused = sessions.create(0, None, initialize, [127, 0, 0, 1].into()).await;
+            let refused = sessions.create(0, None, String::new(), initialize, [127, 0, 0, 1].into()).await;
             assert!(matches!(refused, Err(CreateError::AtCap(_))), "{refused:?}");
         });
     }

@@ -77,7 +77,7 @@ pub enum Opened {
 #[derive(Debug)]
 pub struct Setup {
     /// The session's short id, for the log.
-    pub label: String,
+    pub label: Arc<str>,
     /// What others see of the session.
     pub activity: Arc<Activity>,
     /// Where inputs come from.
@@ -192,6 +192,9 @@ impl Worker {
                     Line::One(Ok(message)) if is_response_to(&message, id) => return self.opened(message),
                     line => self.take_line(line),
                 },
+                Next::Output(Output::Welcome { to, version, payload }) if to == *id => {
+                    return self.agreed(version, payload);
+                }
                 Next::Output(Output::Garbage(line)) => {
                     self.log_garbage(&line);
                     garbage.get_or_insert(line);
@@ -206,7 +209,12 @@ impl Worker {
                 Next::InboxClosed => return Opened::Failed(503, "this node is stopping".into()),
                 Next::Input(input) => self.early.push_back(input),
                 // There are no calls yet that these could be about.
-                Next::Output(Output::Response { .. } | Output::Related { .. } | Output::Detach(_))
+                Next::Output(
+                    Output::Welcome { .. }
+                    | Output::Response { .. }
+                    | Output::Related { .. }
+                    | Output::Detach(_),
+                )
                 | Next::Room => {}
             }
         }
@@ -224,16 +232,18 @@ impl Worker {
                     Foreign(version.as_bytes())
                 ),
             ),
-            Some(version) => {
-                self.setup.activity.set_version(Version::new(&version));
-                self.version = self.setup.activity.version();
-                if self.restored {
-                    self.give_backend(&Message::initialized());
-                }
-                Opened::Ready(answer.payload)
-            }
+            Some(version) => self.agreed(Version::new(&version), answer.payload),
             None => Opened::Failed(502, "the server's answer to initialize has no protocolVersion".into()),
         }
+    }
+
+    fn agreed(&mut self, version: Version, answer: Payload) -> Opened {
+        self.setup.activity.set_version(version);
+        self.version = self.setup.activity.version();
+        if self.restored {
+            self.give_backend(&Message::initialized());
+        }
+        Opened::Ready(answer)
     }
 
     /// Serves the session until it ends.
@@ -342,7 +352,9 @@ impl Worker {
     fn take_output(&mut self, output: Output) -> Option<Ended> {
         match output {
             Output::Message(payload) => self.take_line(message::parse_line(payload)),
-            Output::Response { to, payload } => self.answered(&to, payload),
+            Output::Welcome { to, payload, .. } | Output::Response { to, payload } => {
+                self.answered(&to, payload);
+            }
             Output::Related { to, payload } => self.related(&to, payload),
             Output::Detach(id) => self.detach(&id),
             Output::Garbage(line) => self.log_garbage(&line),
