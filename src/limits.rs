@@ -61,6 +61,8 @@ pub const IDLE_CONNECTION_DEADLINE: Duration = Duration::from_secs(90);
 pub const LINGER_DEADLINE: Duration = Duration::from_secs(2);
 /// The step of the deadline sweep: every deadline may be late by this much, and never early.
 pub const SWEEP_STEP: Duration = Duration::from_millis(250);
+/// How far the kernel's coarse clock may be behind: a tick of a kernel with 100 of them per second.
+pub const COARSE_CLOCK_LAG: Duration = Duration::from_millis(10);
 
 // --- Server-sent events ---------------------------------------------------------------------------------------
 
@@ -414,6 +416,7 @@ const _: () = assert!(SESSIONS_DERIVED_MAX <= SESSIONS_MAX);
 const _: () = assert!(IDLE_TIMEOUT.as_secs() <= CONFIGURED_WAIT_MAX.as_secs());
 const _: () = assert!(KEEP_ALIVE_COMMENT.as_secs() <= KEEP_ALIVE_COMMENT_MAX.as_secs());
 const _: () = assert!(CHILD_TERM_GRACE.as_secs() <= CHILD_TERM_GRACE_MAX.as_secs());
+const _: () = assert!(1_000 % SWEEP_STEP.as_millis() == 0);
 const _: () = assert!(SWEEP_STEP.as_millis() * 4 <= REPLY_PATIENCE.as_millis());
 const _: () = assert!(HEARTBEAT_STEP.as_secs() * 3 <= HEARTBEAT_SECS);
 const _: () = assert!(REDIS_RETRY_MAX.as_secs() + REDIS_DEADLINE.as_secs() * 2 < HEARTBEAT_STEP.as_secs());

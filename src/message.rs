@@ -136,6 +136,16 @@ pub enum Parsed {
     Batch(Vec<Message>),
 }
 
+impl Parsed {
+    /// The messages in their order.
+    pub fn all(&self) -> &[Message] {
+        match self {
+            Parsed::One(message) => std::slice::from_ref(message),
+            Parsed::Batch(messages) => messages,
+        }
+    }
+}
+
 /// Why bytes are not a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {

@@ -2,7 +2,8 @@
 //!
 //! async-channel takes its whole ring when it is made, and over 600 bytes besides; a session has several queues that
 //! are empty nearly always, and each call makes one (benches/README.md has the numbers). This one is a deque behind a
-//! lock that is held for a moment. There may be many senders, and one receiver that waits.
+//! lock that is held for a moment; an item that is alone, as nearly all are, does not even need the deque. There may be
+//! many senders, and one receiver that waits.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,11 +22,40 @@ struct Shared<T> {
 }
 
 struct State<T> {
-    items: VecDeque<T>,
+    /// The oldest item, when it was put into an empty queue.
+    first: Option<T>,
+    /// What came after it.
+    more: VecDeque<T>,
     bound: usize,
     closed: bool,
     /// Senders that wait for room.
     waiting: Vec<Waker>,
+}
+
+impl<T> State<T> {
+    fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.more.len()
+    }
+
+    /// The item again, when there is no room.
+    fn put(&mut self, item: T) -> Result<(), T> {
+        match self.len() {
+            0 if self.bound > 0 => self.first = Some(item),
+            len if len < self.bound => self.more.push_back(item),
+            _ => return Err(item),
+        }
+        Ok(())
+    }
+
+    fn take(&mut self) -> Option<T> {
+        self.first.take().or_else(|| {
+            let item = self.more.pop_front()?;
+            if self.more.is_empty() {
+                self.more = VecDeque::new();
+            }
+            Some(item)
+        })
+    }
 }
 
 impl<T> Shared<T> {
@@ -48,19 +78,16 @@ impl<T> Shared<T> {
     }
 
     fn len(&self) -> usize {
-        self.state().items.len()
+        self.state().len()
     }
 
     /// The oldest item; an error when there is none and, if so, whether there will be one.
     fn take(&self) -> Result<T, Empty> {
         let (item, waiting) = {
             let mut state = self.state();
-            let Some(item) = state.items.pop_front() else {
+            let Some(item) = state.take() else {
                 return Err(if state.closed { Empty::ForEver } else { Empty::ForNow });
             };
-            if state.items.is_empty() {
-                state.items = VecDeque::new();
-            }
             (item, std::mem::take(&mut state.waiting))
         };
         // All of them: one that gave up meanwhile would keep the word to itself.
@@ -95,7 +122,7 @@ pub struct Receiver<T>(Arc<Shared<T>>);
 
 /// A queue of at most `bound` items.
 pub fn bounded<T>(bound: usize) -> (Sender<T>, Receiver<T>) {
-    let state = State { items: VecDeque::new(), bound, closed: false, waiting: Vec::new() };
+    let state = State { first: None, more: VecDeque::new(), bound, closed: false, waiting: Vec::new() };
     let shared = Arc::new(Shared {
         state: Mutex::new(state),
         waker: AtomicWaker::new(),
@@ -115,10 +142,7 @@ impl<T> Sender<T> {
             if state.closed {
                 return Err(Refused::Closed(item));
             }
-            if state.items.len() >= state.bound {
-                return Err(Refused::Full(item));
-            }
-            state.items.push_back(item);
+            state.put(item).map_err(Refused::Full)?;
         }
         self.0.waker.wake();
         Ok(())
@@ -140,7 +164,7 @@ impl<T> Sender<T> {
             if state.closed {
                 return Poll::Ready(Err(item));
             }
-            if state.items.len() >= state.bound {
+            if let Err(item) = state.put(item) {
                 // Once each: a task that is polled for other reasons must not fill the list.
                 if !state.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
                     state.waiting.push(cx.waker().clone());
@@ -148,7 +172,6 @@ impl<T> Sender<T> {
                 *slot = Some(item);
                 return Poll::Pending;
             }
-            state.items.push_back(item);
         }
         self.0.waker.wake();
         Poll::Ready(Ok(()))
@@ -212,7 +235,10 @@ impl<T> Receiver<T> {
     /// Drops what is in the queue.
     pub fn clear(&self) {
         // Not under the lock: what is dropped may be anybody's code.
-        let items = std::mem::take(&mut self.0.state().items);
+        let items = {
+            let mut state = self.0.state();
+            (state.first.take(), std::mem::take(&mut state.more))
+        };
         drop(items);
     }
 
@@ -355,6 +381,6 @@ mod tests {
         let (sender, receiver) = bounded(64);
         (0..64).for_each(|number| sender.try_send(number).unwrap());
         while receiver.try_recv().is_ok() {}
-        assert_eq!(receiver.0.state().items.capacity(), 0);
+        assert_eq!(receiver.0.state().more.capacity(), 0);
     }
 }

@@ -11,7 +11,7 @@ use smol::future::FutureExt as _;
 
 use super::{Exit, Output, Priority, SendError};
 use crate::budget::Payload;
-use crate::handler::{self, Server, Session, Turn};
+use crate::handler::{self, Call, Server, Session, Turn, Unsaid};
 use crate::limits::{CALLS_MAX, HANDLER_OUTPUTS_MAX};
 use crate::message::{Id, Kind, Message};
 use crate::queue::{self, Receiver};
@@ -64,9 +64,9 @@ impl HandlerHandle {
                 self.session.post(Output::Welcome { to: id.clone(), version, payload });
             }
             Turn::Now(payload) => self.session.post(Output::Response { to: id.clone(), payload }),
-            Turn::Later(answer) => {
-                let call = serve(Arc::clone(&self.session), id.clone(), answer, Arc::clone(&self.label));
-                if !self.session.run(id, call) {
+            Turn::Later(call) => {
+                let label = Arc::clone(&self.label);
+                if !self.session.run(id.clone(), |unsaid| serve(call, label, unsaid)) {
                     log::debug!("[{}] dropped a call: its id is in use", self.label);
                 }
             }
@@ -102,15 +102,16 @@ impl Drop for HandlerHandle {
 }
 
 /// A call's whole life, behind the panic fence (invariant 12).
-async fn serve(session: Arc<Session>, id: Id, answer: impl Future<Output = Payload> + Send, label: Arc<str>) {
-    let outcome = AssertUnwindSafe(runtime::watched(answer)).catch_unwind().await;
-    session.done(&id);
+async fn serve(call: Box<Call>, label: Arc<str>, unsaid: Unsaid) {
+    let outcome = AssertUnwindSafe(runtime::watched(call.answer())).catch_unwind().await;
+    call.session().done(call.id());
     let output = match outcome {
-        Ok(payload) => Output::Response { to: id, payload },
+        Ok(payload) => Output::Response { to: call.id().clone(), payload },
         Err(_) => {
             log::error!("[{label}] a handler panicked");
             Output::Exited(Exit::Panicked)
         }
     };
-    session.say(output).await;
+    call.session().say(output).await;
+    drop(unsaid);
 }

@@ -231,7 +231,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.take_body(&mut body, bytes_max).await?;
         self.send_continue().await?;
         let mut counted = 0;
-        self.deadline.arm(self.deadlines.body);
+        // Most bodies came with their head: then there is nothing to wait for.
+        if !self.body.is_done() {
+            self.deadline.arm(self.deadlines.body);
+        }
         while !self.body.is_done() {
             match self.fill(Phase::Body).await {
                 Ok(true) => self.take_body(&mut body, bytes_max).await?,

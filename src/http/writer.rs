@@ -6,8 +6,9 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
+use rustix::time::ClockId;
 use smol::future::or;
 use smol::io::{AsyncRead, AsyncWrite};
 
@@ -61,10 +62,11 @@ fn with_date<T>(write: impl FnOnce(&str) -> T) -> T {
     thread_local! {
         static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
     }
-    let now = SystemTime::now();
-    let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    // The coarse clock: only whole seconds are wanted of it.
+    let second = rustix::time::clock_gettime(ClockId::RealtimeCoarse).tv_sec.unsigned_abs();
     DATE.with_borrow_mut(|(made, text)| {
         if *made != second || text.is_empty() {
+            let now = UNIX_EPOCH + Duration::from_secs(second);
             (*made, *text) = (second, httpdate::fmt_http_date(now));
         }
         write(text)

@@ -12,6 +12,7 @@ pub mod stream;
 pub mod streams;
 pub mod worker;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
@@ -72,12 +73,12 @@ pub enum Ended {
 
 impl Ended {
     /// In words, for a client that still waits and for the log.
-    pub fn describe(&self) -> String {
+    pub fn describe(&self) -> Cow<'static, str> {
         match self {
             Ended::Deleted => "the session was deleted by its client".into(),
             Ended::Idle => "the session was idle for too long".into(),
             Ended::Evicted => "the session made room for a new one".into(),
-            Ended::Exited(exit) => exit.describe(),
+            Ended::Exited(exit) => exit.describe().into(),
             Ended::NotStarted => "the server could not be started".into(),
             Ended::Abandoned => "the client went away during initialize".into(),
             Ended::ClosedElsewhere => "the session was closed through another node or by an operator".into(),
@@ -235,7 +236,8 @@ struct Owner {
 #[derive(Debug, Default)]
 struct Counts {
     all: usize,
-    by_server: HashMap<usize, usize>,
+    /// By their index.
+    by_server: Vec<usize>,
     by_principal: HashMap<Principal, usize>,
 }
 
@@ -284,7 +286,7 @@ impl Sessions {
             limits: config.sessions,
             keep_alive_comment: config.keep_alive_comment,
             shards: std::array::from_fn(|_| Mutex::default()),
-            counts: Mutex::default(),
+            counts: Mutex::new(Counts { by_server: vec![0; config.servers.len()], ..Counts::default() }),
             phase: phase::Current::new(),
             registry,
             misroutes: Misroutes::default(),
@@ -528,6 +530,8 @@ impl Sessions {
         initialize: Message,
     ) -> queue::Receiver<Opened> {
         let (opened, opening) = queue::bounded(1);
+        // In a box: it goes when it is answered, the room for it would stay.
+        let initialize = Box::new(initialize);
         let (sessions, entered) = (Arc::clone(self), Arc::clone(&handle));
         runtime::spawn(async move {
             let ended = worker::live(worker, initialize, opened).await;
@@ -612,7 +616,7 @@ impl Sessions {
         if usize::try_from(METRICS.children.get()).unwrap_or(0) >= self.limits.max + ENDING_CHILDREN_MAX {
             return Err(Cap::Ending);
         }
-        let of_server = counts.by_server.get(&server).copied().unwrap_or(0);
+        let of_server = counts.by_server.get(server).copied().unwrap_or(0);
         if settings.max_sessions.is_some_and(|max| of_server >= max) {
             return Err(Cap::Server);
         }
@@ -624,14 +628,16 @@ impl Sessions {
             *of_principal += 1;
         }
         counts.all += 1;
-        *counts.by_server.entry(server).or_default() += 1;
+        if let Some(count) = counts.by_server.get_mut(server) {
+            *count += 1;
+        }
         Ok(())
     }
 
     fn give_back(&self, server: usize, principal: Option<&Principal>) {
         let mut counts = lock(&self.counts);
         counts.all = counts.all.saturating_sub(1);
-        if let Some(count) = counts.by_server.get_mut(&server) {
+        if let Some(count) = counts.by_server.get_mut(server) {
             *count = count.saturating_sub(1);
         }
         let Some(principal) = principal else { return };
@@ -863,7 +869,7 @@ mod tests {
             since: std::time::Instant::now(),
         };
         let request = message(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"m"}}"#));
-        let post = Post { messages: vec![request], reply: Some(address) };
+        let post = Post { messages: Parsed::One(request), reply: Some(address) };
         handle.inbox.try_send(Input::Post(Box::new(post))).unwrap();
         live
     }

@@ -22,7 +22,7 @@ use crate::limits::{
     ASK_AGE, BEHIND_PATIENCE, CALLS_MAX, EARLY_INPUTS_MAX, HELD_BYTES_CALLS_MAX, IDLE_WITH_CALLS_FACTOR,
     LOG_STEP, READER_EVENTS_MAX, RETIRE_RETRY_MS, RETRY_MS,
 };
-use crate::message::{self, Id, Invalid, Kind, Line, Message};
+use crate::message::{self, Id, Invalid, Kind, Line, Message, Parsed};
 use crate::metrics::{Entered, METRICS};
 use crate::queue::{self, Receiver, Sender};
 use crate::sweep::{self, Deadline};
@@ -44,11 +44,11 @@ pub enum Input {
     Panic,
 }
 
-/// The messages of one POST (several only in a batch), and where their responses go.
+/// The messages of one POST, and where their responses go.
 #[derive(Debug)]
 pub struct Post {
     /// The messages.
-    pub messages: Vec<Message>,
+    pub messages: Parsed,
     /// Where responses go, if any are wanted.
     pub reply: Option<ReturnAddress>,
 }
@@ -169,11 +169,11 @@ impl Worker {
 
     /// Gives the backend its `initialize` and waits for the answer. On [`Opened::Ready`] the session's version is
     /// known to [`Activity`], and [`Worker::run`] is next.
-    pub async fn open(&mut self, initialize: &Message) -> Opened {
+    pub async fn open(&mut self, initialize: Box<Message>) -> Opened {
         let Kind::Request { id, .. } = &initialize.kind else {
             return Opened::Failed(500, "initialize is not a request".into());
         };
-        if self.setup.backend.send(initialize, Priority::Request).is_err() {
+        if self.setup.backend.send(&initialize, Priority::Request).is_err() {
             return Opened::Failed(502, "the server has ended before it was asked".into());
         }
         let deadline = Deadline::new();
@@ -367,37 +367,40 @@ impl Worker {
 
     // --- From the client ------------------------------------------------------------------------------------------
 
-    fn take_client_messages(&mut self, messages: Vec<Message>, reply: Option<ReturnAddress>) {
+    fn take_client_messages(&mut self, messages: Parsed, reply: Option<ReturnAddress>) {
         let stream = reply.as_ref().map_or(STANDALONE, |reply| reply.stream);
         if let Some(reply) = reply {
-            let open = messages.iter().filter(|message| matches!(message.kind, Kind::Request { .. })).count();
-            self.streams.open(reply, open);
+            let requests =
+                messages.all().iter().filter(|message| matches!(message.kind, Kind::Request { .. }));
+            self.streams.open(reply, requests.count());
         }
-        for message in messages {
-            self.take_client_message(message, stream);
+        match messages {
+            Parsed::One(message) => self.take_client_message(&message, stream),
+            Parsed::Batch(messages) => {
+                messages.iter().for_each(|message| self.take_client_message(message, stream));
+            }
         }
     }
 
-    fn take_client_message(&mut self, message: Message, stream: u32) {
+    fn take_client_message(&mut self, message: &Message, stream: u32) {
         match &message.kind {
             Kind::Request { id, .. } => {
-                let id = id.clone();
-                if let Err(text) = self.call(&id, &message, stream) {
+                if let Err(text) = self.call(id, message, stream) {
                     METRICS.calls_refused_total.add_one();
-                    self.respond(stream, message::error(&id, message::INTERNAL_ERROR, text, None));
+                    self.respond(stream, message::error(id, message::INTERNAL_ERROR, text, None));
                 }
             }
             Kind::Notification { method } => {
                 let cancelled =
                     if &**method == "notifications/cancelled" { message.concerns.clone() } else { None };
-                self.give_backend(&message);
+                self.give_backend(message);
                 if let Some(id) = cancelled {
                     self.cancelled(&id);
                 }
             }
             // An answer goes only to the request it answers (L50).
             Kind::Response { id, .. } => match id {
-                Some(id) if self.asks.remove(id).is_some() => self.give_backend(&message),
+                Some(id) if self.asks.remove(id).is_some() => self.give_backend(message),
                 _ => log::debug!("[{}] dropped an answer to no request", self.setup.label),
             },
         }
@@ -501,8 +504,9 @@ impl Worker {
         METRICS.messages_from_backend_total.add_one();
         match self.calls.remove(id) {
             Some(call) => {
-                METRICS.call_seconds.observe(call.since.elapsed());
-                self.respond(call.stream, response);
+                let now = Instant::now();
+                METRICS.call_seconds.observe(now.duration_since(call.since));
+                self.streams.respond(call.stream, response, now);
             }
             None => log::debug!("[{}] dropped a response to no request", self.setup.label),
         }
@@ -758,9 +762,9 @@ fn wrote(garbage: Option<Vec<u8>>) -> String {
 }
 
 /// Runs a worker's life behind the panic fence (invariant 12): whatever happens, waiting clients are answered.
-pub async fn live(mut worker: Box<Worker>, initialize: Message, opened: Sender<Opened>) -> Ended {
+pub async fn live(mut worker: Box<Worker>, initialize: Box<Message>, opened: Sender<Opened>) -> Ended {
     let life = std::panic::AssertUnwindSafe(async {
-        match worker.open(&initialize).await {
+        match worker.open(initialize).await {
             Opened::Ready(answer) => {
                 // Nobody waits any more: the client has gone, and without the id nobody can find the session.
                 if opened.try_send(Opened::Ready(answer)).is_err() {
