@@ -61,8 +61,6 @@ pub const IDLE_CONNECTION_DEADLINE: Duration = Duration::from_secs(90);
 pub const LINGER_DEADLINE: Duration = Duration::from_secs(2);
 /// The step of the deadline sweep: every deadline may be late by this much, and never early.
 pub const SWEEP_STEP: Duration = Duration::from_millis(250);
-/// How far the kernel's coarse clock may be behind: a tick of a kernel with 100 of them per second.
-pub const COARSE_CLOCK_LAG: Duration = Duration::from_millis(10);
 
 // --- Server-sent events ---------------------------------------------------------------------------------------
 

@@ -6,14 +6,13 @@
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atomic_waker::AtomicWaker;
-use rustix::time::{ClockId, Timespec, clock_gettime};
 
-use crate::limits::{COARSE_CLOCK_LAG, SWEEP_STEP};
+use crate::limits::SWEEP_STEP;
 
 const DISARMED: u32 = u32::MAX;
 
@@ -44,7 +43,7 @@ impl Deadline {
     pub fn arm(&self, after: Duration) {
         let steps = after.as_millis().div_ceil(SWEEP_STEP.as_millis()) as u32;
         // The current tick is already partly over: one more step, so that it is never early.
-        let at = tick(now() + COARSE_CLOCK_LAG).saturating_add(steps).saturating_add(1);
+        let at = tick().saturating_add(steps).saturating_add(1);
         self.cell.at.store(at.min(DISARMED - 1), Ordering::Relaxed);
     }
 
@@ -55,7 +54,7 @@ impl Deadline {
 
     /// Whether it has fired and was not armed again. Only the sweep sees time pass, so this asks no clock.
     pub fn passed(&self) -> bool {
-        self.cell.at.load(Ordering::Relaxed) <= SWEPT.load(Ordering::Relaxed)
+        self.cell.at.load(Ordering::Relaxed) <= now_steps()
     }
 
     /// Completes when the deadline passes. To be polled by the task that owns it.
@@ -70,32 +69,33 @@ impl Deadline {
 
 static CELLS: Mutex<Vec<Arc<Cell>>> = Mutex::new(Vec::new());
 
-/// The tick of the last sweep.
+/// The tick of the last sweep: what it costs nothing to know of the time, late by a step.
 static SWEPT: AtomicU32 = AtomicU32::new(0);
 
-/// Time since some moment before the process started. The kernel's coarse clock: deadlines are armed several times per
-/// request, and this one costs a third of a precise one.
-fn now() -> Duration {
-    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::MonotonicCoarse);
-    Duration::new(tv_sec as u64, tv_nsec as u32)
+const STEPS_PER_SEC: u32 = (1_000 / SWEEP_STEP.as_millis()) as u32;
+
+/// Steps since the process started, by the clock.
+fn tick() -> u32 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let time = START.get_or_init(Instant::now).elapsed();
+    time.as_secs() as u32 * STEPS_PER_SEC + time.subsec_millis() * STEPS_PER_SEC / 1_000
 }
 
-/// Steps in so much time.
-fn tick(time: Duration) -> u32 {
-    const STEP_MILLIS: u64 = SWEEP_STEP.as_millis() as u64;
-    (time.as_secs() * (1_000 / STEP_MILLIS)) as u32 + (u64::from(time.subsec_millis()) / STEP_MILLIS) as u32
+/// Steps since the process started, as of the last sweep.
+pub fn now_steps() -> u32 {
+    SWEPT.load(Ordering::Relaxed)
 }
 
-/// Whole seconds since that moment: the coarse clock of sessions.
+/// The same in seconds: the coarse clock of sessions.
 pub fn now_secs() -> u32 {
-    now().as_secs() as u32
+    now_steps() / STEPS_PER_SEC
 }
 
 /// Wakes the owners of passed deadlines, for ever. Spawned once by the server.
 pub async fn run() {
     loop {
         async_io::Timer::after(SWEEP_STEP).await;
-        let now = tick(now());
+        let now = tick();
         // Before anybody is woken to look at it.
         SWEPT.store(now, Ordering::Relaxed);
         // A cell that only the sweep still holds has lost its owner.

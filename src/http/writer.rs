@@ -6,9 +6,8 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
-use rustix::time::ClockId;
 use smol::future::or;
 use smol::io::{AsyncRead, AsyncWrite};
 
@@ -21,7 +20,7 @@ use crate::limits::{
     COPIED_BODY_BYTES_MAX, DISCARD_BYTES_MAX, REPLY_HEAD_ROOM_BYTES, REPLY_PATIENCE, WRITE_STEP_BYTES,
 };
 use crate::metrics::METRICS;
-use crate::sweep::Deadline;
+use crate::sweep::{self, Deadline};
 
 /// What a reply's head needs besides its body.
 struct Outline {
@@ -57,17 +56,15 @@ impl Outline {
     }
 }
 
-/// Calls `write` with the value of Date, which is made once per second and thread.
+/// Calls `write` with the value of Date, which is made once per step of the sweep and thread: no clock is asked.
 fn with_date<T>(write: impl FnOnce(&str) -> T) -> T {
     thread_local! {
-        static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+        static DATE: RefCell<(u32, String)> = const { RefCell::new((0, String::new())) };
     }
-    // The coarse clock: only whole seconds are wanted of it.
-    let second = rustix::time::clock_gettime(ClockId::RealtimeCoarse).tv_sec.unsigned_abs();
+    let step = sweep::now_steps();
     DATE.with_borrow_mut(|(made, text)| {
-        if *made != second || text.is_empty() {
-            let now = UNIX_EPOCH + Duration::from_secs(second);
-            (*made, *text) = (second, httpdate::fmt_http_date(now));
+        if *made != step || text.is_empty() {
+            (*made, *text) = (step, httpdate::fmt_http_date(SystemTime::now()));
         }
         write(text)
     })
@@ -334,11 +331,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let write = async {
             let (mut written, mut step_end) = (0, 0);
             while written < first.len() + second.len() {
-                if written >= step_end {
-                    deadline.arm(deadlines.write);
-                    step_end = written + WRITE_STEP_BYTES;
-                }
-                let count = poll_fn(|cx| poll_write(socket, cx, first, second, written)).await?;
+                let count = poll_fn(|cx| {
+                    let polled = poll_write(socket, cx, first, second, written);
+                    // Not before it has to wait: most writes never do.
+                    if polled.is_pending() && written >= step_end {
+                        deadline.arm(deadlines.write);
+                        step_end = written + WRITE_STEP_BYTES;
+                    }
+                    polled
+                })
+                .await?;
                 if count == 0 {
                     return Err(Ended::Closed);
                 }
