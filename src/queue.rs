@@ -12,12 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use atomic_waker::AtomicWaker;
-
 struct Shared<T> {
     state: Mutex<State<T>>,
-    /// Of the receiver.
-    waker: AtomicWaker,
     senders: AtomicUsize,
 }
 
@@ -30,6 +26,8 @@ struct State<T> {
     closed: bool,
     /// Senders that wait for room.
     waiting: Vec<Waker>,
+    /// Of the receiver, when it waits. Under the same lock as the items, so that it looks for one only once.
+    receiver: Option<Waker>,
 }
 
 impl<T> State<T> {
@@ -45,6 +43,14 @@ impl<T> State<T> {
             _ => return Err(item),
         }
         Ok(())
+    }
+
+    /// Keeps the receiver's waker; returns the one there was.
+    fn wait(&mut self, waker: &Waker) -> Option<Waker> {
+        match &self.receiver {
+            Some(known) if known.will_wake(waker) => None,
+            _ => self.receiver.replace(waker.clone()),
+        }
     }
 
     fn take(&mut self) -> Option<T> {
@@ -64,12 +70,12 @@ impl<T> Shared<T> {
     }
 
     fn close(&self) -> bool {
-        let (was_open, waiting) = {
+        let (was_open, waiting, receiver) = {
             let mut state = self.state();
-            (!std::mem::replace(&mut state.closed, true), std::mem::take(&mut state.waiting))
+            let was_open = !std::mem::replace(&mut state.closed, true);
+            (was_open, std::mem::take(&mut state.waiting), state.receiver.take())
         };
-        waiting.into_iter().for_each(Waker::wake);
-        self.waker.wake();
+        waiting.into_iter().chain(receiver).for_each(Waker::wake);
         was_open
     }
 
@@ -81,12 +87,18 @@ impl<T> Shared<T> {
         self.state().len()
     }
 
-    /// The oldest item; an error when there is none and, if so, whether there will be one.
-    fn take(&self) -> Result<T, Empty> {
+    /// The oldest item; an error when there is none and, if so, whether there will be one. Then `waker` is woken.
+    fn take(&self, waker: Option<&Waker>) -> Result<T, Empty> {
+        // Dropped behind the lock: a waker may be the last thing that holds a task.
+        let _former;
         let (item, waiting) = {
             let mut state = self.state();
             let Some(item) = state.take() else {
-                return Err(if state.closed { Empty::ForEver } else { Empty::ForNow });
+                if state.closed {
+                    return Err(Empty::ForEver);
+                }
+                _former = waker.and_then(|waker| state.wait(waker));
+                return Err(Empty::ForNow);
             };
             (item, std::mem::take(&mut state.waiting))
         };
@@ -122,12 +134,15 @@ pub struct Receiver<T>(Arc<Shared<T>>);
 
 /// A queue of at most `bound` items.
 pub fn bounded<T>(bound: usize) -> (Sender<T>, Receiver<T>) {
-    let state = State { first: None, more: VecDeque::new(), bound, closed: false, waiting: Vec::new() };
-    let shared = Arc::new(Shared {
-        state: Mutex::new(state),
-        waker: AtomicWaker::new(),
-        senders: AtomicUsize::new(1),
-    });
+    let state = State {
+        first: None,
+        more: VecDeque::new(),
+        bound,
+        closed: false,
+        waiting: Vec::new(),
+        receiver: None,
+    };
+    let shared = Arc::new(Shared { state: Mutex::new(state), senders: AtomicUsize::new(1) });
     (Sender(Arc::clone(&shared)), Receiver(shared))
 }
 
@@ -137,14 +152,17 @@ impl<T> Sender<T> {
     /// # Errors
     /// [`Refused`], with the item.
     pub fn try_send(&self, item: T) -> Result<(), Refused<T>> {
-        {
+        let receiver = {
             let mut state = self.0.state();
             if state.closed {
                 return Err(Refused::Closed(item));
             }
             state.put(item).map_err(Refused::Full)?;
+            state.receiver.take()
+        };
+        if let Some(receiver) = receiver {
+            receiver.wake();
         }
-        self.0.waker.wake();
         Ok(())
     }
 
@@ -159,7 +177,7 @@ impl<T> Sender<T> {
 
     fn poll_send(&self, cx: &mut Context<'_>, slot: &mut Option<T>) -> Poll<Result<(), T>> {
         let Some(item) = slot.take() else { return Poll::Ready(Ok(())) };
-        {
+        let receiver = {
             let mut state = self.0.state();
             if state.closed {
                 return Poll::Ready(Err(item));
@@ -172,8 +190,11 @@ impl<T> Sender<T> {
                 *slot = Some(item);
                 return Poll::Pending;
             }
+            state.receiver.take()
+        };
+        if let Some(receiver) = receiver {
+            receiver.wake();
         }
-        self.0.waker.wake();
         Poll::Ready(Ok(()))
     }
 
@@ -199,18 +220,12 @@ impl<T> Receiver<T> {
     /// # Errors
     /// [`Empty`].
     pub fn try_recv(&self) -> Result<T, Empty> {
-        self.0.take()
+        self.0.take(None)
     }
 
     /// The oldest item, as soon as there is one; `None` when there will be none. One task at a time may wait.
     pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        match self.0.take() {
-            Ok(item) => return Poll::Ready(Some(item)),
-            Err(Empty::ForEver) => return Poll::Ready(None),
-            Err(Empty::ForNow) => self.0.waker.register(cx.waker()),
-        }
-        // What came before the waker was there.
-        match self.0.take() {
+        match self.0.take(Some(cx.waker())) {
             Ok(item) => Poll::Ready(Some(item)),
             Err(Empty::ForEver) => Poll::Ready(None),
             Err(Empty::ForNow) => Poll::Pending,

@@ -39,6 +39,13 @@ impl Deadline {
         Deadline { cell }
     }
 
+    /// A new deadline that fires `after` from now.
+    pub fn after(after: Duration) -> Deadline {
+        let deadline = Deadline::new();
+        deadline.arm(after);
+        deadline
+    }
+
     /// Fires `after` from now, and not at what was armed before.
     pub fn arm(&self, after: Duration) {
         let steps = after.as_millis().div_ceil(SWEEP_STEP.as_millis()) as u32;

@@ -484,9 +484,8 @@ impl Sessions {
         activity: Activity,
     ) -> (Arc<SessionHandle>, Box<worker::Worker>) {
         let (inbox, inputs) = queue::bounded(INBOX_MAX);
-        let activity = Arc::new(activity);
+        let (activity, room) = (Arc::new(activity), Room::default());
         let label: Arc<str> = id.short().into();
-        let room = Room::default();
         let handle = Arc::new(SessionHandle {
             id: id.clone(),
             server: owner.server,

@@ -176,15 +176,9 @@ impl Worker {
         if self.setup.backend.send(&initialize, Priority::Request).is_err() {
             return Opened::Failed(502, "the server has ended before it was asked".into());
         }
-        let deadline = Deadline::new();
-        deadline.arm(self.setup.start_deadline);
-        let mut garbage = None;
+        let (mut deadline, mut garbage) = (None, None);
         loop {
-            let next = or(async { Some(self.next().await) }, async {
-                deadline.wait().await;
-                None
-            });
-            let Some(next) = next.await else {
+            let Some(next) = self.next_in_time(&mut deadline).await else {
                 return Opened::Failed(504, too_late(self.setup.start_deadline, garbage));
             };
             match next {
@@ -192,7 +186,7 @@ impl Worker {
                     Line::One(Ok(message)) if is_response_to(&message, id) => return self.opened(message),
                     line => self.take_line(line),
                 },
-                Next::Output(Output::Welcome { to, version, payload }) if to == *id => {
+                Next::Output(Output::Welcome { version, payload, .. }) => {
                     return self.agreed(version, payload);
                 }
                 Next::Output(Output::Garbage(line)) => {
@@ -209,15 +203,21 @@ impl Worker {
                 Next::InboxClosed => return Opened::Failed(503, "this node is stopping".into()),
                 Next::Input(input) => self.early.push_back(input),
                 // There are no calls yet that these could be about.
-                Next::Output(
-                    Output::Welcome { .. }
-                    | Output::Response { .. }
-                    | Output::Related { .. }
-                    | Output::Detach(_),
-                )
+                Next::Output(Output::Response { .. } | Output::Related { .. } | Output::Detach(_))
                 | Next::Room => {}
             }
         }
+    }
+
+    /// `None` when the time to start is over. The deadline is made when there is something to wait for, for a handler
+    /// has answered by then.
+    async fn next_in_time(&mut self, deadline: &mut Option<Deadline>) -> Option<Next> {
+        let time = self.setup.start_deadline;
+        let late = async {
+            deadline.get_or_insert_with(|| Deadline::after(time)).wait().await;
+            None
+        };
+        or(async { Some(self.next().await) }, late).await
     }
 
     fn opened(&mut self, answer: Message) -> Opened {
