@@ -459,7 +459,7 @@ pub fn initialize(message: &Message) -> Initialize {
     let params = InitializeParams::of(message);
     let version = params.protocol_version.and_then(unquote).map(Cow::into_owned);
     let client = match params.client_info.and_then(|info| serde_json::from_str(info.get()).ok()) {
-        Some(ClientInfo { name: Some(name), version: Some(version) }) => name + " " + &version,
+        Some(ClientInfo { name: Some(name), version: Some(version) }) => [&*name, " ", &version].concat(),
         Some(ClientInfo { name, version }) => name.or(version).unwrap_or_default(),
         None => String::new(),
     };
