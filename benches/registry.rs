@@ -100,7 +100,7 @@ fn begun_and_closed(node: &Node, connection: &mut redis::Connection, count: usiz
     let handles: Vec<Arc<SessionHandle>> = run(async move {
         let mut handles = Vec::new();
         for _ in 0..count {
-            let created = sessions.create(0, None, initialize(), [127, 0, 0, 1].into()).await;
+            let created = sessions.create(0, None, String::new(), initialize(), [127, 0, 0, 1].into()).await;
             handles.push(created.expect("a session").0);
         }
         handles

@@ -65,7 +65,7 @@ pub fn serve(
 pub fn serve_stdio(server: Server) -> io::Result<()> {
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX);
     runtime::start(threads)?;
-    let handle = Arc::new(handler::start(Arc::new(server), "stdio".to_owned()));
+    let handle = Arc::new(handler::start(Arc::new(server), "stdio".into()));
     let reading = Arc::clone(&handle);
     // A thread of its own, which is left behind in its read when the session ends before the input.
     let reader = std::thread::Builder::new().name("burdock-stdin".into()).spawn(move || {
@@ -137,9 +137,10 @@ fn write_outputs(outputs: &Receiver<Output>) -> io::Result<()> {
     let behind_burdock = std::env::var_os(MARK_NAME).is_some();
     while let Some(output) = smol::future::block_on(outputs.recv()) {
         match output {
-            Output::Message(payload) | Output::Response { payload, .. } | Output::Related { payload, .. } => {
-                write_line(&mut out, &payload)?;
-            }
+            Output::Message(payload)
+            | Output::Welcome { payload, .. }
+            | Output::Response { payload, .. }
+            | Output::Related { payload, .. } => write_line(&mut out, &payload)?,
             Output::Exited(Exit::Panicked) => return Err(io::Error::other("a handler panicked")),
             // Only burdock knows what to make of it; to others there is no stream to be left.
             Output::Detach(id) if behind_burdock => write_line(&mut out, &message::detach(&id))?,

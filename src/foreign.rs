@@ -1,6 +1,6 @@
 //! Text from outside on its way to a log, a terminal or an error message: escaped and cut.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use crate::limits::FOREIGN_TEXT_BYTES_MAX;
 
@@ -14,16 +14,14 @@ impl fmt::Display for Foreign<'_> {
         let mut room = FOREIGN_TEXT_BYTES_MAX;
         for chunk in self.0[..self.0.len().min(FOREIGN_TEXT_BYTES_MAX)].utf8_chunks() {
             for character in chunk.valid().chars() {
-                let printed = if hides(character) {
-                    character.escape_unicode().to_string()
-                } else {
-                    character.to_string()
-                };
-                if printed.len() > room {
-                    return f.write_str("…");
+                let hidden = hides(character);
+                let length = if hidden { character.escape_unicode().len() } else { character.len_utf8() };
+                let Some(left) = room.checked_sub(length) else { return f.write_str("…") };
+                room = left;
+                match hidden {
+                    true => write!(f, "{}", character.escape_unicode())?,
+                    false => f.write_char(character)?,
                 }
-                room -= printed.len();
-                f.write_str(&printed)?;
             }
             for byte in chunk.invalid() {
                 let Some(left) = room.checked_sub(r"\xff".len()) else { return f.write_str("…") };

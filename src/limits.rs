@@ -421,6 +421,7 @@ const _: () = assert!(SESSIONS_DERIVED_MAX <= SESSIONS_MAX);
 const _: () = assert!(IDLE_TIMEOUT.as_secs() <= CONFIGURED_WAIT_MAX.as_secs());
 const _: () = assert!(KEEP_ALIVE_COMMENT.as_secs() <= KEEP_ALIVE_COMMENT_MAX.as_secs());
 const _: () = assert!(CHILD_TERM_GRACE.as_secs() <= CHILD_TERM_GRACE_MAX.as_secs());
+const _: () = assert!(1_000 % SWEEP_STEP.as_millis() == 0);
 const _: () = assert!(SWEEP_STEP.as_millis() * 4 <= REPLY_PATIENCE.as_millis());
 const _: () = assert!(HEARTBEAT_STEP.as_secs() * 3 <= HEARTBEAT_SECS);
 const _: () = assert!(REDIS_RETRY_MAX.as_secs() + REDIS_DEADLINE.as_secs() * 2 < HEARTBEAT_STEP.as_secs());

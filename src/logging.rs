@@ -1,5 +1,6 @@
 //! The log: one line per record on stderr, for people or for machines.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::time::SystemTime;
 
@@ -7,6 +8,9 @@ use log::Record;
 use serde::Serialize;
 
 use crate::config::{LogFormat, LogSettings};
+
+/// Room for a line; most are shorter.
+const LINE_ROOM: usize = 192;
 
 /// A record as one line of JSON.
 #[derive(Serialize)]
@@ -36,10 +40,13 @@ pub fn init(settings: &LogSettings, journal: Option<&str>) -> Result<(), log::Se
 
 /// `2026-11-21T08:49:00Z INFO  burdock::server: message`
 fn text(out: &mut impl Write, record: &Record<'_>, now: Option<SystemTime>) -> io::Result<()> {
-    if let Some(now) = now {
-        write!(out, "{} ", humantime::format_rfc3339_seconds(now))?;
-    }
-    writeln!(out, "{:<5} {}: {}", record.level(), record.target(), record.args())
+    // First as a string: to what bytes are written to, every piece goes a longer way.
+    let mut line = String::with_capacity(LINE_ROOM);
+    let stamped = now.map_or(Ok(()), |now| write!(line, "{} ", humantime::format_rfc3339_seconds(now)));
+    stamped
+        .and_then(|()| writeln!(line, "{:<5} {}: {}", record.level(), record.target(), record.args()))
+        .map_err(io::Error::other)?;
+    out.write_all(line.as_bytes())
 }
 
 /// `{"ts":"2026-11-21T08:49:00.123Z","level":"info","target":"burdock::server","message":"..."}`

@@ -136,6 +136,16 @@ pub enum Parsed {
     Batch(Vec<Message>),
 }
 
+impl Parsed {
+    /// The messages in their order.
+    pub fn all(&self) -> &[Message] {
+        match self {
+            Parsed::One(message) => std::slice::from_ref(message),
+            Parsed::Batch(messages) => messages,
+        }
+    }
+}
+
 /// Why bytes are not a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {
@@ -348,10 +358,11 @@ fn judge(envelope: &Envelope<'_>, text: &str) -> Result<(Kind, Option<Id>), Inva
 
 /// A method's name for longer than its message.
 fn kept(method: Cow<'_, str>) -> Method {
-    match &*method {
-        "tools/call" => Cow::Borrowed("tools/call"),
-        "notifications/progress" => Cow::Borrowed("notifications/progress"),
-        _ => Cow::Owned(method.into_owned()),
+    const COMMON: [&str; 4] =
+        ["tools/call", "notifications/progress", "initialize", "notifications/initialized"];
+    match COMMON.iter().find(|common| **common == method) {
+        Some(common) => Cow::Borrowed(common),
+        None => Cow::Owned(method.into_owned()),
     }
 }
 
@@ -421,17 +432,20 @@ pub struct Initialize {
     pub client: String,
 }
 
-/// Each part is read by itself, so that one of a wrong type, which the backend may refuse, hides no other.
-#[derive(Deserialize)]
-struct VersionOnly<'a> {
-    #[serde(borrow, rename = "protocolVersion")]
+/// Its members stay raw here, so that one of a wrong type, which the backend may refuse, hides no other.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct InitializeParams<'a> {
+    #[serde(borrow)]
     protocol_version: Option<&'a RawValue>,
+    #[serde(borrow)]
+    client_info: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
-struct ClientOnly {
-    #[serde(rename = "clientInfo")]
-    client_info: Option<ClientInfo>,
+impl InitializeParams<'_> {
+    fn of(message: &Message) -> InitializeParams<'_> {
+        message.params().and_then(|params| serde_json::from_str(params).ok()).unwrap_or_default()
+    }
 }
 
 #[derive(Deserialize)]
@@ -440,23 +454,21 @@ struct ClientInfo {
     version: Option<String>,
 }
 
-fn version_in(params: &str) -> Option<&RawValue> {
-    serde_json::from_str::<VersionOnly<'_>>(params).ok()?.protocol_version
-}
-
 /// Reads an `initialize` request. What is missing or of another type is left empty: the backend judges it.
 pub fn initialize(message: &Message) -> Initialize {
-    let params = message.params().unwrap_or_default();
-    let version = version_in(params).and_then(unquote).map(Cow::into_owned);
-    let info = serde_json::from_str::<ClientOnly>(params).ok().and_then(|params| params.client_info);
-    let client =
-        info.map(|info| [info.name, info.version].into_iter().flatten().collect::<Vec<_>>().join(" "));
-    Initialize { version, client: client.unwrap_or_default() }
+    let params = InitializeParams::of(message);
+    let version = params.protocol_version.and_then(unquote).map(Cow::into_owned);
+    let client = match params.client_info.and_then(|info| serde_json::from_str(info.get()).ok()) {
+        Some(ClientInfo { name: Some(name), version: Some(version) }) => [&*name, " ", &version].concat(),
+        Some(ClientInfo { name, version }) => name.or(version).unwrap_or_default(),
+        None => String::new(),
+    };
+    Initialize { version, client }
 }
 
 /// The same `initialize` with another `protocolVersion`; every other byte stays. `None` when it has none.
 pub fn with_version(message: &Message, version: &str) -> Option<Message> {
-    let old = place_of(version_in(message.params()?)?.get(), &message.payload)?;
+    let old = place_of(InitializeParams::of(message).protocol_version?.get(), &message.payload)?;
     let mut bytes = Vec::with_capacity(message.payload.len() + version.len());
     bytes.extend_from_slice(message.payload.get(..old.start)?);
     bytes.extend_from_slice(&serde_json::to_vec(version).ok()?);

@@ -2,7 +2,8 @@
 //!
 //! async-channel takes its whole ring when it is made, and over 600 bytes besides; a session has several queues that
 //! are empty nearly always, and each call makes one (benches/README.md has the numbers). This one is a deque behind a
-//! lock that is held for a moment. There may be many senders, and one receiver that waits.
+//! lock that is held for a moment; an item that is alone, as nearly all are, does not even need the deque. There may be
+//! many senders, and one receiver that waits.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,21 +12,56 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use atomic_waker::AtomicWaker;
-
 struct Shared<T> {
     state: Mutex<State<T>>,
-    /// Of the receiver.
-    waker: AtomicWaker,
     senders: AtomicUsize,
 }
 
 struct State<T> {
-    items: VecDeque<T>,
+    /// The oldest item, when it was put into an empty queue.
+    first: Option<T>,
+    /// What came after it.
+    more: VecDeque<T>,
     bound: usize,
     closed: bool,
     /// Senders that wait for room.
     waiting: Vec<Waker>,
+    /// Of the receiver, when it waits. Under the same lock as the items, so that it looks for one only once.
+    receiver: Option<Waker>,
+}
+
+impl<T> State<T> {
+    fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.more.len()
+    }
+
+    /// The item again, when there is no room.
+    fn put(&mut self, item: T) -> Result<(), T> {
+        match self.len() {
+            0 if self.bound > 0 => self.first = Some(item),
+            len if len < self.bound => self.more.push_back(item),
+            _ => return Err(item),
+        }
+        Ok(())
+    }
+
+    /// Keeps the receiver's waker; returns the one there was.
+    fn wait(&mut self, waker: &Waker) -> Option<Waker> {
+        match &self.receiver {
+            Some(known) if known.will_wake(waker) => None,
+            _ => self.receiver.replace(waker.clone()),
+        }
+    }
+
+    fn take(&mut self) -> Option<T> {
+        self.first.take().or_else(|| {
+            let item = self.more.pop_front()?;
+            if self.more.is_empty() {
+                self.more = VecDeque::new();
+            }
+            Some(item)
+        })
+    }
 }
 
 impl<T> Shared<T> {
@@ -34,12 +70,12 @@ impl<T> Shared<T> {
     }
 
     fn close(&self) -> bool {
-        let (was_open, waiting) = {
+        let (was_open, waiting, receiver) = {
             let mut state = self.state();
-            (!std::mem::replace(&mut state.closed, true), std::mem::take(&mut state.waiting))
+            let was_open = !std::mem::replace(&mut state.closed, true);
+            (was_open, std::mem::take(&mut state.waiting), state.receiver.take())
         };
-        waiting.into_iter().for_each(Waker::wake);
-        self.waker.wake();
+        waiting.into_iter().chain(receiver).for_each(Waker::wake);
         was_open
     }
 
@@ -48,19 +84,22 @@ impl<T> Shared<T> {
     }
 
     fn len(&self) -> usize {
-        self.state().items.len()
+        self.state().len()
     }
 
-    /// The oldest item; an error when there is none and, if so, whether there will be one.
-    fn take(&self) -> Result<T, Empty> {
+    /// The oldest item; an error when there is none and, if so, whether there will be one. Then `waker` is woken.
+    fn take(&self, waker: Option<&Waker>) -> Result<T, Empty> {
+        // Dropped behind the lock: a waker may be the last thing that holds a task.
+        let _former;
         let (item, waiting) = {
             let mut state = self.state();
-            let Some(item) = state.items.pop_front() else {
-                return Err(if state.closed { Empty::ForEver } else { Empty::ForNow });
+            let Some(item) = state.take() else {
+                if state.closed {
+                    return Err(Empty::ForEver);
+                }
+                _former = waker.and_then(|waker| state.wait(waker));
+                return Err(Empty::ForNow);
             };
-            if state.items.is_empty() {
-                state.items = VecDeque::new();
-            }
             (item, std::mem::take(&mut state.waiting))
         };
         // All of them: one that gave up meanwhile would keep the word to itself.
@@ -95,12 +134,15 @@ pub struct Receiver<T>(Arc<Shared<T>>);
 
 /// A queue of at most `bound` items.
 pub fn bounded<T>(bound: usize) -> (Sender<T>, Receiver<T>) {
-    let state = State { items: VecDeque::new(), bound, closed: false, waiting: Vec::new() };
-    let shared = Arc::new(Shared {
-        state: Mutex::new(state),
-        waker: AtomicWaker::new(),
-        senders: AtomicUsize::new(1),
-    });
+    let state = State {
+        first: None,
+        more: VecDeque::new(),
+        bound,
+        closed: false,
+        waiting: Vec::new(),
+        receiver: None,
+    };
+    let shared = Arc::new(Shared { state: Mutex::new(state), senders: AtomicUsize::new(1) });
     (Sender(Arc::clone(&shared)), Receiver(shared))
 }
 
@@ -110,17 +152,17 @@ impl<T> Sender<T> {
     /// # Errors
     /// [`Refused`], with the item.
     pub fn try_send(&self, item: T) -> Result<(), Refused<T>> {
-        {
+        let receiver = {
             let mut state = self.0.state();
             if state.closed {
                 return Err(Refused::Closed(item));
             }
-            if state.items.len() >= state.bound {
-                return Err(Refused::Full(item));
-            }
-            state.items.push_back(item);
+            state.put(item).map_err(Refused::Full)?;
+            state.receiver.take()
+        };
+        if let Some(receiver) = receiver {
+            receiver.wake();
         }
-        self.0.waker.wake();
         Ok(())
     }
 
@@ -135,12 +177,12 @@ impl<T> Sender<T> {
 
     fn poll_send(&self, cx: &mut Context<'_>, slot: &mut Option<T>) -> Poll<Result<(), T>> {
         let Some(item) = slot.take() else { return Poll::Ready(Ok(())) };
-        {
+        let receiver = {
             let mut state = self.0.state();
             if state.closed {
                 return Poll::Ready(Err(item));
             }
-            if state.items.len() >= state.bound {
+            if let Err(item) = state.put(item) {
                 // Once each: a task that is polled for other reasons must not fill the list.
                 if !state.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
                     state.waiting.push(cx.waker().clone());
@@ -148,9 +190,11 @@ impl<T> Sender<T> {
                 *slot = Some(item);
                 return Poll::Pending;
             }
-            state.items.push_back(item);
+            state.receiver.take()
+        };
+        if let Some(receiver) = receiver {
+            receiver.wake();
         }
-        self.0.waker.wake();
         Poll::Ready(Ok(()))
     }
 
@@ -181,18 +225,12 @@ impl<T> Receiver<T> {
     /// # Errors
     /// [`Empty`].
     pub fn try_recv(&self) -> Result<T, Empty> {
-        self.0.take()
+        self.0.take(None)
     }
 
     /// The oldest item, as soon as there is one; `None` when there will be none. One task at a time may wait.
     pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        match self.0.take() {
-            Ok(item) => return Poll::Ready(Some(item)),
-            Err(Empty::ForEver) => return Poll::Ready(None),
-            Err(Empty::ForNow) => self.0.waker.register(cx.waker()),
-        }
-        // What came before the waker was there.
-        match self.0.take() {
+        match self.0.take(Some(cx.waker())) {
             Ok(item) => Poll::Ready(Some(item)),
             Err(Empty::ForEver) => Poll::Ready(None),
             Err(Empty::ForNow) => Poll::Pending,
@@ -217,7 +255,10 @@ impl<T> Receiver<T> {
     /// Drops what is in the queue.
     pub fn clear(&self) {
         // Not under the lock: what is dropped may be anybody's code.
-        let items = std::mem::take(&mut self.0.state().items);
+        let items = {
+            let mut state = self.0.state();
+            (state.first.take(), std::mem::take(&mut state.more))
+        };
         drop(items);
     }
 
@@ -360,6 +401,6 @@ mod tests {
         let (sender, receiver) = bounded(64);
         (0..64).for_each(|number| sender.try_send(number).unwrap());
         while receiver.try_recv().is_ok() {}
-        assert_eq!(receiver.0.state().items.capacity(), 0);
+        assert_eq!(receiver.0.state().more.capacity(), 0);
     }
 }

@@ -39,13 +39,19 @@ impl Deadline {
         Deadline { cell }
     }
 
+    /// A new deadline that fires `after` from now.
+    pub fn after(after: Duration) -> Deadline {
+        let deadline = Deadline::new();
+        deadline.arm(after);
+        deadline
+    }
+
     /// Fires `after` from now, and not at what was armed before.
     pub fn arm(&self, after: Duration) {
         let steps = after.as_millis().div_ceil(SWEEP_STEP.as_millis()) as u32;
         // The current tick is already partly over: one more step, so that it is never early.
-        self.cell
-            .at
-            .store(tick().saturating_add(steps).saturating_add(1).min(DISARMED - 1), Ordering::Relaxed);
+        let at = tick().saturating_add(steps).saturating_add(1);
+        self.cell.at.store(at.min(DISARMED - 1), Ordering::Relaxed);
     }
 
     /// Does not fire until armed again.
@@ -53,9 +59,9 @@ impl Deadline {
         self.cell.at.store(DISARMED, Ordering::Relaxed);
     }
 
-    /// Whether it has fired and was not armed again.
+    /// Whether it has fired and was not armed again. Only the sweep sees time pass, so this asks no clock.
     pub fn passed(&self) -> bool {
-        self.cell.at.load(Ordering::Relaxed) <= tick()
+        self.cell.at.load(Ordering::Relaxed) <= now_steps()
     }
 
     /// Completes when the deadline passes. To be polled by the task that owns it.
@@ -70,19 +76,26 @@ impl Deadline {
 
 static CELLS: Mutex<Vec<Arc<Cell>>> = Mutex::new(Vec::new());
 
-fn start() -> Instant {
-    static START: OnceLock<Instant> = OnceLock::new();
-    *START.get_or_init(Instant::now)
-}
+/// The tick of the last sweep: what it costs nothing to know of the time, late by a step.
+static SWEPT: AtomicU32 = AtomicU32::new(0);
 
-/// Steps since the process started.
+const STEPS_PER_SEC: u32 = (1_000 / SWEEP_STEP.as_millis()) as u32;
+
+/// Steps since the process started, by the clock.
 fn tick() -> u32 {
-    (start().elapsed().as_millis() / SWEEP_STEP.as_millis()) as u32
+    static START: OnceLock<Instant> = OnceLock::new();
+    let time = START.get_or_init(Instant::now).elapsed();
+    time.as_secs() as u32 * STEPS_PER_SEC + time.subsec_millis() * STEPS_PER_SEC / 1_000
 }
 
-/// Seconds since the process started: the coarse clock of sessions.
+/// Steps since the process started, as of the last sweep.
+pub fn now_steps() -> u32 {
+    SWEPT.load(Ordering::Relaxed)
+}
+
+/// The same in seconds: the coarse clock of sessions.
 pub fn now_secs() -> u32 {
-    start().elapsed().as_secs() as u32
+    now_steps() / STEPS_PER_SEC
 }
 
 /// Wakes the owners of passed deadlines, for ever. Spawned once by the server.
@@ -90,6 +103,8 @@ pub async fn run() {
     loop {
         async_io::Timer::after(SWEEP_STEP).await;
         let now = tick();
+        // Before anybody is woken to look at it.
+        SWEPT.store(now, Ordering::Relaxed);
         // A cell that only the sweep still holds has lost its owner.
         CELLS.lock().unwrap_or_else(PoisonError::into_inner).retain(|cell| {
             if cell.at.load(Ordering::Relaxed) <= now {

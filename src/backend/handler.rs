@@ -11,7 +11,7 @@ use smol::future::FutureExt as _;
 
 use super::{Exit, Output, Priority, SendError};
 use crate::budget::Payload;
-use crate::handler::{self, Server, Session, Turn};
+use crate::handler::{self, Call, Server, Session, Turn, Unsaid};
 use crate::limits::{CALLS_MAX, HANDLER_OUTPUTS_MAX};
 use crate::message::{Id, Kind, Message};
 use crate::queue::{self, Receiver};
@@ -23,11 +23,11 @@ pub struct HandlerHandle {
     session: Arc<Session>,
     outputs: Receiver<Output>,
     /// The session's short id, for the log.
-    label: String,
+    label: Arc<str>,
 }
 
 /// A session of `server`, which is named `label` in the log.
-pub fn start(server: Arc<Server>, label: String) -> HandlerHandle {
+pub fn start(server: Arc<Server>, label: Arc<str>) -> HandlerHandle {
     let (sender, outputs) = queue::bounded(HANDLER_OUTPUTS_MAX);
     HandlerHandle { session: Arc::new(Session::new(server, sender)), outputs, label }
 }
@@ -60,12 +60,13 @@ impl HandlerHandle {
 
     fn request(&self, id: &Id, method: &str, message: &Message) {
         match handler::request(&self.session, id, method, message) {
-            // The worker looks into the answer to `initialize`, so that one is a message.
-            Turn::Now(payload) if method == "initialize" => self.session.post(Output::Message(payload)),
+            Turn::Welcome(version, payload) => {
+                self.session.post(Output::Welcome { to: id.clone(), version, payload });
+            }
             Turn::Now(payload) => self.session.post(Output::Response { to: id.clone(), payload }),
-            Turn::Later(answer) => {
-                let call = serve(Arc::clone(&self.session), id.clone(), answer, self.label.clone());
-                if !self.session.run(id, call) {
+            Turn::Later(call) => {
+                let label = Arc::clone(&self.label);
+                if !self.session.run(id.clone(), |unsaid| serve(call, label, unsaid)) {
                     log::debug!("[{}] dropped a call: its id is in use", self.label);
                 }
             }
@@ -101,15 +102,16 @@ impl Drop for HandlerHandle {
 }
 
 /// A call's whole life, behind the panic fence (invariant 12).
-async fn serve(session: Arc<Session>, id: Id, answer: impl Future<Output = Payload> + Send, label: String) {
-    let outcome = AssertUnwindSafe(runtime::watched(answer)).catch_unwind().await;
-    session.done(&id);
+async fn serve(call: Box<Call>, label: Arc<str>, unsaid: Unsaid) {
+    let outcome = AssertUnwindSafe(runtime::watched(call.answer())).catch_unwind().await;
+    call.session().done(call.id());
     let output = match outcome {
-        Ok(payload) => Output::Response { to: id, payload },
+        Ok(payload) => Output::Response { to: call.id().clone(), payload },
         Err(_) => {
             log::error!("[{label}] a handler panicked");
             Output::Exited(Exit::Panicked)
         }
     };
-    session.say(output).await;
+    call.session().say(output).await;
+    drop(unsaid);
 }

@@ -15,6 +15,7 @@ mod watchdog_process;
 use crate::budget::Payload;
 use crate::message::{Id, Message};
 use crate::queue::Receiver;
+use crate::version::Version;
 
 /// The answering side of one session.
 #[derive(Debug)]
@@ -48,7 +49,16 @@ pub enum SendError {
 pub enum Output {
     /// One line or message that begins like JSON: not parsed yet, no line feed in it.
     Message(Payload),
-    /// The response to this request of the client, made here: it need not be parsed.
+    /// The result of this `initialize`, made here: it need not be parsed.
+    Welcome {
+        /// The request's id.
+        to: Id,
+        /// The `protocolVersion` in it.
+        version: Version,
+        /// The response.
+        payload: Payload,
+    },
+    /// The response to this request of the client, made here, too.
     Response {
         /// The request's id.
         to: Id,

@@ -1,10 +1,11 @@
 //! A handler's hold on its client: one for each call.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::session::Session;
@@ -30,20 +31,33 @@ struct Call {
 }
 
 /// The other side: a program, and what it can do.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Client {
     /// Its name: foreign text.
     pub name: String,
     /// Its version: foreign text.
     pub version: String,
-    /// What it declared, as it came.
-    pub capabilities: Value,
+    /// What it declared, as it came. Most handlers never ask, so it is read when one does.
+    declared: Option<Box<RawValue>>,
+    capabilities: OnceLock<Value>,
 }
 
 impl Client {
+    pub(super) fn new(name: String, version: String, declared: Option<&RawValue>) -> Client {
+        Client { name, version, declared: declared.map(ToOwned::to_owned), capabilities: OnceLock::new() }
+    }
+
+    /// What it declared that it can; null when it said nothing.
+    pub fn capabilities(&self) -> &Value {
+        self.capabilities.get_or_init(|| {
+            let declared = self.declared.as_ref();
+            declared.and_then(|declared| serde_json::from_str(declared.get()).ok()).unwrap_or_default()
+        })
+    }
+
     /// Whether it declared this capability (`sampling`), or a part of one (`elicitation`, `url`).
     fn declares(&self, path: &[&str]) -> bool {
-        let found = path.iter().try_fold(&self.capabilities, |value, key| value.get(key));
+        let found = path.iter().try_fold(self.capabilities(), |value, key| value.get(key));
         found.is_some_and(|value| !value.is_null() && *value != Value::Bool(false))
     }
 
@@ -164,8 +178,12 @@ impl Context {
 
     /// Who calls.
     pub fn client(&self) -> &Client {
-        static NOBODY: Client =
-            Client { name: String::new(), version: String::new(), capabilities: Value::Null };
+        static NOBODY: Client = Client {
+            name: String::new(),
+            version: String::new(),
+            declared: None,
+            capabilities: OnceLock::new(),
+        };
         self.session.settled().map_or(&NOBODY, |settled| &settled.client)
     }
 
@@ -366,7 +384,10 @@ mod tests {
 
     #[test]
     fn what_a_client_can_is_what_it_declared() {
-        let client = |capabilities| Client { capabilities, ..Client::default() };
+        let client = |capabilities: Value| {
+            let declared = serde_json::value::to_raw_value(&capabilities).unwrap();
+            Client::new(String::new(), String::new(), Some(&declared))
+        };
         let forms = |capabilities| client(capabilities).takes_forms();
         assert!(forms(json!({"elicitation": {}})) && forms(json!({"elicitation": {"form": {}, "url": {}}})));
         assert!(!forms(json!({})) && !forms(json!({"elicitation": {"url": {}}})) && !forms(Value::Null));

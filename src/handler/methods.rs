@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::context::{Client, Context, LogLevel};
 use super::reply::{self, INVALID_PARAMS};
 use super::session::{Session, Settled};
-use super::{Boxed, Completing, Contents, Reference, RequestError, Variables, tool};
+use super::{Completing, Contents, Reference, RequestError, Variables, tool};
 use crate::budget::Payload;
 use crate::limits::URI_BYTES_MAX;
 use crate::message::{self, Id, Message};
@@ -20,8 +20,10 @@ use crate::version::{self, Version};
 pub(crate) enum Turn {
     /// At once.
     Now(Payload),
-    /// By a handler: the future gives the response.
-    Later(Boxed<Payload>),
+    /// At once: the session begins, with this version.
+    Welcome(Version, Payload),
+    /// By a handler.
+    Later(Box<Call>),
 }
 
 type Answer = Result<Payload, RequestError>;
@@ -29,19 +31,24 @@ type Answer = Result<Payload, RequestError>;
 /// Answers a request, or says who does.
 pub(crate) fn request(session: &Arc<Session>, id: &Id, method: &str, message: &Message) -> Turn {
     let answer = match method {
-        "initialize" => initialize(session, id, message),
+        "initialize" => match initialize(session, id, message) {
+            Ok((version, welcome)) => return Turn::Welcome(version, welcome),
+            Err(error) => Err(error),
+        },
         "ping" => Ok(message::empty_result(id)),
         _ if session.settled().is_none() => Err(RequestError::invalid_request("begin with initialize")),
         "tools/list" | "resources/list" | "resources/templates/list" | "prompts/list" => {
             list(session, id, method, message)
         }
-        "tools/call" if !session.server.tools.is_empty() => return later(session, id, message, call_tool),
-        "resources/read" if session.server.has_resources() => return later(session, id, message, read),
+        "tools/call" if !session.server.tools.is_empty() => {
+            return later(session, id, message, Work::CallTool);
+        }
+        "resources/read" if session.server.has_resources() => return later(session, id, message, Work::Read),
         "prompts/get" if !session.server.prompts.is_empty() => {
-            return later(session, id, message, get_prompt);
+            return later(session, id, message, Work::GetPrompt);
         }
         "completion/complete" if session.server.completion.is_some() => {
-            return later(session, id, message, complete);
+            return later(session, id, message, Work::Complete);
         }
         "resources/subscribe" | "resources/unsubscribe" if session.server.subscriptions => {
             subscribe(session, id, method == "resources/subscribe", message)
@@ -53,30 +60,56 @@ pub(crate) fn request(session: &Arc<Session>, id: &Id, method: &str, message: &M
 }
 
 /// A call on its way to a handler.
-struct Call {
+pub(crate) struct Call {
     session: Arc<Session>,
     context: Context,
     id: Id,
     message: Message,
+    work: Work,
 }
 
-fn later<F>(session: &Arc<Session>, id: &Id, message: &Message, serve: fn(Call) -> F) -> Turn
-where
-    F: Future<Output = Answer> + Send + 'static,
-{
-    let context = Context::new(session, id, message.concerns.as_ref());
-    let call = Call {
+/// What a call wants of a handler.
+#[derive(Clone, Copy)]
+enum Work {
+    CallTool,
+    Read,
+    GetPrompt,
+    Complete,
+}
+
+/// In a box of its own, so that the call's task, which is moved several times until it runs, is small.
+fn later(session: &Arc<Session>, id: &Id, message: &Message, work: Work) -> Turn {
+    Turn::Later(Box::new(Call {
         session: Arc::clone(session),
-        context: context.clone(),
+        context: Context::new(session, id, message.concerns.as_ref()),
         id: id.clone(),
         message: message.clone(),
-    };
-    let id = id.clone();
-    Turn::Later(Box::pin(async move {
-        let answer = serve(call).await;
-        context.finish();
-        answer.unwrap_or_else(|error| reply::error(&id, &error))
+        work,
     }))
+}
+
+impl Call {
+    /// The request's id.
+    pub(crate) fn id(&self) -> &Id {
+        &self.id
+    }
+
+    /// Its session.
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Runs the handler; its outcome is the response.
+    pub(crate) async fn answer(&self) -> Payload {
+        let answer = match self.work {
+            Work::CallTool => call_tool(self).await,
+            Work::Read => Box::pin(read(self)).await,
+            Work::GetPrompt => Box::pin(get_prompt(self)).await,
+            Work::Complete => Box::pin(complete(self)).await,
+        };
+        self.context.finish();
+        answer.unwrap_or_else(|error| reply::error(&self.id, &error))
+    }
 }
 
 /// The params of a request; those of a request without any are an empty object.
@@ -87,13 +120,18 @@ fn params<'a, P: Deserialize<'a>>(message: &'a Message) -> Result<P, RequestErro
 
 // --- The session --------------------------------------------------------------------------------------------------
 
-fn initialize(session: &Arc<Session>, id: &Id, message: &Message) -> Answer {
+fn initialize(
+    session: &Arc<Session>,
+    id: &Id,
+    message: &Message,
+) -> Result<(Version, Payload), RequestError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Params {
-        protocol_version: String,
-        #[serde(default)]
-        capabilities: Value,
+    struct Params<'a> {
+        #[serde(borrow)]
+        protocol_version: Cow<'a, str>,
+        #[serde(borrow)]
+        capabilities: Option<&'a RawValue>,
         #[serde(default)]
         client_info: Info,
     }
@@ -106,15 +144,16 @@ fn initialize(session: &Arc<Session>, id: &Id, message: &Message) -> Answer {
     let Params { protocol_version, capabilities, client_info } = params(message)?;
     // What is not supported is answered with the newest (L39).
     let agreed = version::SUPPORTED.iter().position(|known| *known == protocol_version).unwrap_or(0);
-    let client = Client { name: client_info.name, version: client_info.version, capabilities };
-    if !session.settle(Settled { client, version: Version::new(version::SUPPORTED[agreed]) }) {
+    let version = Version::new(version::SUPPORTED[agreed]);
+    let client = Client::new(client_info.name, client_info.version, capabilities);
+    if !session.settle(Settled { client, version: version.clone() }) {
         return Err(RequestError::invalid_request("this session is already initialized"));
     }
     let welcome = session.server.welcomes[agreed].get_or_init(|| {
         let welcome = welcome(&session.server, version::SUPPORTED[agreed]);
         serde_json::value::to_raw_value(&welcome).unwrap_or_default()
     });
-    Ok(reply::result(id, welcome))
+    Ok((version, reply::result_text(id, welcome.get())))
 }
 
 fn welcome(server: &super::Server, agreed: &str) -> Value {
@@ -167,7 +206,7 @@ fn list(session: &Session, id: &Id, method: &str, message: &Message) -> Answer {
 
 // --- Tools --------------------------------------------------------------------------------------------------------
 
-async fn call_tool(call: Call) -> Answer {
+async fn call_tool(call: &Call) -> Answer {
     #[derive(Deserialize)]
     struct Params<'a> {
         #[serde(borrow)]
@@ -175,18 +214,17 @@ async fn call_tool(call: Call) -> Answer {
         #[serde(borrow)]
         arguments: Option<&'a RawValue>,
     }
-    let Call { session, context, id, message } = call;
     let started = {
-        let Params { name, arguments } = params(&message)?;
-        let tool = session.server.tools.get(&name);
+        let Params { name, arguments } = params(&call.message)?;
+        let tool = call.session.server.tools.get(&name);
         let tool = tool.ok_or_else(|| RequestError::invalid(format!("there is no tool {name}")))?;
-        tool(context, arguments.map_or("{}", RawValue::get))
+        tool(call.context.clone(), arguments.map_or("{}", RawValue::get))
     };
     let answer = match started {
         Ok(answer) => answer.await,
-        Err(problem) => Err(misfit(&session, &problem)),
+        Err(problem) => Err(misfit(&call.session, &problem)),
     };
-    Ok(reply::result(&id, &tool::settle(answer)?))
+    Ok(reply::result(&call.id, &tool::settle(answer)?))
 }
 
 /// Arguments that do not fit: since 2025-11-25 the model is told, so that it can correct them (L54).
@@ -210,7 +248,7 @@ fn uri(message: &Message) -> Result<String, RequestError> {
     if uri.len() > URI_BYTES_MAX { Err(RequestError::invalid("this URI is too long")) } else { Ok(uri) }
 }
 
-async fn read(call: Call) -> Answer {
+async fn read(call: &Call) -> Answer {
     #[derive(Serialize)]
     struct Read {
         contents: Vec<Contents>,
@@ -219,7 +257,7 @@ async fn read(call: Call) -> Answer {
     let Some((entry, variables)) = call.session.server.find_resource(&uri) else {
         return Err(RequestError::not_found(&uri));
     };
-    let contents = (entry.read)(call.context, uri, variables).await?;
+    let contents = (entry.read)(call.context.clone(), uri, variables).await?;
     let contents =
         contents.into_iter().map(|contents| contents.or_mime_type(entry.media_type.as_ref())).collect();
     Ok(reply::result(&call.id, &Read { contents }))
@@ -243,7 +281,7 @@ fn subscribe(session: &Session, id: &Id, begin: bool, message: &Message) -> Answ
 
 // --- Prompts and completion ---------------------------------------------------------------------------------------
 
-async fn get_prompt(call: Call) -> Answer {
+async fn get_prompt(call: &Call) -> Answer {
     #[derive(Deserialize)]
     struct Params {
         name: String,
@@ -256,7 +294,7 @@ async fn get_prompt(call: Call) -> Answer {
     if let Some(missing) = prompt.required.iter().find(|required| !arguments.contains_key(*required)) {
         return Err(RequestError::invalid(format!("the argument {missing} is missing")));
     }
-    let result = (prompt.get)(call.context, arguments).await?;
+    let result = (prompt.get)(call.context.clone(), arguments).await?;
     Ok(reply::result(&call.id, &result))
 }
 
@@ -289,7 +327,7 @@ struct CompleteContext {
     arguments: Variables,
 }
 
-async fn complete(call: Call) -> Answer {
+async fn complete(call: &Call) -> Answer {
     let CompleteParams { r#ref, argument, context } = params(&call.message)?;
     let server = &call.session.server;
     let (reference, known) = match r#ref {
@@ -304,6 +342,6 @@ async fn complete(call: Call) -> Answer {
     };
     let completing =
         Completing { reference, argument: argument.name, value: argument.value, others: context.arguments };
-    let completion = complete(call.context, completing).await?;
+    let completion = complete(call.context.clone(), completing).await?;
     Ok(reply::result(&call.id, &json!({"completion": completion})))
 }

@@ -57,8 +57,8 @@ pub use self::resource::{Contents, Resource, ResourceTemplate, Variables};
 pub use self::tool::{Annotations, Content, Json, NoArguments, Tool, ToolError, ToolResult};
 
 use self::list::List;
-pub(crate) use self::methods::{Turn, request};
-pub(crate) use self::session::Session;
+pub(crate) use self::methods::{Call, Turn, request};
+pub(crate) use self::session::{Session, Unsaid};
 use self::template::Template;
 use crate::limits::{ASK_DEADLINE, PAGE_ENTRIES};
 use crate::version::SUPPORTED;

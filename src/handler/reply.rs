@@ -73,30 +73,40 @@ impl std::error::Error for RequestError {}
 
 /// A response: the envelope, and `content` under `result`.
 pub(super) fn result(id: &Id, content: &impl Serialize) -> Payload {
-    member(id, "result", content).unwrap_or_else(|why| {
+    member(id, "result", RESPONSE_ROOM, |out| serde_json::to_writer(out, content)).unwrap_or_else(|why| {
         error(id, &RequestError::internal(format!("the result has no JSON form: {why}")))
     })
 }
 
 /// A response whose result is JSON already.
 pub(super) fn result_text(id: &Id, json: &str) -> Payload {
-    Payload::made_here(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{json}}}").into_bytes())
+    let write = |out: &mut Vec<u8>| {
+        out.extend_from_slice(json.as_bytes());
+        Ok(())
+    };
+    member(id, "result", RESPONSE_ROOM + json.len(), write).unwrap_or_else(|_| Payload::made_here(Vec::new()))
 }
 
 /// An error response.
 pub(super) fn error(id: &Id, error: &RequestError) -> Payload {
     // Text and JSON: it always has a JSON form.
-    member(id, "error", error).unwrap_or_else(|_| Payload::made_here(Vec::new()))
+    let write = |out: &mut Vec<u8>| serde_json::to_writer(out, error);
+    member(id, "error", RESPONSE_ROOM, write).unwrap_or_else(|_| Payload::made_here(Vec::new()))
 }
 
-fn member(id: &Id, key: &str, content: &impl Serialize) -> serde_json::Result<Payload> {
-    let mut bytes = Vec::with_capacity(RESPONSE_ROOM);
+fn member(
+    id: &Id,
+    key: &str,
+    room: usize,
+    write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>,
+) -> serde_json::Result<Payload> {
+    let mut bytes = Vec::with_capacity(room);
     bytes.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
     serde_json::to_writer(&mut bytes, id)?;
     bytes.extend_from_slice(b",\"");
     bytes.extend_from_slice(key.as_bytes());
     bytes.extend_from_slice(b"\":");
-    serde_json::to_writer(&mut bytes, content)?;
+    write(&mut bytes)?;
     bytes.push(b'}');
     Ok(Payload::made_here(bytes))
 }

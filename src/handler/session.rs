@@ -1,6 +1,7 @@
 //! What the handlers of one session share: the way to the client, what it was asked, and what is kept.
 
 use std::any::{Any, TypeId};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -91,19 +92,19 @@ impl Session {
         self.desk().running.len()
     }
 
-    /// Runs a call in a task of its own. False when its id is in use, or the session is over.
-    pub(crate) fn run(&self, id: &Id, call: impl Future<Output = ()> + Send + 'static) -> bool {
+    /// Runs a call in a task of its own, which is to hold what it is given to its end. False when its id is in use, or
+    /// the session is over.
+    pub(crate) fn run<F>(&self, id: Id, call: impl FnOnce(Unsaid) -> F) -> bool
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let mut desk = self.desk();
-        if desk.over || desk.running.contains_key(id) {
+        if desk.over {
             return false;
         }
-        let unsaid = Unsaid::new(&self.unsaid);
-        let call = async move {
-            call.await;
-            drop(unsaid);
-        };
+        let Entry::Vacant(place) = desk.running.entry(id) else { return false };
         // Under the lock, so that the call cannot end before it is known.
-        desk.running.insert(id.clone(), runtime::spawn(call));
+        place.insert(runtime::spawn(call(Unsaid::new(&self.unsaid))));
         true
     }
 
@@ -258,7 +259,7 @@ impl fmt::Debug for Session {
 }
 
 /// Something that is still to be said, until dropped.
-struct Unsaid(Arc<AtomicUsize>);
+pub(crate) struct Unsaid(Arc<AtomicUsize>);
 
 impl Unsaid {
     fn new(count: &Arc<AtomicUsize>) -> Unsaid {

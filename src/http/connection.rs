@@ -177,10 +177,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut in_head = false;
         self.deadline.arm(self.deadlines.idle);
         loop {
-            match head::parse(self.ahead.unread(), scanned) {
-                Ok(Parsed::Complete(head, used)) => return Ok(Some(self.begin_request(head, used))),
-                Ok(Parsed::Partial { scanned: so_far }) => scanned = so_far,
-                Err(refusal) => return Err(self.refuse(refusal).await),
+            // Nothing, as a rule, until something was read.
+            if !self.ahead.unread().is_empty() {
+                match head::parse(self.ahead.unread(), scanned) {
+                    Ok(Parsed::Complete(head, used)) => return Ok(Some(self.begin_request(head, used))),
+                    Ok(Parsed::Partial { scanned: so_far }) => scanned = so_far,
+                    Err(refusal) => return Err(self.refuse(refusal).await),
+                }
             }
             if !in_head && self.has_begun() {
                 in_head = true;
@@ -231,7 +234,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.take_body(&mut body, bytes_max).await?;
         self.send_continue().await?;
         let mut counted = 0;
-        self.deadline.arm(self.deadlines.body);
+        // Most bodies came with their head: then there is nothing to wait for.
+        if !self.body.is_done() {
+            self.deadline.arm(self.deadlines.body);
+        }
         while !self.body.is_done() {
             match self.fill(Phase::Body).await {
                 Ok(true) => self.take_body(&mut body, bytes_max).await?,

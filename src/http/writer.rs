@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use smol::future::or;
 use smol::io::{AsyncRead, AsyncWrite};
@@ -20,7 +20,7 @@ use crate::limits::{
     COPIED_BODY_BYTES_MAX, DISCARD_BYTES_MAX, REPLY_HEAD_ROOM_BYTES, REPLY_PATIENCE, WRITE_STEP_BYTES,
 };
 use crate::metrics::METRICS;
-use crate::sweep::Deadline;
+use crate::sweep::{self, Deadline};
 
 /// What a reply's head needs besides its body.
 struct Outline {
@@ -56,16 +56,15 @@ impl Outline {
     }
 }
 
-/// Calls `write` with the value of Date, which is made once per second and thread.
+/// Calls `write` with the value of Date, which is made once per step of the sweep and thread: no clock is asked.
 fn with_date<T>(write: impl FnOnce(&str) -> T) -> T {
     thread_local! {
-        static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+        static DATE: RefCell<(u32, String)> = const { RefCell::new((0, String::new())) };
     }
-    let now = SystemTime::now();
-    let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let step = sweep::now_steps();
     DATE.with_borrow_mut(|(made, text)| {
-        if *made != second || text.is_empty() {
-            (*made, *text) = (second, httpdate::fmt_http_date(now));
+        if *made != step || text.is_empty() {
+            (*made, *text) = (step, httpdate::fmt_http_date(SystemTime::now()));
         }
         write(text)
     })
@@ -332,11 +331,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let write = async {
             let (mut written, mut step_end) = (0, 0);
             while written < first.len() + second.len() {
-                if written >= step_end {
-                    deadline.arm(deadlines.write);
-                    step_end = written + WRITE_STEP_BYTES;
-                }
-                let count = poll_fn(|cx| poll_write(socket, cx, first, second, written)).await?;
+                let count = poll_fn(|cx| {
+                    let polled = poll_write(socket, cx, first, second, written);
+                    // Not before it has to wait: most writes never do.
+                    if polled.is_pending() && written >= step_end {
+                        deadline.arm(deadlines.write);
+                        step_end = written + WRITE_STEP_BYTES;
+                    }
+                    polled
+                })
+                .await?;
                 if count == 0 {
                     return Err(Ended::Closed);
                 }

@@ -33,6 +33,10 @@ pub fn check_host(access: &Access, head: &RequestHead) -> Result<(), Refusal> {
 
 /// A loopback bind answers to loopback names, another to any address (only names can be rebound).
 fn own_name(access: &Access, name: &str) -> bool {
+    // What nearly every local client says: known without being read as an address.
+    if access.loopback && matches!(name, "127.0.0.1" | "localhost") {
+        return true;
+    }
     let bracketed = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
     let address: Option<IpAddr> = bracketed.unwrap_or(name).parse().ok();
     match address {

@@ -26,21 +26,20 @@ const SESSION_HEADER: &str = "Mcp-Session-Id";
 // --- POST -----------------------------------------------------------------------------------------------------------
 
 pub(super) async fn post(sessions: &Arc<Sessions>, request: &Admitted<'_>, body: RequestBody) -> Reply {
-    let (messages, batch) = match message::parse(body.bytes, body.share) {
+    let messages = match message::parse(body.bytes, body.share) {
         Ok(Parsed::One(message)) if asks_for(&message, "initialize") => {
             return Box::pin(initialize(sessions, request, message)).await;
         }
-        Ok(Parsed::One(message)) => (vec![message], false),
-        Ok(Parsed::Batch(messages)) => (messages, true),
+        Ok(messages) => messages,
         Err(invalid) => return not_a_message(&invalid),
     };
-    let Some(session) = request.session else { return no_session(&messages) };
+    let Some(session) = request.session else { return no_session(messages.all()) };
     match sessions.lookup_or_restore(session, request.server, request.principal.as_ref()).await {
-        Lookup::Here(handle) => match check(&handle, request, &messages, batch) {
-            Ok(()) => deliver(&handle, reply_form(request, batch), messages).await,
+        Lookup::Here(handle) => match check(&handle, request, &messages) {
+            Ok(()) => deliver(&handle, reply_form(request, &messages), messages).await,
             Err(reply) => reply,
         },
-        elsewhere => not_here(&elsewhere, only_id(&messages)),
+        elsewhere => not_here(&elsewhere, only_id(messages.all())),
     }
 }
 
@@ -88,16 +87,9 @@ fn no_session(messages: &[Message]) -> Reply {
 }
 
 /// What a living session refuses with 400: a version it does not speak (L37), a batch where there are none (L6).
-fn check(
-    handle: &SessionHandle,
-    request: &Admitted<'_>,
-    messages: &[Message],
-    batch: bool,
-) -> Result<(), Reply> {
-    check_version(handle, request, only_id(messages))?;
-    if !batch {
-        return Ok(());
-    }
+fn check(handle: &SessionHandle, request: &Admitted<'_>, messages: &Parsed) -> Result<(), Reply> {
+    check_version(handle, request, only_id(messages.all()))?;
+    let Parsed::Batch(messages) = messages else { return Ok(()) };
     if !handle.activity.version().batches() {
         return Err(Reply::text(
             400,
@@ -128,8 +120,8 @@ fn check_version(handle: &SessionHandle, request: &Admitted<'_>, id: Option<&Id>
 }
 
 /// Gives messages to the session's worker: 202 when none wants a response (L8), else the events of the responses.
-async fn deliver(handle: &SessionHandle, form: Form, messages: Vec<Message>) -> Reply {
-    let mut ids = messages.iter().filter_map(|message| match &message.kind {
+async fn deliver(handle: &SessionHandle, form: Form, messages: Parsed) -> Reply {
+    let mut ids = messages.all().iter().filter_map(|message| match &message.kind {
         Kind::Request { id, .. } => Some(id.clone()),
         Kind::Notification { .. } | Kind::Response { .. } => None,
     });
@@ -167,14 +159,17 @@ async fn deliver(handle: &SessionHandle, form: Form, messages: Vec<Message>) -> 
     }
 }
 
-fn input(messages: Vec<Message>, reply: Option<ReturnAddress>) -> Input {
+fn input(messages: Parsed, reply: Option<ReturnAddress>) -> Input {
     Input::Post(Box::new(Post { messages, reply }))
 }
 
 /// A batch is answered as an event stream: one object would not do, and an array would have to wait for the slowest
 /// response (L10).
-fn reply_form(request: &Admitted<'_>, batch: bool) -> Form {
-    if batch { Form::Stream } else { request.accept.form() }
+fn reply_form(request: &Admitted<'_>, messages: &Parsed) -> Form {
+    match messages {
+        Parsed::Batch(_) => Form::Stream,
+        Parsed::One(_) => request.accept.form(),
+    }
 }
 
 /// JSON when the response comes first and soon, else an event stream (design 3), with a priming event where the
@@ -223,7 +218,8 @@ fn answered(form: Form, responses: Vec<Payload>) -> Reply {
 /// Begins a session (L29, L38). With the id of a living session it is refused; a dead one is ignored (L34).
 async fn initialize(sessions: &Arc<Sessions>, request: &Admitted<'_>, message: Message) -> Reply {
     let begun = Instant::now();
-    let Kind::Request { id, .. } = message.kind.clone() else { return Reply::empty(202) };
+    let Kind::Request { id, .. } = &message.kind else { return Reply::empty(202) };
+    let id = id.clone();
     if let Some(session) = request.session
         && sessions.has_session(session, request.server, request.principal.as_ref())
     {
@@ -234,14 +230,16 @@ async fn initialize(sessions: &Arc<Sessions>, request: &Admitted<'_>, message: M
             "this session is already initialized: leave out Mcp-Session-Id to begin another",
         );
     }
-    let asked = message::initialize(&message).version;
-    let message = match asked {
+    let asked = message::initialize(&message);
+    let message = match asked.version {
         Some(asked) if !version::may_be_asked(&asked) => {
             message::with_version(&message, version::LATEST).unwrap_or(message)
         }
         _ => message,
     };
-    let created = sessions.create(request.server, request.principal.clone(), message, request.address).await;
+    let created = sessions
+        .create(request.server, request.principal.clone(), asked.client, message, request.address)
+        .await;
     METRICS.initialize_seconds.observe(begun.elapsed());
     match created {
         Ok((handle, answer)) => {

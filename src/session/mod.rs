@@ -12,6 +12,7 @@ pub mod stream;
 pub mod streams;
 pub mod worker;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
@@ -37,7 +38,7 @@ use crate::limits::{
     TABLE_SHARDS,
 };
 use crate::memory;
-use crate::message::{self, Message};
+use crate::message::Message;
 use crate::metrics::{Entered, METRICS};
 use crate::principal::Principal;
 use crate::queue::{self, Refused, Sender};
@@ -73,12 +74,12 @@ pub enum Ended {
 
 impl Ended {
     /// In words, for a client that still waits and for the log.
-    pub fn describe(&self) -> String {
+    pub fn describe(&self) -> Cow<'static, str> {
         match self {
             Ended::Deleted => "the session was deleted by its client".into(),
             Ended::Idle => "the session was idle for too long".into(),
             Ended::Evicted => "the session made room for a new one".into(),
-            Ended::Exited(exit) => exit.describe(),
+            Ended::Exited(exit) => exit.describe().into(),
             Ended::NotStarted => "the server could not be started".into(),
             Ended::Abandoned => "the client went away during initialize".into(),
             Ended::ClosedElsewhere => "the session was closed through another node or by an operator".into(),
@@ -110,6 +111,8 @@ pub struct SessionHandle {
     pub server: usize,
     /// Who it belongs to.
     pub principal: Option<Principal>,
+    /// Its short id, for the log.
+    label: Arc<str>,
     /// The client's name: foreign text.
     client: Box<str>,
     /// When it began, in seconds since 1970.
@@ -234,7 +237,8 @@ struct Owner {
 #[derive(Debug, Default)]
 struct Counts {
     all: usize,
-    by_server: HashMap<usize, usize>,
+    /// By their index.
+    by_server: Vec<usize>,
     by_principal: HashMap<Principal, usize>,
 }
 
@@ -283,7 +287,7 @@ impl Sessions {
             limits: config.sessions,
             keep_alive_comment: config.keep_alive_comment,
             shards: std::array::from_fn(|_| Mutex::default()),
-            counts: Mutex::default(),
+            counts: Mutex::new(Counts { by_server: vec![0; config.servers.len()], ..Counts::default() }),
             phase: phase::Current::new(),
             registry,
             misroutes: Misroutes::default(),
@@ -409,7 +413,8 @@ impl Sessions {
         self.registry.is_shared() && handle.initialize.is_some() && handle.activity.has_begun()
     }
 
-    /// Begins a session: starts a worker and its backend, gives it `initialize` and waits for the answer.
+    /// Begins a session of the client of this name: starts a worker and its backend, gives it `initialize` and waits
+    /// for the answer.
     ///
     /// # Errors
     /// [`CreateError`]; then nothing of the session is left.
@@ -417,6 +422,7 @@ impl Sessions {
         self: &Arc<Self>,
         server: usize,
         principal: Option<Principal>,
+        client: String,
         initialize: Message,
         address: IpAddr,
     ) -> Result<(Arc<SessionHandle>, Payload), CreateError> {
@@ -431,7 +437,6 @@ impl Sessions {
             METRICS.sessions_refused_total.add_one();
             CreateError::AtCap(cap)
         })?;
-        let client = message::initialize(&initialize).client;
         let owner = Owner { server, principal, client, created: unix_now() };
         let (handle, opened) = self.start(id, owner, &settings, initialize);
         let unclaimed = Unclaimed { sessions: self, handle: &handle };
@@ -452,10 +457,13 @@ impl Sessions {
     /// A session lives: for the log, the metrics and the registry.
     fn begun(&self, handle: &SessionHandle, server: &str, address: IpAddr) {
         let version = handle.activity.version();
-        let (id, shown) = (handle.id.short(), Foreign(handle.client.as_bytes()));
-        let whose =
-            handle.principal.as_ref().map(|principal| format!(" for {principal}")).unwrap_or_default();
-        log::info!("[{id}] session of {shown} at {address}{whose} on {server}, {}", version.as_str());
+        let (id, shown, version) = (&handle.label, Foreign(handle.client.as_bytes()), version.as_str());
+        match &handle.principal {
+            Some(whose) => {
+                log::info!("[{id}] session of {shown} at {address} for {whose} on {server}, {version}");
+            }
+            None => log::info!("[{id}] session of {shown} at {address} on {server}, {version}"),
+        }
         METRICS.sessions_created_total.add_one();
         handle.activity.begin();
         self.registry.begun(&handle.id);
@@ -485,12 +493,13 @@ impl Sessions {
         activity: Activity,
     ) -> (Arc<SessionHandle>, Box<worker::Worker>) {
         let (inbox, inputs) = queue::bounded(INBOX_MAX);
-        let activity = Arc::new(activity);
-        let room = Room::default();
+        let (activity, room) = (Arc::new(activity), Room::default());
+        let label: Arc<str> = id.short().into();
         let handle = Arc::new(SessionHandle {
             id: id.clone(),
             server: owner.server,
             principal: owner.principal,
+            label: Arc::clone(&label),
             client: cut(owner.client, CLIENT_NAME_BYTES_MAX).into(),
             created: owner.created,
             initialize: settings.restore.then(|| restore::kept(&id, initialize)).flatten(),
@@ -503,10 +512,10 @@ impl Sessions {
         let idle_timeout = settings.idle_timeout.unwrap_or(self.limits.idle_timeout);
         // In a box: its task's future would have room for it several times.
         let worker = Box::new(worker::Worker::new(worker::Setup {
-            label: id.short(),
+            backend: start_backend(&settings.launch, &label),
+            label,
             activity,
             inbox: inputs,
-            backend: start_backend(&settings.launch, id.short()),
             start_deadline: settings.start_deadline,
             idle_timeout,
             idle_timeout_no_stream: idle_timeout.min(self.limits.idle_timeout_no_stream),
@@ -529,6 +538,8 @@ impl Sessions {
         initialize: Message,
     ) -> queue::Receiver<Opened> {
         let (opened, opening) = queue::bounded(1);
+        // In a box: it goes when it is answered, the room for it would stay.
+        let initialize = Box::new(initialize);
         let (sessions, entered) = (Arc::clone(self), Arc::clone(&handle));
         runtime::spawn(async move {
             let ended = worker::live(worker, initialize, opened).await;
@@ -614,7 +625,7 @@ impl Sessions {
         if usize::try_from(METRICS.children.get()).unwrap_or(0) >= self.limits.max + ENDING_CHILDREN_MAX {
             return Err(Cap::Ending);
         }
-        let of_server = counts.by_server.get(&server).copied().unwrap_or(0);
+        let of_server = counts.by_server.get(server).copied().unwrap_or(0);
         if settings.max_sessions.is_some_and(|max| of_server >= max) {
             return Err(Cap::Server);
         }
@@ -626,14 +637,16 @@ impl Sessions {
             *of_principal += 1;
         }
         counts.all += 1;
-        *counts.by_server.entry(server).or_default() += 1;
+        if let Some(count) = counts.by_server.get_mut(server) {
+            *count += 1;
+        }
         Ok(())
     }
 
     fn give_back(&self, server: usize, principal: Option<&Principal>) {
         let mut counts = lock(&self.counts);
         counts.all = counts.all.saturating_sub(1);
-        if let Some(count) = counts.by_server.get_mut(&server) {
+        if let Some(count) = counts.by_server.get_mut(server) {
             *count = count.saturating_sub(1);
         }
         let Some(principal) = principal else { return };
@@ -708,20 +721,20 @@ fn tell_end(handle: &SessionHandle, ended: &Ended) {
         Ended::Exited(_) | Ended::Panicked => log::Level::Warn,
         _ => log::Level::Info,
     };
-    log::log!(level, "[{}] session over: {}", handle.id.short(), ended.describe());
+    log::log!(level, "[{}] session over: {}", handle.label, ended.describe());
 }
 
-fn start_backend(launch: &Launch, label: String) -> Backend {
+fn start_backend(launch: &Launch, label: &Arc<str>) -> Backend {
     match launch {
-        Launch::Child(command) => Backend::Child(child::start(Arc::clone(command), label)),
-        Launch::Handler(server) => Backend::Handler(handler::start(Arc::clone(server), label)),
+        Launch::Child(command) => Backend::Child(child::start(Arc::clone(command), label.to_string())),
+        Launch::Handler(server) => Backend::Handler(handler::start(Arc::clone(server), Arc::clone(label))),
     }
 }
 
 fn not_begun(handle: &SessionHandle, server: &str, status: u16, text: String) -> CreateError {
     // That this node stops, or that the client left, is nobody's fault.
     let level = if status == 503 { log::Level::Info } else { log::Level::Error };
-    log::log!(level, "[{}] no session on {server}: {text}", handle.id.short());
+    log::log!(level, "[{}] no session on {server}: {text}", handle.label);
     CreateError::Failed(status, text)
 }
 
@@ -853,7 +866,7 @@ mod tests {
         let initialize = message(
             r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#,
         );
-        sessions.create(0, None, initialize, [127, 0, 0, 1].into()).await.unwrap().0
+        sessions.create(0, None, String::new(), initialize, [127, 0, 0, 1].into()).await.unwrap().0
     }
 
     fn call(handle: &SessionHandle, id: i64) -> crate::queue::Receiver<crate::http::Event> {
@@ -865,7 +878,7 @@ mod tests {
             since: std::time::Instant::now(),
         };
         let request = message(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"m"}}"#));
-        let post = Post { messages: vec![request], reply: Some(address) };
+        let post = Post { messages: Parsed::One(request), reply: Some(address) };
         handle.inbox.try_send(Input::Post(Box::new(post))).unwrap();
         live
     }
@@ -926,7 +939,7 @@ mod tests {
         async_io::block_on(async {
             let _one = begin(&sessions).await;
             let initialize = message(r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}"#);
-            let refused = sessions.create(0, None, initialize, [127, 0, 0, 1].into()).await;
+            let refused = sessions.create(0, None, String::new(), initialize, [127, 0, 0, 1].into()).await;
             assert!(matches!(refused, Err(CreateError::AtCap(_))), "{refused:?}");
         });
     }

@@ -71,10 +71,10 @@ impl Sessions {
             }
         };
         METRICS.sessions_restored_total.add_one();
-        log::warn!("[{}] lost with an earlier process, and restored on {}", handle.id.short(), settings.name);
+        log::warn!("[{}] lost with an earlier process, and restored on {}", handle.label, settings.name);
         self.registry.begun(&handle.id);
         let opened = self.run(Arc::clone(&handle), worker.restored(), initialize);
-        runtime::spawn(told(opened, handle.id.short())).detach();
+        runtime::spawn(told(opened, Arc::clone(&handle.label))).detach();
         Some(handle)
     }
 
@@ -116,7 +116,7 @@ fn is_initialize(message: &Message) -> bool {
 }
 
 /// Says what became of a restored session: its requests wait in its inbox meanwhile, and hear it as well.
-async fn told(opened: Receiver<Opened>, label: String) {
+async fn told(opened: Receiver<Opened>, label: Arc<str>) {
     match opened.recv().await {
         Some(Opened::Ready(_)) | None => {}
         Some(Opened::Refused(answer)) => log::error!("[{label}] not restored: {}", Foreign(&answer)),

@@ -32,8 +32,9 @@ pub struct Streams {
 #[derive(Debug)]
 struct Post {
     stream: Stream,
-    /// Requests of this POST that have no response yet.
-    open: usize,
+    /// Requests of this POST that have no response yet. No wider, so that a node of the map is small enough for what the
+    /// allocator keeps at hand.
+    open: u32,
     form: Form,
     since: Instant,
 }
@@ -77,6 +78,7 @@ impl Streams {
     /// Begins the stream of a POST with `open` requests.
     pub fn open(&mut self, address: ReturnAddress, open: usize) {
         let stream = Stream::with_reader(address.stream, address.events);
+        let open = u32::try_from(open).unwrap_or(u32::MAX);
         self.posts.insert(address.stream, Post { stream, open, form: address.form, since: address.since });
     }
 

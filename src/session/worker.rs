@@ -22,7 +22,7 @@ use crate::limits::{
     ASK_AGE, BEHIND_PATIENCE, CALLS_MAX, EARLY_INPUTS_MAX, HELD_BYTES_CALLS_MAX, IDLE_WITH_CALLS_FACTOR,
     LOG_STEP, READER_EVENTS_MAX, RETIRE_RETRY_MS, RETRY_MS,
 };
-use crate::message::{self, Id, Invalid, Kind, Line, Message};
+use crate::message::{self, Id, Invalid, Kind, Line, Message, Parsed};
 use crate::metrics::{Entered, METRICS};
 use crate::queue::{self, Receiver, Sender};
 use crate::sweep::{self, Deadline};
@@ -44,11 +44,11 @@ pub enum Input {
     Panic,
 }
 
-/// The messages of one POST (several only in a batch), and where their responses go.
+/// The messages of one POST, and where their responses go.
 #[derive(Debug)]
 pub struct Post {
     /// The messages.
-    pub messages: Vec<Message>,
+    pub messages: Parsed,
     /// Where responses go, if any are wanted.
     pub reply: Option<ReturnAddress>,
 }
@@ -77,7 +77,7 @@ pub enum Opened {
 #[derive(Debug)]
 pub struct Setup {
     /// The session's short id, for the log.
-    pub label: String,
+    pub label: Arc<str>,
     /// What others see of the session.
     pub activity: Arc<Activity>,
     /// Where inputs come from.
@@ -169,22 +169,16 @@ impl Worker {
 
     /// Gives the backend its `initialize` and waits for the answer. On [`Opened::Ready`] the session's version is
     /// known to [`Activity`], and [`Worker::run`] is next.
-    pub async fn open(&mut self, initialize: &Message) -> Opened {
+    pub async fn open(&mut self, initialize: Box<Message>) -> Opened {
         let Kind::Request { id, .. } = &initialize.kind else {
             return Opened::Failed(500, "initialize is not a request".into());
         };
-        if self.setup.backend.send(initialize, Priority::Request).is_err() {
+        if self.setup.backend.send(&initialize, Priority::Request).is_err() {
             return Opened::Failed(502, "the server has ended before it was asked".into());
         }
-        let deadline = Deadline::new();
-        deadline.arm(self.setup.start_deadline);
-        let mut garbage = None;
+        let (mut deadline, mut garbage) = (None, None);
         loop {
-            let next = or(async { Some(self.next().await) }, async {
-                deadline.wait().await;
-                None
-            });
-            let Some(next) = next.await else {
+            let Some(next) = self.next_in_time(&mut deadline).await else {
                 return Opened::Failed(504, too_late(self.setup.start_deadline, garbage));
             };
             match next {
@@ -192,6 +186,9 @@ impl Worker {
                     Line::One(Ok(message)) if is_response_to(&message, id) => return self.opened(message),
                     line => self.take_line(line),
                 },
+                Next::Output(Output::Welcome { version, payload, .. }) => {
+                    return self.agreed(version, payload);
+                }
                 Next::Output(Output::Garbage(line)) => {
                     self.log_garbage(&line);
                     garbage.get_or_insert(line);
@@ -212,6 +209,17 @@ impl Worker {
         }
     }
 
+    /// `None` when the time to start is over. The deadline is made when there is something to wait for, for a handler
+    /// has answered by then.
+    async fn next_in_time(&mut self, deadline: &mut Option<Deadline>) -> Option<Next> {
+        let time = self.setup.start_deadline;
+        let late = async {
+            deadline.get_or_insert_with(|| Deadline::after(time)).wait().await;
+            None
+        };
+        or(async { Some(self.next().await) }, late).await
+    }
+
     fn opened(&mut self, answer: Message) -> Opened {
         if matches!(answer.kind, Kind::Response { error: true, .. }) {
             return Opened::Refused(answer.payload);
@@ -224,16 +232,18 @@ impl Worker {
                     Foreign(version.as_bytes())
                 ),
             ),
-            Some(version) => {
-                self.setup.activity.set_version(Version::new(&version));
-                self.version = self.setup.activity.version();
-                if self.restored {
-                    self.give_backend(&Message::initialized());
-                }
-                Opened::Ready(answer.payload)
-            }
+            Some(version) => self.agreed(Version::new(&version), answer.payload),
             None => Opened::Failed(502, "the server's answer to initialize has no protocolVersion".into()),
         }
+    }
+
+    fn agreed(&mut self, version: Version, answer: Payload) -> Opened {
+        self.setup.activity.set_version(version);
+        self.version = self.setup.activity.version();
+        if self.restored {
+            self.give_backend(&Message::initialized());
+        }
+        Opened::Ready(answer)
     }
 
     /// Serves the session until it ends.
@@ -342,7 +352,9 @@ impl Worker {
     fn take_output(&mut self, output: Output) -> Option<Ended> {
         match output {
             Output::Message(payload) => self.take_line(message::parse_line(payload)),
-            Output::Response { to, payload } => self.answered(&to, payload),
+            Output::Welcome { to, payload, .. } | Output::Response { to, payload } => {
+                self.answered(&to, payload);
+            }
             Output::Related { to, payload } => self.related(&to, payload),
             Output::Detach(id) => self.detach(&id),
             Output::Garbage(line) => self.log_garbage(&line),
@@ -355,37 +367,40 @@ impl Worker {
 
     // --- From the client ------------------------------------------------------------------------------------------
 
-    fn take_client_messages(&mut self, messages: Vec<Message>, reply: Option<ReturnAddress>) {
+    fn take_client_messages(&mut self, messages: Parsed, reply: Option<ReturnAddress>) {
         let stream = reply.as_ref().map_or(STANDALONE, |reply| reply.stream);
         if let Some(reply) = reply {
-            let open = messages.iter().filter(|message| matches!(message.kind, Kind::Request { .. })).count();
-            self.streams.open(reply, open);
+            let requests =
+                messages.all().iter().filter(|message| matches!(message.kind, Kind::Request { .. }));
+            self.streams.open(reply, requests.count());
         }
-        for message in messages {
-            self.take_client_message(message, stream);
+        match messages {
+            Parsed::One(message) => self.take_client_message(&message, stream),
+            Parsed::Batch(messages) => {
+                messages.iter().for_each(|message| self.take_client_message(message, stream));
+            }
         }
     }
 
-    fn take_client_message(&mut self, message: Message, stream: u32) {
+    fn take_client_message(&mut self, message: &Message, stream: u32) {
         match &message.kind {
             Kind::Request { id, .. } => {
-                let id = id.clone();
-                if let Err(text) = self.call(&id, &message, stream) {
+                if let Err(text) = self.call(id, message, stream) {
                     METRICS.calls_refused_total.add_one();
-                    self.respond(stream, message::error(&id, message::INTERNAL_ERROR, text, None));
+                    self.respond(stream, message::error(id, message::INTERNAL_ERROR, text, None));
                 }
             }
             Kind::Notification { method } => {
                 let cancelled =
                     if &**method == "notifications/cancelled" { message.concerns.clone() } else { None };
-                self.give_backend(&message);
+                self.give_backend(message);
                 if let Some(id) = cancelled {
                     self.cancelled(&id);
                 }
             }
             // An answer goes only to the request it answers (L50).
             Kind::Response { id, .. } => match id {
-                Some(id) if self.asks.remove(id).is_some() => self.give_backend(&message),
+                Some(id) if self.asks.remove(id).is_some() => self.give_backend(message),
                 _ => log::debug!("[{}] dropped an answer to no request", self.setup.label),
             },
         }
@@ -489,8 +504,9 @@ impl Worker {
         METRICS.messages_from_backend_total.add_one();
         match self.calls.remove(id) {
             Some(call) => {
-                METRICS.call_seconds.observe(call.since.elapsed());
-                self.respond(call.stream, response);
+                let now = Instant::now();
+                METRICS.call_seconds.observe(now.duration_since(call.since));
+                self.streams.respond(call.stream, response, now);
             }
             None => log::debug!("[{}] dropped a response to no request", self.setup.label),
         }
@@ -746,9 +762,9 @@ fn wrote(garbage: Option<Vec<u8>>) -> String {
 }
 
 /// Runs a worker's life behind the panic fence (invariant 12): whatever happens, waiting clients are answered.
-pub async fn live(mut worker: Box<Worker>, initialize: Message, opened: Sender<Opened>) -> Ended {
+pub async fn live(mut worker: Box<Worker>, initialize: Box<Message>, opened: Sender<Opened>) -> Ended {
     let life = std::panic::AssertUnwindSafe(async {
-        match worker.open(&initialize).await {
+        match worker.open(initialize).await {
             Opened::Ready(answer) => {
                 // Nobody waits any more: the client has gone, and without the id nobody can find the session.
                 if opened.try_send(Opened::Ready(answer)).is_err() {

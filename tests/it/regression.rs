@@ -57,7 +57,7 @@ fn post(stream: u32) -> (Input, Receiver<Event>) {
     let Ok(Parsed::One(call)) = message::parse(bytes, Share::default()) else { panic!("not a message") };
     let (events, reader) = queue::bounded(READER_EVENTS_MAX);
     let address = ReturnAddress { stream, events, form: Form::Either, since: std::time::Instant::now() };
-    (Input::Post(Box::new(Post { messages: vec![call], reply: Some(address) })), reader)
+    (Input::Post(Box::new(Post { messages: Parsed::One(call), reply: Some(address) })), reader)
 }
 
 /// async-channel keeps what is queued when the receiver goes, as long as a sender lives. A session's handle has one,
