@@ -137,7 +137,10 @@ fn write_outputs(outputs: &Receiver<Output>) -> io::Result<()> {
     let behind_burdock = std::env::var_os(MARK_NAME).is_some();
     while let Some(output) = smol::future::block_on(outputs.recv()) {
         match output {
-            Output::Message(payload) | Output::Response { payload, .. } | Output::Related { payload, .. } => {
+            Output::Message(payload)
+            | Output::Response { payload, .. }
+            | Output::Related { payload, .. }
+            | Output::Unrelated(payload) => {
                 write_line(&mut out, &payload)?;
             }
             Output::Exited(Exit::Panicked) => return Err(io::Error::other("a handler panicked")),

@@ -31,6 +31,8 @@ pub const COPIED_BODY_BYTES_MAX: usize = 16 * 1024;
 pub const WRITE_STEP_BYTES: usize = 256 * 1024;
 /// Room for a reply head; most are smaller.
 pub const REPLY_HEAD_ROOM_BYTES: usize = 512;
+/// Room made at first for an event beside its data: its id, its field names and the lines of its chunk.
+pub const EVENT_ROOM_BYTES: usize = 96;
 /// What is read ahead of the request being served (pipelining).
 pub const READ_AHEAD_BYTES_MAX: usize = HEAD_BYTES_MAX;
 /// Read buffers kept per thread for the next connection that has something to say.

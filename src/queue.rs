@@ -11,21 +11,44 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use atomic_waker::AtomicWaker;
-
 struct Shared<T> {
     state: Mutex<State<T>>,
-    /// Of the receiver.
-    waker: AtomicWaker,
     senders: AtomicUsize,
 }
 
 struct State<T> {
-    items: VecDeque<T>,
+    /// The oldest item has its place here: most queues never have a second one, which takes memory of its own.
+    first: Option<T>,
+    /// Those behind it; none without a first one.
+    rest: VecDeque<T>,
     bound: usize,
     closed: bool,
+    /// The receiver, when it waits. Under the lock, which is held anyway.
+    receiver: Option<Waker>,
     /// Senders that wait for room.
     waiting: Vec<Waker>,
+}
+
+impl<T> State<T> {
+    fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.len()
+    }
+
+    fn push(&mut self, item: T) {
+        match &self.first {
+            Some(_) => self.rest.push_back(item),
+            None => self.first = Some(item),
+        }
+    }
+
+    fn pop(&mut self) -> Result<T, Empty> {
+        let item = self.first.take().ok_or(if self.closed { Empty::ForEver } else { Empty::ForNow })?;
+        self.first = self.rest.pop_front();
+        if self.rest.is_empty() && self.rest.capacity() > 0 {
+            self.rest = VecDeque::new();
+        }
+        Ok(item)
+    }
 }
 
 impl<T> Shared<T> {
@@ -34,12 +57,12 @@ impl<T> Shared<T> {
     }
 
     fn close(&self) -> bool {
-        let (was_open, waiting) = {
+        let (was_open, waiting, receiver) = {
             let mut state = self.state();
-            (!std::mem::replace(&mut state.closed, true), std::mem::take(&mut state.waiting))
+            let was_open = !std::mem::replace(&mut state.closed, true);
+            (was_open, std::mem::take(&mut state.waiting), state.receiver.take())
         };
-        waiting.into_iter().for_each(Waker::wake);
-        self.waker.wake();
+        waiting.into_iter().chain(receiver).for_each(Waker::wake);
         was_open
     }
 
@@ -48,24 +71,32 @@ impl<T> Shared<T> {
     }
 
     fn len(&self) -> usize {
-        self.state().items.len()
+        self.state().len()
     }
 
-    /// The oldest item; an error when there is none and, if so, whether there will be one.
-    fn take(&self) -> Result<T, Empty> {
-        let (item, waiting) = {
-            let mut state = self.state();
-            let Some(item) = state.items.pop_front() else {
-                return Err(if state.closed { Empty::ForEver } else { Empty::ForNow });
-            };
-            if state.items.is_empty() {
-                state.items = VecDeque::new();
+    /// The oldest item; an error when there is none and, if so, whether there will be one. For the task of `cx`, if
+    /// one is given, that is when it is woken.
+    fn take(&self, cx: Option<&mut Context<'_>>) -> Result<T, Empty> {
+        let mut state = self.state();
+        match state.pop() {
+            Ok(item) => {
+                let waiting = std::mem::take(&mut state.waiting);
+                drop(state);
+                // All of them: one that gave up meanwhile would keep the word to itself.
+                waiting.into_iter().for_each(Waker::wake);
+                Ok(item)
             }
-            (item, std::mem::take(&mut state.waiting))
-        };
-        // All of them: one that gave up meanwhile would keep the word to itself.
-        waiting.into_iter().for_each(Waker::wake);
-        Ok(item)
+            Err(empty) => {
+                let waker = cx.map(|cx| cx.waker()).filter(|_| empty == Empty::ForNow);
+                let is_new =
+                    |waker: &&Waker| !state.receiver.as_ref().is_some_and(|known| known.will_wake(waker));
+                let old = waker.filter(is_new).and_then(|waker| state.receiver.replace(waker.clone()));
+                // Not under the lock: the last of a task's wakers takes the task along.
+                drop(state);
+                drop(old);
+                Err(empty)
+            }
+        }
     }
 }
 
@@ -95,12 +126,9 @@ pub struct Receiver<T>(Arc<Shared<T>>);
 
 /// A queue of at most `bound` items.
 pub fn bounded<T>(bound: usize) -> (Sender<T>, Receiver<T>) {
-    let state = State { items: VecDeque::new(), bound, closed: false, waiting: Vec::new() };
-    let shared = Arc::new(Shared {
-        state: Mutex::new(state),
-        waker: AtomicWaker::new(),
-        senders: AtomicUsize::new(1),
-    });
+    let (rest, waiting) = (VecDeque::new(), Vec::new());
+    let state = State { first: None, rest, bound, closed: false, receiver: None, waiting };
+    let shared = Arc::new(Shared { state: Mutex::new(state), senders: AtomicUsize::new(1) });
     (Sender(Arc::clone(&shared)), Receiver(shared))
 }
 
@@ -110,17 +138,18 @@ impl<T> Sender<T> {
     /// # Errors
     /// [`Refused`], with the item.
     pub fn try_send(&self, item: T) -> Result<(), Refused<T>> {
-        {
+        let receiver = {
             let mut state = self.0.state();
             if state.closed {
                 return Err(Refused::Closed(item));
             }
-            if state.items.len() >= state.bound {
+            if state.len() >= state.bound {
                 return Err(Refused::Full(item));
             }
-            state.items.push_back(item);
-        }
-        self.0.waker.wake();
+            state.push(item);
+            state.receiver.take()
+        };
+        receiver.into_iter().for_each(Waker::wake);
         Ok(())
     }
 
@@ -135,12 +164,12 @@ impl<T> Sender<T> {
 
     fn poll_send(&self, cx: &mut Context<'_>, slot: &mut Option<T>) -> Poll<Result<(), T>> {
         let Some(item) = slot.take() else { return Poll::Ready(Ok(())) };
-        {
+        let receiver = {
             let mut state = self.0.state();
             if state.closed {
                 return Poll::Ready(Err(item));
             }
-            if state.items.len() >= state.bound {
+            if state.len() >= state.bound {
                 // Once each: a task that is polled for other reasons must not fill the list.
                 if !state.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
                     state.waiting.push(cx.waker().clone());
@@ -148,9 +177,10 @@ impl<T> Sender<T> {
                 *slot = Some(item);
                 return Poll::Pending;
             }
-            state.items.push_back(item);
-        }
-        self.0.waker.wake();
+            state.push(item);
+            state.receiver.take()
+        };
+        receiver.into_iter().for_each(Waker::wake);
         Poll::Ready(Ok(()))
     }
 
@@ -176,18 +206,12 @@ impl<T> Receiver<T> {
     /// # Errors
     /// [`Empty`].
     pub fn try_recv(&self) -> Result<T, Empty> {
-        self.0.take()
+        self.0.take(None)
     }
 
     /// The oldest item, as soon as there is one; `None` when there will be none. One task at a time may wait.
     pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        match self.0.take() {
-            Ok(item) => return Poll::Ready(Some(item)),
-            Err(Empty::ForEver) => return Poll::Ready(None),
-            Err(Empty::ForNow) => self.0.waker.register(cx.waker()),
-        }
-        // What came before the waker was there.
-        match self.0.take() {
+        match self.0.take(Some(cx)) {
             Ok(item) => Poll::Ready(Some(item)),
             Err(Empty::ForEver) => Poll::Ready(None),
             Err(Empty::ForNow) => Poll::Pending,
@@ -212,7 +236,10 @@ impl<T> Receiver<T> {
     /// Drops what is in the queue.
     pub fn clear(&self) {
         // Not under the lock: what is dropped may be anybody's code.
-        let items = std::mem::take(&mut self.0.state().items);
+        let items = {
+            let mut state = self.0.state();
+            (state.first.take(), std::mem::take(&mut state.rest))
+        };
         drop(items);
     }
 
@@ -355,6 +382,6 @@ mod tests {
         let (sender, receiver) = bounded(64);
         (0..64).for_each(|number| sender.try_send(number).unwrap());
         while receiver.try_recv().is_ok() {}
-        assert_eq!(receiver.0.state().items.capacity(), 0);
+        assert_eq!(receiver.0.state().rest.capacity(), 0);
     }
 }

@@ -41,11 +41,10 @@ impl Deadline {
 
     /// Fires `after` from now, and not at what was armed before.
     pub fn arm(&self, after: Duration) {
-        let steps = after.as_millis().div_ceil(SWEEP_STEP.as_millis()) as u32;
+        let steps = u32::try_from(millis(after).div_ceil(millis(SWEEP_STEP))).unwrap_or(DISARMED);
         // The current tick is already partly over: one more step, so that it is never early.
-        self.cell
-            .at
-            .store(tick().saturating_add(steps).saturating_add(1).min(DISARMED - 1), Ordering::Relaxed);
+        let at = tick().saturating_add(steps).saturating_add(1).min(DISARMED - 1);
+        self.cell.at.store(at, Ordering::Relaxed);
     }
 
     /// Does not fire until armed again.
@@ -75,9 +74,14 @@ fn start() -> Instant {
     *START.get_or_init(Instant::now)
 }
 
+/// Not `as_millis`: its 128 bits are a division of their own, and each event of a stream would pay for two.
+const fn millis(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1000).saturating_add(duration.subsec_millis() as u64)
+}
+
 /// Steps since the process started.
 fn tick() -> u32 {
-    (start().elapsed().as_millis() / SWEEP_STEP.as_millis()) as u32
+    (millis(start().elapsed()) / millis(SWEEP_STEP)) as u32
 }
 
 /// Seconds since the process started: the coarse clock of sessions.
