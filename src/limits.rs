@@ -271,6 +271,10 @@ pub const WATCH_STEP: Duration = Duration::from_millis(50);
 pub const SPARE_THREADS_MAX: usize = 64;
 /// Looks for which a spare thread is kept after it was last needed.
 pub const SPARE_LOOKS: u32 = 20;
+/// How long a spare thread waits for events before it looks whether it is still needed.
+pub const SPARE_PATIENCE_SECS: i64 = 1;
+/// Tasks that a thread of the executor polls before it looks for events, which must not wait for a crowd of tasks.
+pub const TASKS_PER_LOOK: usize = 200;
 
 // --- Registry -------------------------------------------------------------------------------------------------
 

@@ -203,12 +203,10 @@ impl Worker {
                 Next::OutputsClosed => {
                     return Opened::Failed(502, "the server ended before it answered initialize".into());
                 }
-                Next::Output(Output::Unrelated(payload)) => self.unrelated(payload),
                 Next::InboxClosed => return Opened::Failed(503, "this node is stopping".into()),
                 Next::Input(input) => self.early.push_back(input),
-                // There are no calls yet that these could be about.
-                Next::Output(Output::Response { .. } | Output::Related { .. } | Output::Detach(_))
-                | Next::Room => {}
+                // What only handlers say, and none of them has been called yet.
+                Next::Output(_) | Next::Room => {}
             }
         }
     }
