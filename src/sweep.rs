@@ -6,8 +6,8 @@
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::Poll;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use atomic_waker::AtomicWaker;
@@ -35,7 +35,12 @@ impl Deadline {
     #[allow(clippy::new_without_default, reason = "registers itself: not a plain value")]
     pub fn new() -> Deadline {
         let cell = Arc::new(Cell { at: AtomicU32::new(DISARMED), waker: AtomicWaker::new() });
-        CELLS.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&cell));
+        let sleeping = {
+            let mut cells = cells();
+            cells.known.push(Arc::clone(&cell));
+            std::mem::take(&mut cells.sleeping)
+        };
+        sleeping.into_iter().for_each(Waker::wake);
         Deadline { cell }
     }
 
@@ -67,7 +72,18 @@ impl Deadline {
     }
 }
 
-static CELLS: Mutex<Vec<Arc<Cell>>> = Mutex::new(Vec::new());
+/// What there is to look at.
+struct Cells {
+    known: Vec<Arc<Cell>>,
+    /// The sweep, while there is nothing: several in tests.
+    sleeping: Vec<Waker>,
+}
+
+static CELLS: Mutex<Cells> = Mutex::new(Cells { known: Vec::new(), sleeping: Vec::new() });
+
+fn cells() -> MutexGuard<'static, Cells> {
+    CELLS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn start() -> Instant {
     static START: OnceLock<Instant> = OnceLock::new();
@@ -89,17 +105,32 @@ pub fn now_secs() -> u32 {
     start().elapsed().as_secs() as u32
 }
 
-/// Wakes the owners of passed deadlines, for ever. Spawned once by the server.
+/// Wakes the owners of passed deadlines, for ever. Spawned once by the server. Sleeps while there is no deadline.
 pub async fn run() {
     loop {
+        some_deadline().await;
         async_io::Timer::after(SWEEP_STEP).await;
         let now = tick();
         // A cell that only the sweep still holds has lost its owner.
-        CELLS.lock().unwrap_or_else(PoisonError::into_inner).retain(|cell| {
+        cells().known.retain(|cell| {
             if cell.at.load(Ordering::Relaxed) <= now {
                 cell.waker.wake();
             }
             Arc::strong_count(cell) > 1
         });
     }
+}
+
+/// Completes when there is a deadline, armed or not.
+async fn some_deadline() {
+    poll_fn(|cx| {
+        let mut cells = cells();
+        if !cells.known.is_empty() {
+            return Poll::Ready(());
+        }
+        // Nothing else polls the sweep, so it is here once.
+        cells.sleeping.push(cx.waker().clone());
+        Poll::Pending
+    })
+    .await;
 }
