@@ -342,7 +342,7 @@ mod tests {
                     let got = early.map_or_else(|_| smol::future::block_on(answered.recv()), Some);
                     assert_eq!(got, Some(number));
                     if random.u8(..) < 64 {
-                        std::thread::sleep(Duration::from_micros(random.u64(..200)));
+                        std::thread::park_timeout(Duration::from_micros(random.u64(..200)));
                     }
                 }
                 done.send(()).unwrap();
