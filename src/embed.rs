@@ -140,7 +140,8 @@ fn write_outputs(outputs: &Receiver<Output>) -> io::Result<()> {
             Output::Message(payload)
             | Output::Welcome { payload, .. }
             | Output::Response { payload, .. }
-            | Output::Related { payload, .. } => write_line(&mut out, &payload)?,
+            | Output::Related { payload, .. }
+            | Output::Unrelated(payload) => write_line(&mut out, &payload)?,
             Output::Exited(Exit::Panicked) => return Err(io::Error::other("a handler panicked")),
             // Only burdock knows what to make of it; to others there is no stream to be left.
             Output::Detach(id) if behind_burdock => write_line(&mut out, &message::detach(&id))?,

@@ -31,6 +31,8 @@ pub const COPIED_BODY_BYTES_MAX: usize = 16 * 1024;
 pub const WRITE_STEP_BYTES: usize = 256 * 1024;
 /// Room for a reply head; most are smaller.
 pub const REPLY_HEAD_ROOM_BYTES: usize = 512;
+/// Room made at first for an event beside its data: its id, its field names and the lines of its chunk.
+pub const EVENT_ROOM_BYTES: usize = 96;
 /// What is read ahead of the request being served (pipelining).
 pub const READ_AHEAD_BYTES_MAX: usize = HEAD_BYTES_MAX;
 /// Read buffers kept per thread for the next connection that has something to say.
@@ -273,6 +275,10 @@ pub const WATCH_STEP: Duration = Duration::from_millis(50);
 pub const SPARE_THREADS_MAX: usize = 64;
 /// Looks for which a spare thread is kept after it was last needed.
 pub const SPARE_LOOKS: u32 = 20;
+/// How long a spare thread waits for events before it looks whether it is still needed.
+pub const SPARE_PATIENCE_SECS: i64 = 1;
+/// Tasks that a thread of the executor polls before it looks for events, which must not wait for a crowd of tasks.
+pub const TASKS_PER_LOOK: usize = 200;
 
 // --- Registry -------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,11 @@ pub fn ended() {
     ENDS.fetch_add(1, Ordering::Relaxed);
 }
 
+/// Whether so much has ended that giving back is worth its while.
+pub fn is_full_of_ends() -> bool {
+    ENDS.load(Ordering::Relaxed) >= ENDS_PER_GIVING_BACK
+}
+
 /// Watches how many have ended.
 #[derive(Debug, Default)]
 pub struct Watch {

@@ -12,10 +12,9 @@ use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
-use std::task::{Context, Poll, Wake};
-use std::thread::Thread;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -203,16 +202,15 @@ impl Key {
     }
 }
 
-/// Events that are to be told.
-type Told = Vec<(Arc<Entry>, EventFlags)>;
+/// Events that a thread has taken and is to tell.
+#[derive(Debug, Default)]
+pub struct Told(Vec<(Arc<Entry>, EventFlags)>);
 
 struct Reactor {
     epoll: OwnedFd,
     /// Written to call a thread back from waiting.
     call: OwnedFd,
     entries: Mutex<Entries>,
-    /// Held by the thread that waits: what it has to tell.
-    turn: Mutex<Told>,
 }
 
 static REACTOR: OnceLock<Reactor> = OnceLock::new();
@@ -236,117 +234,47 @@ pub fn start() -> io::Result<()> {
     let call = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
     // Edge-triggered: each write is told once, and nobody has to read it.
     epoll::add(&epoll, &call, EventData::new_u64(CALL), EventFlags::IN | EventFlags::ET)?;
-    let _ = REACTOR.set(Reactor { epoll, call, entries: Mutex::default(), turn: Mutex::default() });
+    let _ = REACTOR.set(Reactor { epoll, call, entries: Mutex::default() });
     Ok(())
 }
 
-impl Reactor {
-    /// The turn to wait; `None` while another thread has it.
-    fn try_turn(&self) -> Option<MutexGuard<'_, Told>> {
-        match self.turn.try_lock() {
-            Ok(turn) => Some(turn),
-            Err(TryLockError::Poisoned(turn)) => Some(turn.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-
-    /// Waits for events; `back` is called when the wait is over, before anybody is woken.
-    fn wait(&self, told: &mut Told, timeout: Option<&Timespec>, back: impl FnOnce()) {
-        let mut room = [MaybeUninit::<Event>::uninit(); READY_EVENTS_MAX];
-        let waited = epoll::wait(&self.epoll, &mut room[..], timeout);
-        back();
-        match waited {
-            Ok((events, _)) => {
-                let entries = lock(&self.entries);
-                for event in events {
-                    let (flags, data) = (event.flags, event.data);
-                    told.extend(entries.get(Key(data.u64())).map(|entry| (Arc::clone(entry), flags)));
-                }
+/// Waits for events, at most `timeout`, and tells those that wait for them; `back` is called when the wait is over,
+/// before anybody is woken. Any number of threads may wait: of those that do, an event wakes the one that came last.
+pub fn wait(told: &mut Told, timeout: Option<&Timespec>, back: impl FnOnce()) {
+    let Some(reactor) = REACTOR.get() else { return };
+    // Left by a panic.
+    told.tell();
+    let mut room = [MaybeUninit::<Event>::uninit(); READY_EVENTS_MAX];
+    let waited = epoll::wait(&reactor.epoll, &mut room[..], timeout);
+    back();
+    match waited {
+        Ok((events, _)) => {
+            let entries = lock(&reactor.entries);
+            for event in events {
+                let (flags, data) = (event.flags, event.data);
+                told.0.extend(entries.get(Key(data.u64())).map(|entry| (Arc::clone(entry), flags)));
             }
-            Err(Errno::INTR) => {}
-            Err(error) => log::error!("cannot wait for sockets: {error}"),
         }
-        // Not under the lock: a wake may drop a task, and with it a source. Should that panic, the next turn goes on.
-        while let Some((entry, flags)) = told.pop() {
+        Err(Errno::INTR) => {}
+        Err(error) => log::error!("cannot wait for sockets: {error}"),
+    }
+    told.tell();
+}
+
+impl Told {
+    /// Not under the lock: a wake may drop a task, and with it a source.
+    fn tell(&mut self) {
+        while let Some((entry, flags)) = self.0.pop() {
             entry.tell(flags);
         }
     }
 }
 
-// --- Threads ------------------------------------------------------------------------------------------------------------
-
-/// What a thread of the executor does between two looks at its tasks.
-const RUNS: u8 = 0;
-const CALLED: u8 = 1;
-const SLEEPS: u8 = 2;
-const WAITS: u8 = 3;
-
-/// A thread that waits for events while it has no tasks; its waker calls it back.
-#[derive(Debug)]
-pub struct Sleeper {
-    state: AtomicU8,
-    thread: Thread,
-}
-
-impl Sleeper {
-    /// Of this thread.
-    pub fn new() -> Arc<Sleeper> {
-        Arc::new(Sleeper { state: AtomicU8::new(RUNS), thread: std::thread::current() })
-    }
-
-    /// To be said before each look at the tasks: whoever called until now is served by that look. Without it every
-    /// event would cost a second wait, for telling it calls this very thread.
-    pub fn set_out(&self) {
-        self.state.swap(RUNS, Ordering::SeqCst);
-    }
-
-    /// Returns when it was called, or something was told to somebody. One thread waits for events, others sleep.
-    pub fn sleep(&self) {
-        match REACTOR.get().and_then(|reactor| Some((reactor, reactor.try_turn()?))) {
-            Some((reactor, mut turn)) => self.wait(reactor, &mut turn),
-            None if self.enter(SLEEPS) => {
-                while self.state.load(Ordering::SeqCst) == SLEEPS {
-                    std::thread::park();
-                }
-                self.state.store(RUNS, Ordering::SeqCst);
-            }
-            None => {}
-        }
-    }
-
-    fn wait(&self, reactor: &Reactor, told: &mut Told) {
-        const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
-        // Called already: there is work, but what came for others is told, so that nobody is kept waiting.
-        let timeout = if self.enter(WAITS) { None } else { Some(&AT_ONCE) };
-        reactor.wait(told, timeout, || self.state.store(RUNS, Ordering::SeqCst));
-    }
-
-    /// False when it was called meanwhile; it runs then.
-    fn enter(&self, state: u8) -> bool {
-        let entered = self.state.compare_exchange(RUNS, state, Ordering::SeqCst, Ordering::SeqCst);
-        if entered.is_err() {
-            self.state.store(RUNS, Ordering::SeqCst);
-        }
-        entered.is_ok()
-    }
-}
-
-impl Wake for Sleeper {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        match self.state.swap(CALLED, Ordering::SeqCst) {
-            SLEEPS => self.thread.unpark(),
-            WAITS => {
-                if let Some(reactor) = REACTOR.get() {
-                    // It can fail only when it was called four billion billion times.
-                    let _ = rustix::io::write(&reactor.call, &1_u64.to_ne_bytes());
-                }
-            }
-            _ => {}
-        }
+/// Calls a thread back from waiting, now or when it next waits.
+pub fn call() {
+    if let Some(reactor) = REACTOR.get() {
+        // It can fail only when it was called four billion billion times.
+        let _ = rustix::io::write(&reactor.call, &1_u64.to_ne_bytes());
     }
 }
 

@@ -6,8 +6,8 @@
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::Poll;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use atomic_waker::AtomicWaker;
@@ -35,7 +35,16 @@ impl Deadline {
     #[allow(clippy::new_without_default, reason = "registers itself: not a plain value")]
     pub fn new() -> Deadline {
         let cell = Arc::new(Cell { at: AtomicU32::new(DISARMED), waker: AtomicWaker::new() });
-        CELLS.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&cell));
+        let sleeping = {
+            let mut cells = cells();
+            cells.known.push(Arc::clone(&cell));
+            std::mem::take(&mut cells.sleeping)
+        };
+        if !sleeping.is_empty() {
+            // Its clock stood still meanwhile.
+            SWEPT.store(tick(), Ordering::Relaxed);
+        }
+        sleeping.into_iter().for_each(Waker::wake);
         Deadline { cell }
     }
 
@@ -48,10 +57,10 @@ impl Deadline {
 
     /// Fires `after` from now, and not at what was armed before.
     pub fn arm(&self, after: Duration) {
-        let steps = after.as_millis().div_ceil(SWEEP_STEP.as_millis()) as u32;
+        let steps = u32::try_from(millis(after).div_ceil(millis(SWEEP_STEP))).unwrap_or(DISARMED);
         // The current tick is already partly over: one more step, so that it is never early.
-        let at = tick().saturating_add(steps).saturating_add(1);
-        self.cell.at.store(at.min(DISARMED - 1), Ordering::Relaxed);
+        let at = tick().saturating_add(steps).saturating_add(1).min(DISARMED - 1);
+        self.cell.at.store(at, Ordering::Relaxed);
     }
 
     /// Does not fire until armed again.
@@ -61,7 +70,7 @@ impl Deadline {
 
     /// Whether it has fired and was not armed again. Only the sweep sees time pass, so this asks no clock.
     pub fn passed(&self) -> bool {
-        self.cell.at.load(Ordering::Relaxed) <= now_steps()
+        self.cell.at.load(Ordering::Relaxed) <= swept_steps()
     }
 
     /// Completes when the deadline passes. To be polled by the task that owns it.
@@ -74,43 +83,83 @@ impl Deadline {
     }
 }
 
-static CELLS: Mutex<Vec<Arc<Cell>>> = Mutex::new(Vec::new());
+/// What there is to look at.
+struct Cells {
+    known: Vec<Arc<Cell>>,
+    /// The sweep, while there is nothing: several in tests.
+    sleeping: Vec<Waker>,
+}
 
-/// The tick of the last sweep: what it costs nothing to know of the time, late by a step.
+static CELLS: Mutex<Cells> = Mutex::new(Cells { known: Vec::new(), sleeping: Vec::new() });
+
+fn cells() -> MutexGuard<'static, Cells> {
+    CELLS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The tick of the last sweep: what it costs nothing to know of the time. Late by a step while there are deadlines, as
+/// there are while there is a connection; stands still while there are none.
 static SWEPT: AtomicU32 = AtomicU32::new(0);
 
 const STEPS_PER_SEC: u32 = (1_000 / SWEEP_STEP.as_millis()) as u32;
 
-/// Steps since the process started, by the clock.
-fn tick() -> u32 {
+fn elapsed() -> Duration {
     static START: OnceLock<Instant> = OnceLock::new();
-    let time = START.get_or_init(Instant::now).elapsed();
-    time.as_secs() as u32 * STEPS_PER_SEC + time.subsec_millis() * STEPS_PER_SEC / 1_000
+    START.get_or_init(Instant::now).elapsed()
 }
 
-/// Steps since the process started, as of the last sweep.
-pub fn now_steps() -> u32 {
+/// Not `as_millis`: its 128 bits are a division of their own, and each event of a stream would pay for two.
+const fn millis(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1000).saturating_add(duration.subsec_millis() as u64)
+}
+
+/// Steps since the process started, by the clock.
+fn tick() -> u32 {
+    (millis(elapsed()) / millis(SWEEP_STEP)) as u32
+}
+
+/// Steps since the process started, as of the last sweep: for whoever serves a connection.
+pub fn swept_steps() -> u32 {
     SWEPT.load(Ordering::Relaxed)
 }
 
-/// The same in seconds: the coarse clock of sessions.
-pub fn now_secs() -> u32 {
-    now_steps() / STEPS_PER_SEC
+/// The same in seconds.
+pub fn swept_secs() -> u32 {
+    swept_steps() / STEPS_PER_SEC
 }
 
-/// Wakes the owners of passed deadlines, for ever. Spawned once by the server.
+/// Seconds since the process started, by the clock.
+pub fn now_secs() -> u32 {
+    elapsed().as_secs() as u32
+}
+
+/// Wakes the owners of passed deadlines, for ever. Spawned once by the server. Sleeps while there is no deadline.
 pub async fn run() {
     loop {
+        some_deadline().await;
         async_io::Timer::after(SWEEP_STEP).await;
         let now = tick();
         // Before anybody is woken to look at it.
         SWEPT.store(now, Ordering::Relaxed);
         // A cell that only the sweep still holds has lost its owner.
-        CELLS.lock().unwrap_or_else(PoisonError::into_inner).retain(|cell| {
+        cells().known.retain(|cell| {
             if cell.at.load(Ordering::Relaxed) <= now {
                 cell.waker.wake();
             }
             Arc::strong_count(cell) > 1
         });
     }
+}
+
+/// Completes when there is a deadline, armed or not.
+async fn some_deadline() {
+    poll_fn(|cx| {
+        let mut cells = cells();
+        if !cells.known.is_empty() {
+            return Poll::Ready(());
+        }
+        // Nothing else polls the sweep, so it is here once.
+        cells.sleeping.push(cx.waker().clone());
+        Poll::Pending
+    })
+    .await;
 }

@@ -72,6 +72,8 @@ pub enum Output {
         /// The message.
         payload: Payload,
     },
+    /// A notification that belongs to no request of the client, made here: it need not be parsed.
+    Unrelated(Payload),
     /// The stream of this request may end before its response: its client is to resume it.
     Detach(Id),
     /// A line on stdout that cannot be JSON-RPC; the first bytes of it, for messages.

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::session::Session;
 use super::{RequestError, reply};
 use crate::backend::Output;
+use crate::budget::Payload;
 use crate::message::Id;
 
 /// What a handler knows of its client and can tell it. Cheap to clone; a clone may outlive its call, and then tells
@@ -244,35 +245,45 @@ impl Context {
     /// Tells that the list of tools has changed for this client (L51).
     pub async fn notify_tools_changed(&self) {
         if !self.session.server.tools.is_empty() {
-            self.tell("notifications/tools/list_changed", &json!({})).await;
+            static TOLD: OnceLock<Payload> = OnceLock::new();
+            self.tell_changed("tools", &TOLD).await;
         }
     }
 
     /// Tells that the list of prompts has changed for this client (L51).
     pub async fn notify_prompts_changed(&self) {
         if !self.session.server.prompts.is_empty() {
-            self.tell("notifications/prompts/list_changed", &json!({})).await;
+            static TOLD: OnceLock<Payload> = OnceLock::new();
+            self.tell_changed("prompts", &TOLD).await;
         }
     }
 
     /// Tells that the list of resources has changed for this client (L51).
     pub async fn notify_resources_changed(&self) {
         if self.session.server.has_resources() {
-            self.tell("notifications/resources/list_changed", &json!({})).await;
+            static TOLD: OnceLock<Payload> = OnceLock::new();
+            self.tell_changed("resources", &TOLD).await;
         }
     }
 
     /// Tells that this resource has changed, when the client subscribed to it (L52).
     pub async fn resource_updated(&self, uri: &str) {
         if self.session.subscribed(uri) {
-            self.tell("notifications/resources/updated", &json!({"uri": uri})).await;
+            let params = json!({"uri": uri});
+            if let Some(payload) = reply::outgoing(None, "notifications/resources/updated", &params) {
+                self.session.say(Output::Unrelated(payload)).await;
+            }
         }
     }
 
-    async fn tell(&self, method: &str, params: &Value) {
-        if let Some(payload) = reply::outgoing(None, method, params) {
-            self.session.say(Output::Message(payload)).await;
-        }
+    /// `told` is the same for every session: its bytes are made once and held once, however many logs they are in.
+    async fn tell_changed(&self, list: &str, told: &OnceLock<Payload>) {
+        let payload = told.get_or_init(|| {
+            let method = format!("notifications/{list}/list_changed");
+            let text = format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{{}}}}"#);
+            Payload::made_here(text.into_bytes())
+        });
+        self.session.say(Output::Unrelated(payload.clone())).await;
     }
 
     /// Puts a form to the client's user. `schema` is the JSON Schema of an object with plain members (L48); never

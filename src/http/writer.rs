@@ -17,7 +17,8 @@ use crate::http::head::{Asked, ReplyFraming, ReplyHead};
 use crate::http::sse::{Event, EventReader, KEEP_ALIVE, Opening};
 use crate::http::{Body, Header, Refusal, Reply, Status};
 use crate::limits::{
-    COPIED_BODY_BYTES_MAX, DISCARD_BYTES_MAX, REPLY_HEAD_ROOM_BYTES, REPLY_PATIENCE, WRITE_STEP_BYTES,
+    COPIED_BODY_BYTES_MAX, DISCARD_BYTES_MAX, EVENT_ROOM_BYTES, REPLY_HEAD_ROOM_BYTES, REPLY_PATIENCE,
+    WRITE_STEP_BYTES,
 };
 use crate::metrics::METRICS;
 use crate::sweep::{self, Deadline};
@@ -61,7 +62,7 @@ fn with_date<T>(write: impl FnOnce(&str) -> T) -> T {
     thread_local! {
         static DATE: RefCell<(u32, String)> = const { RefCell::new((0, String::new())) };
     }
-    let step = sweep::now_steps();
+    let step = sweep::swept_steps();
     DATE.with_borrow_mut(|(made, text)| {
         if *made != step || text.is_empty() {
             (*made, *text) = (step, httpdate::fmt_http_date(SystemTime::now()));
@@ -92,6 +93,16 @@ enum Next {
     Silence,
     /// The sending end was dropped.
     Ended,
+}
+
+impl Next {
+    /// The bytes it takes, about.
+    fn room(&self) -> usize {
+        match self {
+            Next::Event(Event { data: Some(data), .. }) => EVENT_ROOM_BYTES + data.len(),
+            Next::Event(_) | Next::Silence | Next::Ended => EVENT_ROOM_BYTES,
+        }
+    }
 }
 
 async fn next_event(reader: &mut EventReader) -> Next {
@@ -306,7 +317,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Some(next) => next,
                 None => self.next_or_close(reader, reader.keep_alive_comment).await?,
             };
-            let mut out = Vec::new();
+            let mut out = Vec::with_capacity(next.room());
             let ended = append_next(&mut out, chunks, &next);
             drop(next);
             self.write_all(&out, &[]).await?;
@@ -327,25 +338,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Writes two parts, the second without copying it, under the write deadline.
     pub(super) async fn write_all(&mut self, first: &[u8], second: &[u8]) -> Result<(), Ended> {
+        let at_once = poll_fn(|cx| Poll::Ready(poll_write(&mut self.socket, cx, first, second, 0))).await;
+        let written = match at_once {
+            Poll::Ready(count) => counted(count?)?,
+            Poll::Pending => 0,
+        };
+        // As nearly always: there was room for all of it, and nothing to wait for.
+        if written == first.len() + second.len() {
+            self.deadline.disarm();
+            return Ok(());
+        }
+        Box::pin(self.write_rest(first, second, written)).await
+    }
+
+    async fn write_rest(&mut self, first: &[u8], second: &[u8], mut written: usize) -> Result<(), Ended> {
         let Connection { socket, deadline, deadlines, .. } = self;
         let write = async {
-            let (mut written, mut step_end) = (0, 0);
+            let mut step_end = 0;
             while written < first.len() + second.len() {
-                let count = poll_fn(|cx| {
-                    let polled = poll_write(socket, cx, first, second, written);
-                    // Not before it has to wait: most writes never do.
-                    if polled.is_pending() && written >= step_end {
-                        deadline.arm(deadlines.write);
-                        step_end = written + WRITE_STEP_BYTES;
-                    }
-                    polled
-                })
-                .await?;
-                if count == 0 {
-                    return Err(Ended::Closed);
+                if written >= step_end {
+                    deadline.arm(deadlines.write);
+                    step_end = written + WRITE_STEP_BYTES;
                 }
-                written += count;
-                METRICS.sent_bytes_total.add(count as u64);
+                written += counted(poll_fn(|cx| poll_write(socket, cx, first, second, written)).await?)?;
             }
             Ok(())
         };
@@ -358,6 +373,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.deadline.disarm();
         result
     }
+}
+
+/// What one write took. Nothing is the other end's word that it takes no more.
+fn counted(written: usize) -> Result<usize, Ended> {
+    METRICS.sent_bytes_total.add(written as u64);
+    if written == 0 { Err(Ended::Closed) } else { Ok(written) }
 }
 
 /// One write of what is left of two parts when `written` bytes of them are out.

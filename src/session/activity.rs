@@ -71,7 +71,7 @@ impl Activity {
 
     /// Something was heard of the client.
     pub fn touch(&self) {
-        self.last_seen.store(sweep::now_secs(), Ordering::Relaxed);
+        self.last_seen.store(sweep::swept_secs(), Ordering::Relaxed);
     }
 
     /// How long ago that was.

@@ -96,8 +96,7 @@ impl Stream {
     /// else, so that what a slow reader holds is bounded in bytes.
     pub fn pump(&mut self) -> Pushed {
         while let Some(reader) = &self.reader {
-            let next = self.log.partition_point(|entry| entry.place <= self.delivered);
-            let Some(entry) = self.log.get(next) else {
+            let Some(entry) = self.next_for_reader() else {
                 if self.ended {
                     self.reader = None;
                 }
@@ -115,6 +114,15 @@ impl Stream {
             }
         }
         Pushed::Logged
+    }
+
+    fn next_for_reader(&self) -> Option<&Entry> {
+        let newest = self.log.back().filter(|newest| newest.place > self.delivered)?;
+        // As nearly always: the reader had all there was before.
+        if newest.place == self.delivered + 1 {
+            return Some(newest);
+        }
+        self.log.get(self.log.partition_point(|entry| entry.place <= self.delivered))
     }
 
     /// The next place. After four billion it begins anew, with an empty log.

@@ -202,9 +202,8 @@ impl Worker {
                 }
                 Next::InboxClosed => return Opened::Failed(503, "this node is stopping".into()),
                 Next::Input(input) => self.early.push_back(input),
-                // There are no calls yet that these could be about.
-                Next::Output(Output::Response { .. } | Output::Related { .. } | Output::Detach(_))
-                | Next::Room => {}
+                // What only handlers say, and none of them has been called yet.
+                Next::Output(_) | Next::Room => {}
             }
         }
     }
@@ -356,6 +355,7 @@ impl Worker {
                 self.answered(&to, payload);
             }
             Output::Related { to, payload } => self.related(&to, payload),
+            Output::Unrelated(payload) => self.unrelated(payload),
             Output::Detach(id) => self.detach(&id),
             Output::Garbage(line) => self.log_garbage(&line),
             Output::TooLong => self.too_long(),
@@ -500,6 +500,12 @@ impl Worker {
         }
     }
 
+    /// A notification of the backend that says itself that it belongs to no request.
+    fn unrelated(&mut self, payload: Payload) {
+        METRICS.messages_from_backend_total.add_one();
+        self.streams.deliver(self.route_unrelated(), payload, false);
+    }
+
     fn answered(&mut self, id: &Id, response: Payload) {
         METRICS.messages_from_backend_total.add_one();
         match self.calls.remove(id) {
@@ -582,17 +588,22 @@ impl Worker {
             "notifications/cancelled" => {
                 message.concerns.as_ref().and_then(|id| self.asks.get(id)).map(|ask| ask.stream)
             }
-            // By their nature about no request: with the others only when nobody reads the standalone stream.
             "notifications/tools/list_changed"
             | "notifications/prompts/list_changed"
             | "notifications/resources/list_changed"
-            | "notifications/resources/updated"
-                if self.streams.has_reader(STANDALONE) =>
-            {
-                Some(STANDALONE)
-            }
+            | "notifications/resources/updated" => return self.route_unrelated(),
             _ => None,
         };
+        self.or_only_post(related)
+    }
+
+    /// The stream of what is by its nature about no request: that of a request only when nobody reads the standalone
+    /// one.
+    fn route_unrelated(&self) -> u32 {
+        if self.streams.has_reader(STANDALONE) { STANDALONE } else { self.or_only_post(None) }
+    }
+
+    fn or_only_post(&self, related: Option<u32>) -> u32 {
         related
             .or_else(|| self.only_post())
             .filter(|stream| self.streams.takes_messages(*stream))
