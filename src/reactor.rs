@@ -281,7 +281,6 @@ pub fn call() {
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixStream;
-    use std::sync::Once;
     use std::time::Duration;
 
     use smol::future::block_on;
@@ -324,8 +323,7 @@ mod tests {
 
     /// Both kinds of what is written to: the end to write, and the other one, which blocks.
     fn both_kinds() -> [(Source<OwnedFd>, OwnedFd); 2] {
-        static STARTED: Once = Once::new();
-        STARTED.call_once(|| crate::runtime::start(2).unwrap());
+        crate::runtime::start_for_tests();
         let (out, into) = std::io::pipe().unwrap();
         let (one, other) = UnixStream::pair().unwrap();
         [(Source::new(into.into()).unwrap(), out.into()), (Source::new(one.into()).unwrap(), other.into())]

@@ -81,16 +81,21 @@ fn own_tasks() -> usize {
     usize::from(polls.is_some_and(|polls| polls.load(Ordering::Relaxed) % 2 == 0))
 }
 
-/// Starts `threads` threads that run the executor until the process ends, and what tells them of sockets. To be called once.
+/// Has `threads` threads run the executor until the process ends, and what tells them of sockets. Called again, it
+/// starts only those that are missing: a process may serve more than once.
 ///
 /// # Errors
 /// When the system refuses a thread.
 pub fn start(threads: usize) -> io::Result<()> {
+    static STARTED: Mutex<usize> = Mutex::new(0);
     reactor::start()?;
-    for slot in 0..threads.min(THREADS_MAX) {
+    let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+    while *started < threads.min(THREADS_MAX) {
+        let slot = *started;
         std::thread::Builder::new()
             .name(format!("burdock-{slot}"))
             .spawn(move || poll_tasks(slot, None, || true))?;
+        *started += 1;
     }
     Ok(())
 }
@@ -295,9 +300,8 @@ fn start_spare() -> Option<Arc<()>> {
 /// Threads for the unit tests of this process, which share them.
 #[cfg(test)]
 pub(crate) fn start_for_tests() {
-    static STARTED: Once = Once::new();
     // Without threads they fail by themselves.
-    STARTED.call_once(|| drop(start(2)));
+    let _ = start(2);
 }
 
 #[cfg(test)]
