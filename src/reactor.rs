@@ -242,8 +242,6 @@ pub fn start() -> io::Result<()> {
 /// before anybody is woken. Any number of threads may wait: of those that do, an event wakes the one that came last.
 pub fn wait(told: &mut Told, timeout: Option<&Timespec>, back: impl FnOnce()) {
     let Some(reactor) = REACTOR.get() else { return };
-    // Left by a panic.
-    told.tell();
     let mut room = [MaybeUninit::<Event>::uninit(); READY_EVENTS_MAX];
     let waited = epoll::wait(&reactor.epoll, &mut room[..], timeout);
     back();
@@ -263,7 +261,7 @@ pub fn wait(told: &mut Told, timeout: Option<&Timespec>, back: impl FnOnce()) {
 
 impl Told {
     /// Not under the lock: a wake may drop a task, and with it a source.
-    fn tell(&mut self) {
+    pub(crate) fn tell(&mut self) {
         while let Some((entry, flags)) = self.0.pop() {
             entry.tell(flags);
         }

@@ -17,9 +17,10 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError, Weak};
+use std::task::Poll;
 use std::thread::Thread;
 
 use async_task::{Builder, Runnable};
@@ -110,9 +111,9 @@ fn poll_tasks(slot: usize, patience: Option<&Timespec>, wanted: impl Fn() -> boo
             look(&mut told, patience);
         }
     };
-    // What panics here is the destructor of a task that was dropped: the thread is for the others.
+    // A task keeps its panics to itself, and so does `watched`. Whatever else panics here, the thread is for the others.
     while catch_unwind(AssertUnwindSafe(&mut polled)).is_err() {
-        log::error!("a task panicked while it was dropped");
+        log::error!("a thread of the executor panicked and goes on");
     }
     SLOT.set(None);
     // What counted on this thread.
@@ -135,6 +136,8 @@ fn poll_some() {
 /// Looks for events, and waits for them while there are no tasks.
 fn look(told: &mut Told, patience: Option<&Timespec>) {
     const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // Left by a panic. Before the tasks are looked at: what this wakes is this thread's own.
+    told.tell();
     let waits = {
         let mut work = work();
         let waits = work.tasks.is_empty();
@@ -170,12 +173,30 @@ thread_local! {
 pub async fn watched<F: Future>(future: F) -> F::Output {
     static WATCH: Once = Once::new();
     WATCH.call_once(start_watch);
-    let mut future = pin!(future);
+    let mut fence = Fence(pin!(Some(future)));
     std::future::poll_fn(|context| {
         let _poll = MarkedPoll::begin();
-        future.as_mut().poll(context)
+        fence.0.as_mut().as_pin_mut().map_or(Poll::Pending, |future| future.poll(context))
     })
     .await
+}
+
+/// A watched future, to its end: its destructor may block as well, and a panic in it would end the process, for
+/// async-task lets none out of a task that it drops.
+struct Fence<'a, F>(Pin<&'a mut Option<F>>);
+
+impl<F> Drop for Fence<'_, F> {
+    fn drop(&mut self) {
+        watched_drop(|| self.0.set(None));
+    }
+}
+
+/// Drops what is other people's code: it may block its thread, and a panic in it stays here.
+pub fn watched_drop(drop: impl FnOnce()) {
+    let _poll = MarkedPoll::begin();
+    if catch_unwind(AssertUnwindSafe(drop)).is_err() {
+        log::error!("a handler, or what it kept, panicked while it was dropped");
+    }
 }
 
 /// A watched poll; ended on drop, also by a panic.
@@ -183,7 +204,9 @@ struct MarkedPoll(Option<&'static AtomicU32>);
 
 impl MarkedPoll {
     fn begin() -> MarkedPoll {
+        // One within another is a part of it.
         let slot = SLOT.get().and_then(|slot| POLLS.get(slot));
+        let slot = slot.filter(|polls| polls.load(Ordering::Relaxed) % 2 == 0);
         if let Some(polls) = slot {
             polls.store(polls.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         }

@@ -38,12 +38,13 @@ impl Deadline {
         let sleeping = {
             let mut cells = cells();
             cells.known.push(Arc::clone(&cell));
-            std::mem::take(&mut cells.sleeping)
+            let sleeping = std::mem::take(&mut cells.sleeping);
+            if !sleeping.is_empty() {
+                // Its clock stood still meanwhile. Under the lock: who comes next relies on it.
+                SWEPT.store(tick(), Ordering::Relaxed);
+            }
+            sleeping
         };
-        if !sleeping.is_empty() {
-            // Its clock stood still meanwhile.
-            SWEPT.store(tick(), Ordering::Relaxed);
-        }
         sleeping.into_iter().for_each(Waker::wake);
         Deadline { cell }
     }

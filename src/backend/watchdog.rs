@@ -209,19 +209,18 @@ async fn keep(notes: Receiver<Note>, mut dog: Dog) {
 /// for the watchdog knows since when it had its id.
 struct Batch {
     text: String,
-    late: Deadline,
+    /// Only while there is something to tell: the sweep sleeps while there is no deadline.
+    late: Option<Deadline>,
 }
 
 impl Batch {
     fn new() -> Batch {
-        Batch { text: String::new(), late: Deadline::new() }
+        Batch { text: String::new(), late: None }
     }
 
     /// Takes a note; true when they have to go.
     fn add(&mut self, note: &Note) -> bool {
-        if self.text.is_empty() {
-            self.late.arm(WATCHDOG_ENDED_WAIT);
-        }
+        self.late.get_or_insert_with(|| Deadline::after(WATCHDOG_ENDED_WAIT));
         // Writing to a String cannot fail.
         let _ = writeln!(self.text, "{note}");
         !matches!(note, Note::Ended(..)) || self.text.len() >= WATCHDOG_BATCH_BYTES
@@ -229,7 +228,7 @@ impl Batch {
 
     /// What there is to tell.
     fn take(&mut self) -> String {
-        self.late.disarm();
+        self.late = None;
         std::mem::take(&mut self.text)
     }
 }
@@ -252,7 +251,10 @@ async fn serve(notes: &Receiver<Note>, known: &mut Known, dog: &mut Dog) -> Serv
         let said = async { Next::Said(dog.lines.next().await) };
         let noted = async { Next::Noted(notes.recv().await.unwrap_or(Note::Goodbye)) };
         let late = async {
-            batch.late.wait().await;
+            match &batch.late {
+                Some(late) => late.wait().await,
+                None => std::future::pending().await,
+            }
             Next::Late
         };
         let (is_due, is_last) = match or(said, or(noted, late)).await {

@@ -123,7 +123,7 @@ impl Session {
 
     /// The end: handlers, what they wait for and what they kept are dropped.
     pub(crate) fn end(&self) {
-        let ended = {
+        let (running, asks, states) = {
             let mut desk = self.desk();
             desk.over = true;
             let desk = &mut *desk;
@@ -134,7 +134,9 @@ impl Session {
                 std::mem::take(&mut desk.states),
             )
         };
-        drop(ended);
+        drop((running, asks));
+        // One by one: a second panic in the same drop would end the process.
+        states.into_values().for_each(|state| runtime::watched_drop(|| drop(state)));
         self.outputs.close();
     }
 

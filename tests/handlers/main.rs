@@ -16,6 +16,40 @@ struct Block {
     seconds: f64,
 }
 
+#[derive(Deserialize, schemars::JsonSchema)]
+struct Cling {
+    /// Kept by the session, and not by a call that never ends.
+    kept: bool,
+}
+
+/// Its destructor blocks, and then panics.
+#[derive(Default)]
+struct Clinging;
+
+impl Drop for Clinging {
+    fn drop(&mut self) {
+        block_for(2.0);
+        panic!("asked to");
+    }
+}
+
+async fn cling(context: Context, cling: Cling) -> Result<&'static str, ToolError> {
+    if cling.kept {
+        drop(context.state::<Clinging>());
+    } else {
+        let _clinging = Clinging;
+        std::future::pending::<()>().await;
+    }
+    Ok("kept")
+}
+
+fn block_for(seconds: f64) {
+    let end = Instant::now() + Duration::from_secs_f64(seconds);
+    while let Some(left) = end.checked_duration_since(Instant::now()) {
+        std::thread::park_timeout(left);
+    }
+}
+
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let (address, threads) = (arguments.next().unwrap(), arguments.next().unwrap());
@@ -34,12 +68,10 @@ fn server() -> Server {
         .ask_deadline(Duration::from_millis(300))
         .tool("quick", "Answers at once.", |_context, _: NoArguments| async { Ok("quick") })
         .tool("block", "Blocks its thread.", |_context, block: Block| async move {
-            let end = Instant::now() + Duration::from_secs_f64(block.seconds);
-            while let Some(left) = end.checked_duration_since(Instant::now()) {
-                std::thread::park_timeout(left);
-            }
+            block_for(block.seconds);
             Ok("unblocked")
         })
+        .tool("cling", "Goes badly: at the end of the call, or of the session.", cling)
         .tool("panic", "Panics.", |_context, _: NoArguments| async {
             if true { panic!("asked to") } else { Ok("") }
         })

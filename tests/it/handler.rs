@@ -239,7 +239,7 @@ fn lists_come_in_pages() {
             break;
         }
     }
-    assert_eq!(names, ["quick", "block", "panic", "impatient", "falling"]);
+    assert_eq!(names, ["quick", "block", "cling", "panic", "impatient", "falling"]);
 }
 
 /// A call that detaches ends its stream, and its answer waits; without priming events (L13) nothing happens.
@@ -283,6 +283,33 @@ fn a_panic_ends_one_session() {
     assert!(waiting.response().status == 200);
     wait_for("404", SOON, || (one.post(&call(3, "quick", json!({}))).status == 404).then_some(()));
     assert_eq!(text(&other.call(1, "quick", json!({}))), "quick");
+}
+
+/// Invariant 12 for destructors: one that blocks and then panics hurts no other session, and whoever waits is answered.
+#[test]
+fn a_destructor_that_blocks_and_panics_hurts_nobody_else() {
+    let burdock = handlers("1");
+    let (cancelled, deleted, other) =
+        (burdock.session(LATEST), burdock.session(LATEST), burdock.session(LATEST));
+    let unhurt = || {
+        for id in 0..20 {
+            let sent = Instant::now();
+            assert_eq!(text(&other.call(id, "quick", json!({}))), "quick");
+            assert!(sent.elapsed() < Duration::from_millis(500), "{:?}", sent.elapsed());
+        }
+    };
+    let _calling = cancelled.start(&call(1, "cling", json!({"kept": false})));
+    assert_eq!(text(&cancelled.call(2, "quick", json!({}))), "quick");
+    let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
+    assert_eq!(cancelled.post(&cancel.to_string()).status, 202);
+    unhurt();
+    assert_eq!(text(&deleted.call(1, "cling", json!({"kept": true}))), "kept");
+    let mut waiting = deleted.start(&call(2, "impatient", json!({})));
+    deleted.delete();
+    unhurt();
+    let answer = waiting.response().json();
+    assert!(answer["error"]["message"].as_str().is_some_and(|text| text.contains("deleted")), "{answer}");
+    assert_eq!(text(&cancelled.call(3, "quick", json!({}))), "quick");
 }
 
 /// Blocking code delays the thread it runs on, and nobody else for long.
