@@ -258,6 +258,8 @@ pub const ASK_DEADLINE: Duration = Duration::from_secs(5 * 60);
 pub const PAGE_ENTRIES: usize = 250;
 /// Resources one session is subscribed to.
 pub const SUBSCRIPTIONS_MAX: usize = 256;
+/// What a client says of itself (name, version and capabilities), which a session of handlers keeps to its end.
+pub const CLIENT_BYTES_MAX: usize = 16 * 1024;
 /// The URI of a resource in a request.
 pub const URI_BYTES_MAX: usize = 4 * 1024;
 /// Values in the answer to `completion/complete`: the protocol's own bound.

@@ -12,6 +12,7 @@ use super::session::Session;
 use super::{RequestError, reply};
 use crate::backend::Output;
 use crate::budget::Payload;
+use crate::limits::CLIENT_BYTES_MAX;
 use crate::message::Id;
 
 /// What a handler knows of its client and can tell it. Cheap to clone; a clone may outlive its call, and then tells
@@ -44,8 +45,19 @@ pub struct Client {
 }
 
 impl Client {
-    pub(super) fn new(name: String, version: String, declared: Option<&RawValue>) -> Client {
-        Client { name, version, declared: declared.map(ToOwned::to_owned), capabilities: OnceLock::new() }
+    /// Refused when it says so much of itself that keeping it for the session would be a burden.
+    pub(super) fn new(
+        name: String,
+        version: String,
+        declared: Option<&RawValue>,
+    ) -> Result<Client, RequestError> {
+        let bytes = name.len() + version.len() + declared.map_or(0, |declared| declared.get().len());
+        if bytes > CLIENT_BYTES_MAX {
+            return Err(RequestError::invalid(format!(
+                "clientInfo and capabilities have more than {CLIENT_BYTES_MAX} bytes together: declare less"
+            )));
+        }
+        Ok(Client { name, version, declared: declared.map(ToOwned::to_owned), capabilities: OnceLock::new() })
     }
 
     /// What it declared that it can; null when it said nothing.
@@ -397,7 +409,7 @@ mod tests {
     fn what_a_client_can_is_what_it_declared() {
         let client = |capabilities: Value| {
             let declared = serde_json::value::to_raw_value(&capabilities).unwrap();
-            Client::new(String::new(), String::new(), Some(&declared))
+            Client::new(String::new(), String::new(), Some(&declared)).unwrap()
         };
         let forms = |capabilities| client(capabilities).takes_forms();
         assert!(forms(json!({"elicitation": {}})) && forms(json!({"elicitation": {"form": {}, "url": {}}})));

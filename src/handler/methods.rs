@@ -145,7 +145,7 @@ fn initialize(
     // What is not supported is answered with the newest (L39).
     let agreed = version::SUPPORTED.iter().position(|known| *known == protocol_version).unwrap_or(0);
     let version = Version::new(version::SUPPORTED[agreed]);
-    let client = Client::new(client_info.name, client_info.version, capabilities);
+    let client = Client::new(client_info.name, client_info.version, capabilities)?;
     if !session.settle(Settled { client, version: version.clone() }) {
         return Err(RequestError::invalid_request("this session is already initialized"));
     }

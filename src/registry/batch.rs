@@ -3,7 +3,7 @@
 //! Nearly all that a session costs the writer is done here, so a command is written straight into the bytes to be sent:
 //! the client library's own pipeline has four allocations for each, and two copies. Reading the answers is left to it.
 
-use redis::{Connection, ConnectionLike, RedisResult, Value};
+use redis::{Connection, RedisResult, Value};
 
 use super::record::{CLOSED_PREFIX, Record, SESSION_PREFIX};
 use crate::limits::{CLOSED_SECS, RECORD_SECS};
@@ -83,8 +83,9 @@ impl Batch {
     /// # Errors
     /// Those of the way to Redis, or the first that Redis answers.
     pub(super) fn send(&self, connection: &mut Connection) -> RedisResult<()> {
-        let answers = connection.req_packed_commands(&self.bytes, 0, self.commands)?;
-        answers.into_iter().try_for_each(|answer| answer.extract_error().map(drop::<Value>))
+        connection.send_packed_command(&self.bytes)?;
+        // Not `req_packed_commands`: that one waits for every answer, also when the first has not come in time.
+        (0..self.commands).try_for_each(|_| connection.recv_response()?.extract_error().map(drop::<Value>))
     }
 }
 

@@ -189,6 +189,8 @@ impl Worker {
                 Next::Output(Output::Welcome { version, payload, .. }) => {
                     return self.agreed(version, payload);
                 }
+                // A handler's refusal: it was asked nothing else yet.
+                Next::Output(Output::Response { payload, .. }) => return Opened::Refused(payload),
                 Next::Output(Output::Garbage(line)) => {
                     self.log_garbage(&line);
                     garbage.get_or_insert(line);

@@ -57,6 +57,24 @@ fn the_demo_says_what_it_is_and_can() {
     assert!(prompt["result"]["messages"][0]["content"]["text"].as_str().unwrap().contains("Ada"), "{prompt}");
 }
 
+/// A handler's refusal of `initialize` is the answer to it, at once.
+#[test]
+fn an_initialize_that_does_not_fit_is_refused_at_once() {
+    let burdock = Burdock::serve(&[]);
+    for params in [
+        json!({}),
+        json!({"protocolVersion": 1}),
+        json!({"protocolVersion": LATEST, "clientInfo": {"name": 5}}),
+        json!({"protocolVersion": LATEST, "capabilities": {"experimental": {"x": "x".repeat(20_000)}}}),
+    ] {
+        let request = json!({"jsonrpc": "2.0", "id": "i", "method": "initialize", "params": params});
+        let mut client = burdock.client();
+        client.request("POST", "/mcp", &[BOTH, JSON], &request.to_string());
+        let answer = client.response().json();
+        assert!(answer["error"]["code"] == -32602 && answer["id"] == "i", "{params}: {answer}");
+    }
+}
+
 /// L54: each kind of mistake has its answer, and none ends the session.
 #[test]
 fn mistakes_are_answered_each_in_its_way() {

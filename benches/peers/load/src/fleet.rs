@@ -49,6 +49,10 @@ impl Fleet {
             return Err(format!("burdock token: {}", String::from_utf8_lossy(&output.stderr)).into());
         }
         let logs = std::env::var_os("PEERS_LOGS").map(PathBuf::from);
+        if let Some(logs) = &logs {
+            std::fs::create_dir_all(logs)
+                .map_err(|error| format!("PEERS_LOGS, {}: {error}", logs.display()))?;
+        }
         Ok(Fleet { burdock, peers, supergateway, scratch, logs, token, token_file })
     }
 

@@ -167,9 +167,10 @@ impl Bench {
             Mode::Calls => self.rounds(mode, rounds, self.fleet.all()),
             Mode::Idle => {
                 let count = modes::idle::sessions(self.scale, self.descriptors);
-                self.book
-                    .remarks
-                    .push(format!("idle: {count} sessions, limited by {} descriptors", self.descriptors));
+                if count < modes::idle::wanted(self.scale) {
+                    let limit = self.descriptors;
+                    self.book.remarks.push(format!("idle: {count} sessions, limited by {limit} descriptors"));
+                }
                 self.rounds(mode, rounds, self.without_floor(self.fleet.burdock(Who::Burdock, &[])))
             }
             Mode::FanOut => self.rounds(mode, rounds, self.without_floor(self.fleet.burdock_echo())),
@@ -270,7 +271,7 @@ impl Bench {
 }
 
 fn print(bench: &Bench, machine: &[String], rounds: usize, load_before: &str) {
-    println!("{}", table::render(&bench.book));
+    println!("{}", table::render(&bench.book, bench.scale));
     println!(
         "Medians of {rounds} rounds, in turns; server on core {}, load on core {}.",
         bench.cores.server, bench.cores.load

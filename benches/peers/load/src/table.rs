@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::Scale;
 use crate::book::{Book, Metric};
 use crate::server::Who;
 
@@ -29,13 +30,13 @@ const fn row(
 const ROWS: [Row; 17] = [
     row("churn: initialize, initialized, call, DELETE; CPU", Metric::Churn, "µs", Some(36.0), Some(0.40)),
     row("initialize alone, one connection, p50", Metric::Initialize, "µs", None, None),
-    row("what the Redis registry adds to churn; CPU", Metric::RedisExtra, "µs", Some(4.0), None),
-    row("initialize p50 with Redis by without", Metric::RedisInitialize, "x", Some(1.10), None),
+    row("what the Redis registry adds to a churn; CPU", Metric::RedisExtra, "µs", Some(4.0), None),
+    row("initialize p50: with Redis / without", Metric::RedisInitialize, "x", Some(1.10), None),
     row("call, 100 sessions, 32 connections; CPU", Metric::Call, "µs", Some(9.0), Some(0.25)),
     row("call, one connection, p50", Metric::CallLatency, "µs", Some(40.0), None),
     row("memory per idle session with open stream", Metric::IdleSession, "kB", Some(5.0), None),
     row("memory after all are deleted, beyond a warm-up's", Metric::IdleLeft, "MB", Some(2.0), None),
-    row("call p99 with idle sessions by without", Metric::IdleCalls, "x", Some(1.2), None),
+    row("call p99: beside idle sessions / alone", Metric::IdleCalls, "x", Some(1.2), None),
     row("notification to 200 streams, p99", Metric::FanOut, "ms", None, Some(0.5)),
     row("1,000 clients back after kill -9 and restart", Metric::Storm, "ms", None, Some(0.5)),
     row("the same, all connecting in one moment", Metric::StormAtOnce, "ms", None, None),
@@ -49,21 +50,21 @@ const ROWS: [Row; 17] = [
 /// Rounds further apart than this are told.
 const SPREAD_TOLD: f64 = 0.10;
 
-/// The table as Markdown: the rows that were measured.
-pub fn render(book: &Book) -> String {
+/// The table as Markdown: the rows that were measured. Numbers of a quick run are not judged.
+pub fn render(book: &Book, scale: Scale) -> String {
     let mut text = "| what | to reach | burdock | rmcp | rmcp jemalloc | supergateway | floor | ratio | |\n\
                     |---|---|---|---|---|---|---|---|---|\n"
         .to_owned();
     for row in &ROWS {
         if let Some(burdock) = book.median(row.metric, Who::Burdock) {
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "{}", line(row, burdock, book));
+            let _ = writeln!(text, "{}", line(row, burdock, book, scale));
         }
     }
     text
 }
 
-fn line(row: &Row, burdock: f64, book: &Book) -> String {
+fn line(row: &Row, burdock: f64, book: &Book, scale: Scale) -> String {
     let cell = |who| book.median(row.metric, who).map_or(String::new(), |value| shown(value, row.unit));
     let ratio = peer(row, book).map(|peer| burdock / peer);
     format!(
@@ -76,7 +77,7 @@ fn line(row: &Row, burdock: f64, book: &Book) -> String {
         cell(Who::Supergateway),
         cell(Who::Floor),
         ratio.map_or(String::new(), |ratio| format!("{ratio:.2}")),
-        verdict(row, burdock, ratio),
+        scale.pick(verdict(row, burdock, ratio), ""),
     )
 }
 
@@ -94,6 +95,9 @@ fn to_reach(row: &Row) -> String {
 }
 
 fn verdict(row: &Row, burdock: f64, ratio: Option<f64>) -> &'static str {
+    if burdock < 0.0 {
+        return "noise";
+    }
     let within = row.most.is_none_or(|most| burdock <= most);
     let below = match (row.of_peer, ratio) {
         (Some(part), Some(ratio)) => Some(ratio <= part),

@@ -20,9 +20,14 @@ const SETTLE_DEADLINE: Duration = Duration::from_secs(15);
 /// Between two looks.
 const SETTLE_STEP: Duration = Duration::from_millis(250);
 
-/// How many sessions the limit of descriptors allows.
+/// How many sessions there are to be.
+pub fn wanted(scale: Scale) -> usize {
+    scale.pick(10_000, 500)
+}
+
+/// How many of them the limit of descriptors allows.
 pub fn sessions(scale: Scale, descriptors: u64) -> usize {
-    let wanted = scale.pick(10_000, 500);
+    let wanted = wanted(scale);
     wanted.min(usize::try_from(descriptors.saturating_sub(DESCRIPTORS_SPARE)).unwrap_or(wanted))
 }
 
