@@ -44,12 +44,13 @@
 //! | `metrics` | counters, gauges and histograms |
 //! | `budget` | every byte of a message that is held is counted |
 //! | `memory` | gives back what is free |
+//! | `lock` | takes a mutex, also after a panic |
 //! | `limits` | every bound, with its unit and its reason |
 //!
 //! What holds everywhere (`tests/it/tidy.rs` checks what can be checked):
 //!
-//! - A room uses only those below it in this table; `session` and `registry`, `backend` and `handler`, and `server`, `drain` and `admin`, are
-//!   one floor each.
+//! - A room uses only those below it in this table; `session` and `registry`, `backend` and `handler`, and `server`,
+//!   `drain` and `admin`, are one floor each.
 //! - A session's state has one owner, its worker, which has no lock and waits for nobody.
 //! - Every queue is bounded, every wait has a deadline, and the bound is in `limits`.
 //! - Inside a living session no limit is an HTTP error: it is a JSON-RPC error with the request's id.
@@ -69,6 +70,7 @@ pub mod foreign;
 pub mod handler;
 pub mod http;
 pub mod limits;
+mod lock;
 pub mod logging;
 pub mod mcp;
 pub mod memory;

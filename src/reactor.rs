@@ -13,7 +13,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
@@ -23,6 +23,7 @@ use rustix::io::Errno;
 use slab::Slab;
 
 use crate::limits::READY_EVENTS_MAX;
+use crate::lock::lock;
 
 /// One direction of a descriptor.
 #[derive(Debug, Default)]
@@ -217,10 +218,6 @@ static REACTOR: OnceLock<Reactor> = OnceLock::new();
 
 /// The key of `Reactor::call`, which nobody waits for.
 const CALL: u64 = u64::MAX;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Makes the reactor, once.
 ///

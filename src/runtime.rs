@@ -19,7 +19,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, Weak};
 use std::task::Poll;
 use std::thread::Thread;
 
@@ -30,6 +30,7 @@ use smol::Task;
 use crate::limits::{
     SPARE_LOOKS, SPARE_PATIENCE_SECS, SPARE_THREADS_MAX, TASKS_PER_LOOK, THREADS_MAX, WATCH_STEP,
 };
+use crate::lock::lock;
 use crate::reactor::{self, Told};
 
 /// What the threads share.
@@ -45,7 +46,7 @@ struct Work {
 static WORK: Mutex<Work> = Mutex::new(Work { tasks: VecDeque::new(), waiting: 0, called: false });
 
 fn work() -> MutexGuard<'static, Work> {
-    WORK.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&WORK)
 }
 
 impl Work {
@@ -90,7 +91,7 @@ fn own_tasks() -> usize {
 pub fn start(threads: usize) -> io::Result<()> {
     static STARTED: Mutex<usize> = Mutex::new(0);
     reactor::start()?;
-    let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut started = lock(&STARTED);
     while *started < threads.min(THREADS_MAX) {
         let slot = *started;
         std::thread::Builder::new()

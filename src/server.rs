@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use async_io::Timer;
 use smol::future::yield_now;
@@ -20,6 +20,7 @@ use crate::limits::{
     ACCEPT_BACKOFF, BODY_BYTES_MAX, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DESCRIPTORS_SPARE,
     LISTEN_BACKLOG,
 };
+use crate::lock::lock;
 use crate::mcp::access::Peer;
 use crate::mcp::{Admission, Endpoint};
 use crate::metrics::METRICS;
@@ -302,7 +303,7 @@ impl Crowds {
         if peer.address.is_loopback() || peer.trusted {
             return Some(Member(None));
         }
-        let mut crowds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut crowds = lock(&self.0);
         let crowd = crowds.entry(address).or_default();
         if *crowd >= CONNECTIONS_PER_ADDRESS_MAX {
             return None;
@@ -323,7 +324,7 @@ fn crowd_of(address: IpAddr) -> IpAddr {
 impl Drop for Member {
     fn drop(&mut self) {
         let Some((crowds, address)) = &self.0 else { return };
-        let mut crowds = crowds.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut crowds = lock(&crowds.0);
         if let Some(crowd) = crowds.get_mut(address) {
             *crowd -= 1;
             if *crowd == 0 {

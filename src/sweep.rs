@@ -6,13 +6,14 @@
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use atomic_waker::AtomicWaker;
 
 use crate::limits::SWEEP_STEP;
+use crate::lock::lock;
 
 const DISARMED: u32 = u32::MAX;
 
@@ -94,7 +95,7 @@ struct Cells {
 static CELLS: Mutex<Cells> = Mutex::new(Cells { known: Vec::new(), sleeping: Vec::new() });
 
 fn cells() -> MutexGuard<'static, Cells> {
-    CELLS.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&CELLS)
 }
 
 /// The tick of the last sweep: what it costs nothing to know of the time. Late by a step while there are deadlines, as

@@ -12,7 +12,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
 use async_io::Timer;
 use rustix::process::{Pid, PidfdFlags};
@@ -26,6 +26,7 @@ use crate::limits::{
     WATCHDOG_BATCH_BYTES, WATCHDOG_DEADLINE, WATCHDOG_ENDED_WAIT, WATCHDOG_LINE_BYTES_MAX,
     WATCHDOG_QUEUE_MAX, WATCHDOG_RESTART_WAIT,
 };
+use crate::lock::lock;
 use crate::queue::{self, Receiver, Sender};
 use crate::reactor::Source;
 use crate::runtime;
@@ -110,14 +111,14 @@ pub async fn start() -> io::Result<()> {
     let dog = Dog::start().await?;
     let (sender, notes) = queue::bounded(WATCHDOG_QUEUE_MAX);
     let task = runtime::spawn(keep(notes, dog));
-    *KEEPER.lock().unwrap_or_else(PoisonError::into_inner) = Some((sender, task));
+    *lock(&KEEPER) = Some((sender, task));
     Ok(())
 }
 
 /// Ends the watchdog process at the end of burdock, after the children were stopped, and waits for it. From here on no
 /// child can be started. What children left behind is killed.
 pub async fn stop() {
-    let keeper = KEEPER.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let keeper = lock(&KEEPER).take();
     let Some((notes, task)) = keeper else { return };
     or(
         async {
@@ -146,8 +147,7 @@ pub(super) async fn ended(pid: Pid, number: u64) {
 
 /// Queues a note; waits for room, which the keeper makes even while there is no watchdog.
 async fn tell(note: Note) {
-    let sender =
-        KEEPER.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|keeper| keeper.0.clone());
+    let sender = lock(&KEEPER).as_ref().map(|keeper| keeper.0.clone());
     if let Some(sender) = sender {
         let _ = sender.send(note).await;
     }

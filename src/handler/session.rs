@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use async_channel::Sender;
@@ -19,6 +19,7 @@ use super::{Server, reply};
 use crate::backend::Output;
 use crate::budget::Payload;
 use crate::limits::{ASKS_MAX, SUBSCRIPTIONS_MAX};
+use crate::lock::lock;
 use crate::message::Id;
 use crate::queue::{self, Refused};
 use crate::runtime;
@@ -72,7 +73,7 @@ impl Session {
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.desk)
     }
 
     /// False when it was settled before.

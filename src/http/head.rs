@@ -179,9 +179,9 @@ pub struct RequestHead {
 pub struct Asked {
     /// A body would be taken for the next reply (HEAD).
     pub head_only: bool,
-    /// The client knows no chunks.
+    /// The client speaks HTTP/1.0, which knows no chunks.
     pub http_1_0: bool,
-    /// The connection is to end after the reply.
+    /// The connection is to end after the reply: the client said so, or speaks HTTP/1.0.
     pub close: bool,
 }
 
@@ -257,19 +257,9 @@ impl RequestHead {
         self.framing
     }
 
-    /// Whether the client asked for the connection to end after the reply, or speaks HTTP/1.0.
-    pub fn wants_close(&self) -> bool {
-        self.wants_close
-    }
-
     /// Whether the client waits for `100 Continue` before it sends its body.
     pub fn expects_continue(&self) -> bool {
         self.expects_continue
-    }
-
-    /// Whether the client speaks HTTP/1.0, to which nothing may be sent in chunks.
-    pub fn is_http_1_0(&self) -> bool {
-        self.http_1_0
     }
 
     fn part(&self, span: Span) -> &str {
@@ -796,7 +786,7 @@ mod tests {
         let fields = [("Host", "n1:8080"), ("A", "1"), ("a", "2"), ("Content-Length", "7")];
         assert_eq!(head.fields().collect::<Vec<_>>(), fields);
         assert_eq!(head.framing(), Framing::Length(7));
-        assert!(!head.wants_close() && !head.expects_continue() && !head.is_http_1_0());
+        assert!(!head.asked().close && !head.expects_continue() && !head.asked().http_1_0);
     }
 
     #[test]
@@ -891,11 +881,11 @@ mod tests {
 
     #[test]
     fn reads_connection_and_expect() {
-        assert!(with_host("GET / HTTP/1.1\r\nConnection: foo , CLOSE\r\n").wants_close());
-        assert!(with_host("GET / HTTP/1.1\r\nConnection: foo\r\nConnection: close\r\n").wants_close());
-        assert!(!with_host("GET / HTTP/1.1\r\nConnection: closed, x-close\r\n").wants_close());
+        assert!(with_host("GET / HTTP/1.1\r\nConnection: foo , CLOSE\r\n").asked().close);
+        assert!(with_host("GET / HTTP/1.1\r\nConnection: foo\r\nConnection: close\r\n").asked().close);
+        assert!(!with_host("GET / HTTP/1.1\r\nConnection: closed, x-close\r\n").asked().close);
         assert!(with_host("POST / HTTP/1.1\r\nExpect: 100-Continue\r\n").expects_continue());
-        assert!(head(b"GET / HTTP/1.0\r\n\r\n").wants_close());
+        assert!(head(b"GET / HTTP/1.0\r\n\r\n").asked().close);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The sessions of this process that ended lately, and whose they were.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use crate::limits::CLOSED_REMEMBERED_MAX;
+use crate::lock::lock;
 use crate::principal::Principal;
 use crate::session::SessionId;
 
@@ -20,7 +21,7 @@ struct Ids {
 
 impl Closed {
     fn lock(&self) -> MutexGuard<'_, Ids> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// The session of this id, of `principal`, has ended.

@@ -3,8 +3,9 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
-use super::{Lookup, SessionId, lock};
+use super::{Lookup, SessionId};
 use crate::limits::MISROUTE_LOG_STEP;
+use crate::lock::lock;
 
 /// Misroutes in the log: the first at once, then one line for all those of a while.
 #[derive(Debug, Default)]

@@ -16,7 +16,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::value::RawValue;
@@ -37,6 +37,7 @@ use crate::limits::{
     ABANDONED_AFTER, CLIENT_NAME_BYTES_MAX, ENDING_CHILDREN_MAX, INBOX_MAX, INBOX_WAIT, REAP_STEP_MAX,
     TABLE_SHARDS,
 };
+use crate::lock::lock;
 use crate::memory;
 use crate::message::Message;
 use crate::metrics::{Entered, METRICS};
@@ -787,10 +788,6 @@ impl Cap {
             Cap::Principal => "you have as many sessions as one principal may",
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

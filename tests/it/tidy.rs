@@ -11,6 +11,7 @@ use std::process::Command;
 /// they may use each other, for the reason given.
 const FLOORS: &[(&[&str], &str)] = &[
     (&["limits"], ""),
+    (&["lock"], ""),
     (&["memory"], ""),
     (&["budget"], ""),
     (&["metrics"], "reads the budget for its text"),

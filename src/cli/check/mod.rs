@@ -139,7 +139,10 @@ fn read_token(path: &str) -> Result<String, Failure> {
         .map_err(|problem| Failure::Usage(format!("{path}: {problem}")))?;
     let token = text.trim();
     if token.is_empty() || token.contains(|byte: char| !byte.is_ascii_graphic()) {
-        return Err(Failure::Usage(format!("{path}: not one token: it must be a single word")));
+        return Err(Failure::Usage(format!(
+            "{path}: not one token: the file must have the token itself and nothing else (that of burdock serve has \
+             names and hashes, which are no use here)"
+        )));
     }
     Ok(token.to_owned())
 }

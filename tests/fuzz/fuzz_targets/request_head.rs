@@ -37,7 +37,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     assert!(target.ends_with(&sent) || head.path() == "/", "{target} became {sent}");
     assert!(head.path().starts_with('/') || head.path() == "*");
     assert!(
-        head.is_http_1_0()
+        head.asked().http_1_0
             || head.host().is_some_and(|host| !host.is_empty() && !host.contains(['/', '@', ',']))
     );
     let named = |wanted: &str| {
