@@ -144,7 +144,7 @@ pub const IDLE_WITH_CALLS_FACTOR: u32 = 4;
 /// Sessions and connections that have to end before free memory is given back to the system.
 pub const ENDS_PER_GIVING_BACK: usize = 1000;
 /// The longest pause between two looks for idle sessions; shorter when the idle timeout is short.
-pub const REAP_STEP_MAX: Duration = Duration::from_secs(5);
+pub const REAP_STEP_MAX: Duration = Duration::from_secs(10);
 /// A session untouched this long, without stream and call, may be evicted at the cap.
 pub const ABANDONED_AFTER: Duration = Duration::from_secs(60);
 /// `Retry-After` at the cap, in seconds.
