@@ -377,9 +377,7 @@ async fn ladder(stdin: Source<OwnedFd>, pid: Pid, term_grace: Duration, desk: &D
 
 /// Coarse, for nearly every child is waited for here, and ends in a moment: a timer would cost more than that.
 async fn eof_grace() {
-    let deadline = Deadline::new();
-    deadline.arm(CHILD_EOF_GRACE);
-    deadline.wait().await;
+    Deadline::after(CHILD_EOF_GRACE).wait().await;
 }
 
 /// A signal to everything in the group. Only while its leader is not reaped.

@@ -209,7 +209,7 @@ async fn keep(notes: Receiver<Note>, mut dog: Dog) {
 /// for the watchdog knows since when it had its id.
 struct Batch {
     text: String,
-    /// Only while there is something to tell: the sweep sleeps while there is no deadline.
+    /// Only while something waits: the sweep sleeps while there is no deadline.
     late: Option<Deadline>,
 }
 
@@ -220,10 +220,13 @@ impl Batch {
 
     /// Takes a note; true when they have to go.
     fn add(&mut self, note: &Note) -> bool {
-        self.late.get_or_insert_with(|| Deadline::after(WATCHDOG_ENDED_WAIT));
         // Writing to a String cannot fail.
         let _ = writeln!(self.text, "{note}");
-        !matches!(note, Note::Ended(..)) || self.text.len() >= WATCHDOG_BATCH_BYTES
+        let is_due = !matches!(note, Note::Ended(..)) || self.text.len() >= WATCHDOG_BATCH_BYTES;
+        if !is_due {
+            self.late.get_or_insert_with(|| Deadline::after(WATCHDOG_ENDED_WAIT));
+        }
+        is_due
     }
 
     /// What there is to tell.

@@ -8,7 +8,8 @@ use super::Ended;
 use crate::sweep;
 use crate::version::Version;
 
-/// Written by the worker and by whoever hands it inputs; times are seconds of [`sweep::now_secs`].
+/// Written by the worker and by whoever hands it inputs; times are seconds since the process started
+/// ([`sweep`]).
 #[derive(Debug)]
 pub struct Activity {
     last_seen: AtomicU32,
