@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::limits::{BODY_BYTES_SMALL, HELD_BYTES_MAX, HELD_BYTES_PRESSURE, UNFINISHED_BYTES_MAX};
+use crate::memory;
 
 static HELD_BYTES: AtomicUsize = AtomicUsize::new(0);
 static UNFINISHED_BYTES: AtomicUsize = AtomicUsize::new(0);
@@ -83,6 +84,9 @@ impl Drop for Share {
     fn drop(&mut self) {
         self.body_finished();
         HELD_BYTES.fetch_sub(self.bytes, Ordering::Relaxed);
+        if self.bytes > BODY_BYTES_SMALL {
+            memory::freed(self.bytes);
+        }
     }
 }
 

@@ -141,8 +141,10 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 pub const IDLE_TIMEOUT_NO_STREAM: Duration = Duration::from_secs(5 * 60);
 /// A session with calls in flight that nobody reads may idle this many times longer.
 pub const IDLE_WITH_CALLS_FACTOR: u32 = 4;
-/// Sessions and connections that have to end before free memory is given back to the system.
-pub const ENDS_PER_GIVING_BACK: usize = 1000;
+/// What a session or a connection sets free when it ends, about.
+pub const ENDED_BYTES: usize = 16 * 1024;
+/// Bytes that have to be set free before free memory is given back to the system.
+pub const FREED_BYTES_PER_GIVING_BACK: usize = 16 * 1024 * 1024;
 /// The longest pause between two looks for idle sessions; shorter when the idle timeout is short.
 pub const REAP_STEP_MAX: Duration = Duration::from_secs(10);
 /// A session untouched this long, without stream and call, may be evicted at the cap.

@@ -1,25 +1,30 @@
-//! Memory that many sessions have left behind goes back to the system.
+//! Memory that many sessions or large messages have left behind goes back to the system.
 //!
 //! glibc keeps what is freed below the last piece in use, so a node would stay as large as on its busiest day.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::limits::ENDS_PER_GIVING_BACK;
+use crate::limits::{ENDED_BYTES, FREED_BYTES_PER_GIVING_BACK};
 
-/// Sessions and connections that have ended since free memory was given back.
-static ENDS: AtomicUsize = AtomicUsize::new(0);
+/// Bytes set free, about, since free memory was given back.
+static FREED_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 /// A session or a connection has ended.
 pub fn ended() {
-    ENDS.fetch_add(1, Ordering::Relaxed);
+    freed(ENDED_BYTES);
 }
 
-/// Whether so much has ended that giving back is worth its while.
-pub fn is_full_of_ends() -> bool {
-    ENDS.load(Ordering::Relaxed) >= ENDS_PER_GIVING_BACK
+/// So much of messages was set free. For large ones: the small ones are in pieces that the next ones take.
+pub fn freed(bytes: usize) {
+    FREED_BYTES.fetch_add(bytes, Ordering::Relaxed);
 }
 
-/// Watches how many have ended.
+/// Whether so much was set free that giving back is worth its while.
+pub fn much_is_free() -> bool {
+    FREED_BYTES.load(Ordering::Relaxed) >= FREED_BYTES_PER_GIVING_BACK
+}
+
+/// Watches how much is set free.
 #[derive(Debug, Default)]
 pub struct Watch {
     /// At the last look.
@@ -27,14 +32,14 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Whether so much has ended that giving back is worth its while, and no more ends at the moment; or whether that
-    /// has gone on for `long`. Then counting begins anew. To be asked in short steps.
+    /// Whether so much was set free that giving back is worth its while, and nothing more is at the moment; or whether
+    /// that has gone on for `long`. Then counting begins anew. To be asked in short steps.
     pub fn is_due(&mut self, long: bool) -> bool {
-        let ends = ENDS.load(Ordering::Relaxed);
-        let is_quiet = std::mem::replace(&mut self.seen, ends) == ends;
-        let due = ends >= ENDS_PER_GIVING_BACK && (is_quiet || long);
+        let freed = FREED_BYTES.load(Ordering::Relaxed);
+        let is_quiet = std::mem::replace(&mut self.seen, freed) == freed;
+        let due = freed >= FREED_BYTES_PER_GIVING_BACK && (is_quiet || long);
         if due {
-            ENDS.fetch_sub(ends, Ordering::Relaxed);
+            FREED_BYTES.fetch_sub(freed, Ordering::Relaxed);
         }
         due
     }

@@ -59,7 +59,7 @@ fn responses_that_nobody_fetches() {
         answer["result"].is_object().then_some(())
     });
     wait_for("the memory's return", SOON, || {
-        (burdock.memory().saturating_sub(before) < 48 * MIB).then_some(())
+        (burdock.memory().saturating_sub(before) < 16 * MIB).then_some(())
     });
 }
 
@@ -92,7 +92,7 @@ fn bodies_that_never_end() {
     );
     drop(held);
     wait_for("the memory's return", SOON, || {
-        (burdock.memory().saturating_sub(before) < 48 * MIB).then_some(())
+        (burdock.memory().saturating_sub(before) < 8 * MIB).then_some(())
     });
     assert_eq!(session.call(1, "echo", json!({"text": "x"}))["id"], 1);
 }
