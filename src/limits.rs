@@ -243,7 +243,7 @@ pub const WATCHDOG_ENDED_WAIT: Duration = SWEEP_STEP;
 pub const WATCHDOG_BATCH_BYTES: usize = 4096;
 /// From starting the watchdog to its `ready`, and for one write to it.
 pub const WATCHDOG_DEADLINE: Duration = Duration::from_secs(5);
-/// Before a watchdog that died is started again.
+/// Between the starts of two watchdogs, at least: the second replaces the first, which died.
 pub const WATCHDOG_RESTART_WAIT: Duration = Duration::from_millis(500);
 
 // --- Handlers -------------------------------------------------------------------------------------------------

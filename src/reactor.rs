@@ -205,7 +205,7 @@ impl Key {
 
 /// Events that a thread has taken and is to tell.
 #[derive(Debug, Default)]
-pub struct Told(Vec<(Arc<Entry>, EventFlags)>);
+pub struct Events(Vec<(Arc<Entry>, EventFlags)>);
 
 struct Reactor {
     epoll: OwnedFd,
@@ -237,7 +237,7 @@ pub fn start() -> io::Result<()> {
 
 /// Waits for events, at most `timeout`, and tells those that wait for them; `back` is called when the wait is over,
 /// before anybody is woken. Any number of threads may wait: of those that do, an event wakes the one that came last.
-pub fn wait(told: &mut Told, timeout: Option<&Timespec>, back: impl FnOnce()) {
+pub fn wait(taken: &mut Events, timeout: Option<&Timespec>, back: impl FnOnce()) {
     let Some(reactor) = REACTOR.get() else { return };
     let mut room = [MaybeUninit::<Event>::uninit(); READY_EVENTS_MAX];
     let waited = epoll::wait(&reactor.epoll, &mut room[..], timeout);
@@ -247,16 +247,16 @@ pub fn wait(told: &mut Told, timeout: Option<&Timespec>, back: impl FnOnce()) {
             let entries = lock(&reactor.entries);
             for event in events {
                 let (flags, data) = (event.flags, event.data);
-                told.0.extend(entries.get(Key(data.u64())).map(|entry| (Arc::clone(entry), flags)));
+                taken.0.extend(entries.get(Key(data.u64())).map(|entry| (Arc::clone(entry), flags)));
             }
         }
         Err(Errno::INTR) => {}
         Err(error) => log::error!("cannot wait for sockets: {error}"),
     }
-    told.tell();
+    taken.tell();
 }
 
-impl Told {
+impl Events {
     /// Not under the lock: a wake may drop a task, and with it a source.
     pub(crate) fn tell(&mut self) {
         while let Some((entry, flags)) = self.0.pop() {

@@ -31,7 +31,7 @@ use crate::limits::{
     SPARE_LOOKS, SPARE_PATIENCE_SECS, SPARE_THREADS_MAX, TASKS_PER_LOOK, THREADS_MAX, WATCH_STEP,
 };
 use crate::lock::lock;
-use crate::reactor::{self, Told};
+use crate::reactor::{self, Events};
 
 /// What the threads share.
 struct Work {
@@ -105,11 +105,11 @@ pub fn start(threads: usize) -> io::Result<()> {
 /// Runs the executor on this thread while it is `wanted`, which it looks at after each wait of at most `patience`.
 fn poll_tasks(slot: usize, patience: Option<&Timespec>, wanted: impl Fn() -> bool) {
     SLOT.set(Some(slot));
-    let mut told = Told::default();
+    let mut events = Events::default();
     let mut polled = || {
         while wanted() {
             poll_some();
-            look(&mut told, patience);
+            look(&mut events, patience);
         }
     };
     // A task keeps its panics to itself, and so does `watched`. Whatever else panics here, the thread is for the others.
@@ -135,10 +135,10 @@ fn poll_some() {
 }
 
 /// Looks for events, and waits for them while there are no tasks.
-fn look(told: &mut Told, patience: Option<&Timespec>) {
+fn look(events: &mut Events, patience: Option<&Timespec>) {
     const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
     // Left by a panic. Before the tasks are looked at: what this wakes is this thread's own.
-    told.tell();
+    events.tell();
     let waits = {
         let mut work = work();
         let waits = work.tasks.is_empty();
@@ -152,7 +152,7 @@ fn look(told: &mut Told, patience: Option<&Timespec>) {
         work.waiting -= usize::from(waits);
         work.called = false;
     };
-    reactor::wait(told, if waits { patience } else { Some(&AT_ONCE) }, back);
+    reactor::wait(events, if waits { patience } else { Some(&AT_ONCE) }, back);
     // Those that did not call because a call was on its way, or because nobody waited.
     if work().needs_call(1) {
         reactor::call();

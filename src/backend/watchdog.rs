@@ -13,6 +13,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 use std::sync::{Mutex, OnceLock};
+use std::time::Instant;
 
 use async_io::Timer;
 use rustix::process::{Pid, PidfdFlags};
@@ -193,8 +194,9 @@ async fn keep(notes: Receiver<Note>, mut dog: Dog) {
     let mut known = Known::default();
     while let Served::Died = serve(&notes, &mut known, &mut dog).await {
         log::error!("the watchdog process ended: starting another one");
+        let begun = dog.begun;
         dog.bury(true).await;
-        match restart(&notes, &mut known).await {
+        match restart(&notes, &mut known, begun).await {
             Some(next) => dog = next,
             None => return,
         }
@@ -282,12 +284,14 @@ async fn serve(notes: &Receiver<Note>, known: &mut Known, dog: &mut Dog) -> Serv
     }
 }
 
-/// Starts another watchdog, however often that fails; `None` when burdock ends meanwhile. Notes are taken all the
-/// time, so that no child waits for this.
-async fn restart(notes: &Receiver<Note>, known: &mut Known) -> Option<Dog> {
+/// Starts another watchdog after one that was begun at `begun`, however often that fails; `None` when burdock ends
+/// meanwhile. Notes are taken all the time, so that no child waits for this.
+async fn restart(notes: &Receiver<Note>, known: &mut Known, mut begun: Instant) -> Option<Dog> {
     let started = async {
         loop {
-            Timer::after(WATCHDOG_RESTART_WAIT).await;
+            // One that did its work for a while is replaced at once: until then nobody cleans up after burdock.
+            Timer::after(WATCHDOG_RESTART_WAIT.saturating_sub(begun.elapsed())).await;
+            begun = Instant::now();
             match Dog::start().await {
                 Ok(dog) => return Some(dog),
                 Err(error) => log::error!("the watchdog process cannot be started: {error}"),
@@ -308,6 +312,7 @@ async fn restart(notes: &Receiver<Note>, known: &mut Known) -> Option<Dog> {
 
 /// A watchdog process.
 struct Dog {
+    begun: Instant,
     child: Child,
     pidfd: Source<OwnedFd>,
     /// `None` once closed.
@@ -335,7 +340,8 @@ impl Dog {
     async fn hold(mut child: Child) -> io::Result<Dog> {
         match open(&mut child) {
             Ok((pidfd, [notes, said])) => {
-                Ok(Dog { child, pidfd, notes: Some(notes), lines: Lines { pipe: said, held: Vec::new() } })
+                let lines = Lines { pipe: said, held: Vec::new() };
+                Ok(Dog { begun: Instant::now(), child, pidfd, notes: Some(notes), lines })
             }
             Err(error) => {
                 let _ = child.kill();
