@@ -18,7 +18,9 @@ struct Line<'a> {
     ts: String,
     level: &'a str,
     target: &'a str,
-    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<&'a str>,
+    message: &'a str,
 }
 
 /// Begins to log. `journal` is the variable `JOURNAL_STREAM` (systemd.exec(5)), by which systemd tells a service that
@@ -49,15 +51,24 @@ fn text(out: &mut impl Write, record: &Record<'_>, now: Option<SystemTime>) -> i
     out.write_all(line.as_bytes())
 }
 
-/// `{"ts":"2026-11-21T08:49:00.123Z","level":"info","target":"burdock::server","message":"..."}`
+/// `{"ts":"2026-11-21T08:49:00.123Z","level":"info","target":"burdock::session","session":"n1-1SKWQ8","message":"..."}`
 fn json(out: &mut impl Write, record: &Record<'_>, now: SystemTime) -> io::Result<()> {
+    let message = record.args().to_string();
+    let (session, message) = of_session(&message).map_or((None, &*message), |(label, rest)| (Some(label), rest));
     let line = Line {
         ts: humantime::format_rfc3339_millis(now).to_string(),
         level: &record.level().as_str().to_ascii_lowercase(),
         target: record.target(),
-        message: record.args().to_string(),
+        session,
+        message,
     };
     writeln!(out, "{}", serde_json::to_string(&line)?)
+}
+
+/// A message about a session begins with the label of its id in brackets, wherever burdock logs one.
+fn of_session(message: &str) -> Option<(&str, &str)> {
+    let (label, rest) = message.strip_prefix('[')?.split_once("] ")?;
+    label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-').then_some((label, rest))
 }
 
 /// Whether stderr is the stream that `device:inode` names.
@@ -74,14 +85,14 @@ mod tests {
 
     use super::*;
 
-    fn written(write: impl Fn(&mut Vec<u8>, &Record<'_>) -> io::Result<()>) -> String {
+    fn written(message: &str, write: impl Fn(&mut Vec<u8>, &Record<'_>) -> io::Result<()>) -> String {
         let mut out = Vec::new();
         write(
             &mut out,
             &Record::builder()
                 .level(Level::Info)
                 .target("burdock::server")
-                .args(format_args!("a \"b\"\n{}", 'c'))
+                .args(format_args!("{message}"))
                 .build(),
         )
         .unwrap();
@@ -92,20 +103,24 @@ mod tests {
     fn text_lines() {
         let now = UNIX_EPOCH + Duration::from_millis(1_500);
         assert_eq!(
-            written(|out, record| text(out, record, Some(now))),
+            written("a \"b\"\nc", |out, record| text(out, record, Some(now))),
             "1970-01-01T00:00:01Z INFO  burdock::server: a \"b\"\nc\n"
         );
-        assert_eq!(written(|out, record| text(out, record, None)), "INFO  burdock::server: a \"b\"\nc\n");
+        assert_eq!(written("[n1-X] a", |out, record| text(out, record, None)), "INFO  burdock::server: [n1-X] a\n");
     }
 
     #[test]
     fn json_lines() {
-        let line = written(|out, record| json(out, record, UNIX_EPOCH + Duration::from_millis(1_500)));
-        assert_eq!(
-            line,
-            "{\"ts\":\"1970-01-01T00:00:01.500Z\",\"level\":\"info\",\"target\":\"burdock::server\",\
-             \"message\":\"a \\\"b\\\"\\nc\"}\n"
-        );
+        for (message, rest) in [
+            ("a \"b\"\nc", r#""message":"a \"b\"\nc""#),
+            ("[n1-1SKWQ8] started", r#""session":"n1-1SKWQ8","message":"started""#),
+            ("[::1] is no session", r#""message":"[::1] is no session""#),
+            ("[n1-1SKWQ8 is no session", r#""message":"[n1-1SKWQ8 is no session""#),
+        ] {
+            let line = written(message, |out, record| json(out, record, UNIX_EPOCH + Duration::from_millis(1_500)));
+            let begin = r#"{"ts":"1970-01-01T00:00:01.500Z","level":"info","target":"burdock::server""#;
+            assert_eq!(line, format!("{begin},{rest}}}\n"));
+        }
     }
 
     #[test]
