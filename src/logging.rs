@@ -54,7 +54,8 @@ fn text(out: &mut impl Write, record: &Record<'_>, now: Option<SystemTime>) -> i
 /// `{"ts":"2026-11-21T08:49:00.123Z","level":"info","target":"burdock::session","session":"n1-1SKWQ8","message":"..."}`
 fn json(out: &mut impl Write, record: &Record<'_>, now: SystemTime) -> io::Result<()> {
     let message = record.args().to_string();
-    let (session, message) = of_session(&message).map_or((None, &*message), |(label, rest)| (Some(label), rest));
+    let (session, message) =
+        of_session(&message).map_or((None, &*message), |(label, rest)| (Some(label), rest));
     let line = Line {
         ts: humantime::format_rfc3339_millis(now).to_string(),
         level: &record.level().as_str().to_ascii_lowercase(),
@@ -106,7 +107,10 @@ mod tests {
             written("a \"b\"\nc", |out, record| text(out, record, Some(now))),
             "1970-01-01T00:00:01Z INFO  burdock::server: a \"b\"\nc\n"
         );
-        assert_eq!(written("[n1-X] a", |out, record| text(out, record, None)), "INFO  burdock::server: [n1-X] a\n");
+        assert_eq!(
+            written("[n1-X] a", |out, record| text(out, record, None)),
+            "INFO  burdock::server: [n1-X] a\n"
+        );
     }
 
     #[test]
@@ -117,7 +121,8 @@ mod tests {
             ("[::1] is no session", r#""message":"[::1] is no session""#),
             ("[n1-1SKWQ8 is no session", r#""message":"[n1-1SKWQ8 is no session""#),
         ] {
-            let line = written(message, |out, record| json(out, record, UNIX_EPOCH + Duration::from_millis(1_500)));
+            let line =
+                written(message, |out, record| json(out, record, UNIX_EPOCH + Duration::from_millis(1_500)));
             let begin = r#"{"ts":"1970-01-01T00:00:01.500Z","level":"info","target":"burdock::server""#;
             assert_eq!(line, format!("{begin},{rest}}}\n"));
         }
