@@ -380,17 +380,31 @@ impl Writer {
             let round = self.link.talk(move |connection| {
                 let keys = scan.next(connection)?;
                 let is_over = keys.is_none();
-                remove_ghosts(connection, &keys.unwrap_or_default(), &sessions, &shared)?;
-                Ok((scan, is_over))
+                let ghosts = ghosts(connection, &keys.unwrap_or_default(), &sessions, &shared)?;
+                Ok((scan, is_over, ghosts))
             });
-            let is_over;
-            (scan, is_over) = round.await?;
+            let (is_over, ghosts);
+            (scan, is_over, ghosts) = round.await?;
             if is_over {
                 return Ok(());
             }
+            self.close_ghosts(&ghosts).await?;
             // It takes minutes when others have many millions of keys there.
             self.beat_if_due().await?;
         }
+    }
+
+    /// Their sessions have ended while Redis was not told.
+    async fn close_ghosts(&mut self, ghosts: &[Ghost]) -> RedisResult<()> {
+        let mut batch = Batch::default();
+        batch.delete(ghosts.iter().map(|ghost| &ghost.id));
+        let now = Instant::now();
+        for ghost in ghosts {
+            if self.tombstones.take(now) {
+                batch.closed(&ghost.id, &ghost.owner);
+            }
+        }
+        self.send(batch).await
     }
 
     async fn write_living(&mut self) -> RedisResult<()> {
@@ -437,30 +451,36 @@ fn on_own_key<T: FromRedisValue>(connection: &mut Connection, key: &str, command
     }
 }
 
-/// Removes those of these records that this process wrote and whose sessions are gone. What an earlier process left is
-/// lost, and its clients are told so.
-fn remove_ghosts(
+/// A record that this process wrote and whose session is gone.
+#[derive(Debug)]
+struct Ghost {
+    id: SessionId,
+    /// Whose it was, or nothing.
+    owner: String,
+}
+
+/// The ghosts among these records. What an earlier process left is lost, and its clients are told so.
+fn ghosts(
     connection: &mut Connection,
     keys: &[Vec<u8>],
     sessions: &Sessions,
     shared: &Shared,
-) -> RedisResult<()> {
-    let id = |key: &[u8]| SessionId::parse(str::from_utf8(key).ok()?.strip_prefix(SESSION_PREFIX)?);
-    let is_gone = |key: &&Vec<u8>| id(key).is_some_and(|id| sessions.handle(&id).is_none());
-    let gone: Vec<&Vec<u8>> = keys.iter().filter(is_gone).collect();
-    for keys in gone.chunks(MGET_KEYS) {
-        let mut pipeline = redis::pipe();
-        for (key, value) in keys.iter().zip(values(connection, keys)?) {
+) -> RedisResult<Vec<Ghost>> {
+    let id = |key: &Vec<u8>| SessionId::parse(str::from_utf8(key).ok()?.strip_prefix(SESSION_PREFIX)?);
+    let is_gone = |id: &SessionId| sessions.handle(id).is_none();
+    let gone: Vec<(&Vec<u8>, SessionId)> =
+        keys.iter().filter_map(|key| Some((key, id(key).filter(is_gone)?))).collect();
+    let mut ghosts = Vec::new();
+    for some in gone.chunks(MGET_KEYS) {
+        let keys: Vec<&Vec<u8>> = some.iter().map(|(key, _)| *key).collect();
+        for ((_, id), value) in some.iter().zip(values(connection, &keys)?) {
             let record: Option<Record> = value.and_then(|value| serde_json::from_slice(&value).ok());
-            if record.is_some_and(|record| shared.is_own(&record.epoch)) {
-                pipeline.cmd("DEL").arg(key).ignore();
+            if let Some(record) = record.filter(|record| shared.is_own(&record.epoch)) {
+                ghosts.push(Ghost { id: id.clone(), owner: record.principal.unwrap_or_default() });
             }
         }
-        if !pipeline.is_empty() {
-            pipeline.exec(connection)?;
-        }
     }
-    Ok(())
+    Ok(ghosts)
 }
 
 /// How many `mcp:closed:{id}` may still be written: sessions are capped, but not how many begin and end in an hour.

@@ -430,13 +430,14 @@ fn p99_of_calls(session: &Session, time: Duration) -> Duration {
     took[took.len() * 99 / 100]
 }
 
-/// What must hold while Redis misbehaves, and one heartbeat after it is well again.
+/// What must hold while Redis misbehaves, and one heartbeat after it is well again. Returns a session that ended
+/// meanwhile.
 fn holds_while(
     one: &Burdock,
     redis: &mut RedisServer,
     fail: impl FnOnce(&mut RedisServer),
     heal: impl FnOnce(&mut RedisServer),
-) {
+) -> Session {
     let old = one.session(V);
     let ends = one.session(V);
     wait_for("the records", SOON, || record(redis, &ends.id).and(record(redis, &old.id)));
@@ -461,6 +462,7 @@ fn holds_while(
     );
     assert_eq!((old.delete().status, new.delete().status), (204, 204));
     wait_for("no records", SOON, || records(redis).is_empty().then_some(()));
+    ends
 }
 
 #[test]
@@ -474,14 +476,21 @@ fn a_killed_redis_that_comes_back_empty_is_filled_again() {
 fn a_hung_redis_holds_up_nobody() {
     let Some(mut redis) = redis_server("the registry") else { return };
     let one = node("n1", &redis, &[]);
-    holds_while(&one, &mut redis, |redis| redis.signal("-STOP"), |redis| redis.signal("-CONT"));
+    let ended = holds_while(&one, &mut redis, |redis| redis.signal("-STOP"), |redis| redis.signal("-CONT"));
+    is_closed_elsewhere(&redis, &ended);
+}
+
+/// That it has ended while Redis was away is known to other nodes, too, where its record was left.
+fn is_closed_elsewhere(redis: &RedisServer, ended: &Session) {
+    let two = node("n2", redis, &[]);
+    assert_eq!(reason(&moved(ended, &two)), serde_json::json!({"reason": "closed"}));
 }
 
 #[test]
 fn a_redis_with_an_older_dump_has_no_ghosts() {
     let Some(mut redis) = redis_server("the registry") else { return };
     let one = node("n1", &redis, &[]);
-    holds_while(
+    let ended = holds_while(
         &one,
         &mut redis,
         |redis| {
@@ -491,6 +500,7 @@ fn a_redis_with_an_older_dump_has_no_ghosts() {
         },
         RedisServer::restart,
     );
+    is_closed_elsewhere(&redis, &ended);
 }
 
 #[test]
