@@ -99,6 +99,14 @@ impl Server {
         Ok(server)
     }
 
+    /// Another one of the kind.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn another(&self) -> Result<Server, Failure> {
+        Server::start(&self.spec, self.cores)
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 use super::calls::{begin_sessions, latencies};
 use crate::book::{Book, Metric, quantile};
 use crate::server::{Server, Who};
+use crate::single::Single;
 use crate::{Failure, Scale, usage};
 
 /// Sessions of the warm-up: what a server keeps after these is its own affair.
 const WARM_UP: usize = 100;
 /// Descriptors besides one for each session.
 const DESCRIPTORS_SPARE: u64 = 600;
+/// Calls of one turn, which has a p99 of its own.
+const CALLS_PER_P99: usize = 1_000;
 /// Memory counts as settled when it has not fallen for so long.
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
 /// It is not waited for longer.
@@ -42,24 +45,53 @@ pub fn measure(
     book: &mut Book,
     who: Who,
 ) -> Result<(), Failure> {
-    let mut single = server.single()?;
-    let caller = begin_sessions(&mut single, 1)?.remove(0);
-    let calls = scale.pick(20_000, 1_000);
-    latencies(&mut single, &caller, calls / 4)?;
+    let mut among = Caller::of(server)?;
     delete(server, open(server, WARM_UP)?)?;
     let warm = settled(server)?;
-    let alone = quantile(&mut latencies(&mut single, &caller, calls)?, 0.99);
 
     let idle = open(server, count)?;
     let grown = usage::memory(server.pid())?.anonymous;
-    let among = quantile(&mut latencies(&mut single, &caller, calls)?, 0.99);
+    let noticed = noticed(server, &mut among, scale.pick(40, 3))?;
     delete(server, idle)?;
     let left = settled(server)?;
 
     book.note(Metric::IdleSession, who, (grown as f64 - warm as f64) / count as f64 / 1e3);
-    book.note(Metric::IdleCalls, who, among / alone);
+    book.note(Metric::IdleCalls, who, noticed);
     book.note(Metric::IdleLeft, who, (left as f64 - warm as f64) / 1e6);
     Ok(())
+}
+
+/// The p99 of calls `among` idle sessions by that of calls to another server of the kind, which has none. In turns, each
+/// next to its like: what disturbs the machine for a while disturbs both.
+fn noticed(server: &Server, among: &mut Caller, turns: usize) -> Result<f64, Failure> {
+    let other = server.another()?;
+    let mut alone = Caller::of(&other)?;
+    let mut turn = || Ok(among.p99()? / alone.p99()?);
+    let mut ratios = (0..turns).map(|_| turn()).collect::<Result<Vec<f64>, Failure>>()?;
+    Ok(quantile(&mut ratios, 0.5))
+}
+
+/// A client that calls again and again.
+struct Caller {
+    single: Single,
+    session: Vec<u8>,
+}
+
+impl Caller {
+    /// With a session, and warmed up.
+    fn of(server: &Server) -> Result<Caller, Failure> {
+        let mut single = server.single()?;
+        let session = begin_sessions(&mut single, 1)?.remove(0);
+        let mut caller = Caller { single, session };
+        for _ in 0..3 {
+            caller.p99()?;
+        }
+        Ok(caller)
+    }
+
+    fn p99(&mut self) -> Result<f64, Failure> {
+        Ok(quantile(&mut latencies(&mut self.single, &self.session, CALLS_PER_P99)?, 0.99))
+    }
 }
 
 /// A session and the socket of its stream.
