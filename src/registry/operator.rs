@@ -10,7 +10,7 @@ use redis::{Client, Connection, ConnectionInfo, ErrorKind, RedisResult, ServerEr
 
 use super::record::{
     Heartbeat, INBOX_SUFFIX, NODE_PREFIX, Record, SESSION_PREFIX, closed_key, inbox_key, node_key,
-    session_key,
+    session_key, session_of,
 };
 use super::scan::{Scan, values};
 use crate::limits::{
@@ -134,8 +134,7 @@ fn found_sessions(
     let pattern = node.map_or(format!("{SESSION_PREFIX}*"), |node| format!("{SESSION_PREFIX}{node}-*"));
     let mut sessions = ById::new();
     scan(connection, &pattern, listing, |listing, key, value| {
-        let id = key.strip_prefix(SESSION_PREFIX).and_then(SessionId::parse);
-        match id.zip(value.and_then(readable)) {
+        match session_of(key.as_bytes()).zip(value.and_then(readable)) {
             Some(_) if sessions.len() >= LISTED_SESSIONS_MAX => return false,
             Some((id, mut record)) => {
                 // Only that there is one is wanted; it can be large.

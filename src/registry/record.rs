@@ -22,6 +22,11 @@ pub fn session_key(id: &SessionId) -> String {
     format!("{SESSION_PREFIX}{id}")
 }
 
+/// The session whose [`Record`] has this key; `None` when it is not as burdock writes them.
+pub fn session_of(key: &[u8]) -> Option<SessionId> {
+    SessionId::parse(str::from_utf8(key).ok()?.strip_prefix(SESSION_PREFIX)?)
+}
+
 /// The key that says a session was closed not long ago: its principal, or nothing.
 pub fn closed_key(id: &SessionId) -> String {
     format!("{CLOSED_PREFIX}{id}")
@@ -111,6 +116,7 @@ mod tests {
     fn keys_are_as_the_design_has_them() {
         let id = SessionId::parse("n1-00000000000000000000000001").unwrap();
         assert_eq!(session_key(&id), "mcp:session:n1-00000000000000000000000001");
+        assert_eq!(session_of(session_key(&id).as_bytes()), Some(id.clone()));
         assert_eq!(closed_key(&id), "mcp:closed:n1-00000000000000000000000001");
         assert_eq!((node_key("n1"), inbox_key("n1")), ("mcp:node:n1".into(), "mcp:node:n1:inbox".into()));
     }

@@ -17,7 +17,7 @@ use super::batch::Batch;
 use super::link::Link;
 use super::operator;
 use super::problem;
-use super::record::{Heartbeat, Record, SESSION_PREFIX, inbox_key, node_key};
+use super::record::{Heartbeat, Record, SESSION_PREFIX, inbox_key, node_key, session_key, session_of};
 use super::redis::Shared;
 use super::scan::{Scan, values};
 use crate::config;
@@ -466,14 +466,12 @@ fn ghosts(
     sessions: &Sessions,
     shared: &Shared,
 ) -> RedisResult<Vec<Ghost>> {
-    let id = |key: &Vec<u8>| SessionId::parse(str::from_utf8(key).ok()?.strip_prefix(SESSION_PREFIX)?);
     let is_gone = |id: &SessionId| sessions.handle(id).is_none();
-    let gone: Vec<(&Vec<u8>, SessionId)> =
-        keys.iter().filter_map(|key| Some((key, id(key).filter(is_gone)?))).collect();
+    let gone: Vec<SessionId> = keys.iter().filter_map(|key| session_of(key)).filter(is_gone).collect();
     let mut ghosts = Vec::new();
-    for some in gone.chunks(MGET_KEYS) {
-        let keys: Vec<&Vec<u8>> = some.iter().map(|(key, _)| *key).collect();
-        for ((_, id), value) in some.iter().zip(values(connection, &keys)?) {
+    for ids in gone.chunks(MGET_KEYS) {
+        let keys: Vec<String> = ids.iter().map(session_key).collect();
+        for (id, value) in ids.iter().zip(values(connection, &keys)?) {
             let record: Option<Record> = value.and_then(|value| serde_json::from_slice(&value).ok());
             if let Some(record) = record.filter(|record| shared.is_own(&record.epoch)) {
                 ghosts.push(Ghost { id: id.clone(), owner: record.principal.unwrap_or_default() });

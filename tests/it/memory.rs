@@ -1,15 +1,18 @@
 //! Memory stays bounded whatever clients and children do; what was held is given back.
 
+use burdock::limits::{FINISHED_BYTES_MAX, FREED_BYTES_PER_GIVING_BACK};
 use serde_json::json;
 
 use crate::support::*;
 
 const LATEST: &str = "2025-11-25";
 const MIB: u64 = 1024 * 1024;
-/// What is freed last may stay until there is so much of it (`limits::FREED_BYTES_PER_GIVING_BACK`).
-const GIVEN_BACK_AT: u64 = 16 * MIB;
-/// Responses that wait for their readers (`limits::FINISHED_BYTES_MAX`).
-const FINISHED: u64 = 8 * MIB;
+
+/// Waits until there is about as much as `before`: what is freed last may stay until there is enough of it.
+fn memory_returns(burdock: &Burdock, before: u64) {
+    let kept = FREED_BYTES_PER_GIVING_BACK as u64 + 8 * MIB;
+    wait_for("the memory's return", SOON, || (burdock.memory().saturating_sub(before) < kept).then_some(()));
+}
 
 /// A child that floods a session nobody reads: the log is bounded, and the session still serves.
 #[test]
@@ -62,9 +65,8 @@ fn responses_that_nobody_fetches() {
         let answer = session.call(100, "echo", json!({"text": "x"}));
         answer["result"].is_object().then_some(())
     });
-    wait_for("the memory's return", SOON, || {
-        (burdock.memory().saturating_sub(before) < FINISHED + GIVEN_BACK_AT + 8 * MIB).then_some(())
-    });
+    // The last of them wait for their readers.
+    memory_returns(&burdock, before + FINISHED_BYTES_MAX as u64);
 }
 
 /// Bodies that are announced and never end: bounded by the budget, and given back when their senders go.
@@ -95,8 +97,6 @@ fn bodies_that_never_end() {
         "meanwhile"
     );
     drop(held);
-    wait_for("the memory's return", SOON, || {
-        (burdock.memory().saturating_sub(before) < GIVEN_BACK_AT + 8 * MIB).then_some(())
-    });
+    memory_returns(&burdock, before);
     assert_eq!(session.call(1, "echo", json!({"text": "x"}))["id"], 1);
 }
