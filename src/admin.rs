@@ -10,7 +10,7 @@ use async_io::Timer;
 use smol::io::{AsyncRead, AsyncWrite};
 use smol::lock::Semaphore;
 
-use crate::config::{AdminListen, Config};
+use crate::config::{AdminListen, Config, Names};
 use crate::http::connection::Ended;
 use crate::http::{Body, Connection, Method, Reply, RequestHead, Socket, Status};
 use crate::limits::{ACCEPT_BACKOFF, ADMIN_CONNECTIONS_MAX};
@@ -56,10 +56,10 @@ fn bind_unix(path: &std::path::Path) -> io::Result<UnixListener> {
 
 /// Serves the operator, for ever.
 pub async fn serve(listener: Listener, config: Arc<Config>) {
+    let names = config.admin_names().map(Arc::new);
     let refused = match listener {
-        Listener::Tcp(listener) => accept(listener, |listener| Ok(listener.accept()?.0), Some(config)).await,
-        // Who may open the socket's file may ask; its Host says nothing.
-        Listener::Unix(listener) => accept(listener, |listener| Ok(listener.accept()?.0), None).await,
+        Listener::Tcp(listener) => accept(listener, |listener| Ok(listener.accept()?.0), names).await,
+        Listener::Unix(listener) => accept(listener, |listener| Ok(listener.accept()?.0), names).await,
     };
     log::error!("the admin listener cannot be watched: {refused}");
 }
@@ -68,7 +68,7 @@ pub async fn serve(listener: Listener, config: Arc<Config>) {
 async fn accept<L, S>(
     listener: L,
     accept: impl Fn(&L) -> io::Result<S>,
-    config: Option<Arc<Config>>,
+    names: Option<Arc<Names>>,
 ) -> io::Error
 where
     L: AsFd,
@@ -81,11 +81,11 @@ where
     let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
     loop {
         let place = places.acquire_arc().await;
-        let config = config.clone();
+        let names = names.clone();
         match next_socket(&listener, &accept).await {
             Ok(socket) => runtime::spawn(async move {
                 let _place = place;
-                serve_connection(Connection::new(Socket::new(socket)?), config.as_deref()).await
+                serve_connection(Connection::new(Socket::new(socket)?), names.as_deref()).await
             })
             .detach(),
             Err(error) => {
@@ -96,18 +96,18 @@ where
     }
 }
 
-async fn serve_connection<S>(mut connection: Connection<S>, config: Option<&Config>) -> Result<(), Ended>
+async fn serve_connection<S>(mut connection: Connection<S>, names: Option<&Names>) -> Result<(), Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     while let Some(head) = connection.read_head().await? {
-        connection.write_reply(head.asked(), answer(&head, config)).await?;
+        connection.write_reply(head.asked(), answer(&head, names)).await?;
     }
     Ok(())
 }
 
-fn answer(head: &RequestHead, config: Option<&Config>) -> Reply {
-    if let Some(Err(refusal)) = config.map(|config| access::check_host(&config.access, head)) {
+fn answer(head: &RequestHead, names: Option<&Names>) -> Reply {
+    if let Some(Err(refusal)) = names.map(|names| access::check_host(names, head)) {
         return refusal.into();
     }
     match (head.method(), head.path()) {

@@ -67,7 +67,7 @@ fn announce(config: &Config, bound: SocketAddr) {
 }
 
 fn everyone_may_call(config: &Config) -> bool {
-    !config.access.loopback && config.access.tokens.is_none()
+    !config.access.names.loopback && config.access.tokens.is_none()
 }
 
 /// What a person reads at start: the URLs, and what to give to a client.
@@ -110,7 +110,7 @@ fn base_url(config: &Config, bound: SocketAddr) -> String {
     match &config.access.public_url {
         Some(url) => url.clone(),
         None if bound.ip().is_unspecified() => {
-            let host = config.access.allow_hosts.first().map_or(UNKNOWN_HOST, String::as_str);
+            let host = config.access.names.allowed.first().map_or(UNKNOWN_HOST, String::as_str);
             format!("http://{host}:{}", bound.port())
         }
         None => format!("http://{bound}"),

@@ -11,8 +11,9 @@ use std::time::Duration;
 use super::args::Given;
 use super::json::Document;
 use super::{
-    Access, AdminListen, Config, Environment, Error, Flag, IpNet, Launch, LogFormat, LogSettings, Server,
-    SessionLimits, Typed, address, duration, file, is_own_name, is_server_name, program, redis, server_name,
+    Access, AdminListen, Config, Environment, Error, Flag, IpNet, Launch, LogFormat, LogSettings, Names,
+    Server, SessionLimits, Typed, address, duration, file, is_own_name, is_server_name, program, redis,
+    server_name,
 };
 use crate::backend::child::Command;
 use crate::demo;
@@ -277,24 +278,23 @@ fn access(
         return Err(public_without_tokens(typed, listen));
     }
     let public_url = typed.one(Flag::PublicUrl).map(public_url).transpose()?;
-    let mut allow_hosts = each(typed, Flag::AllowHost, host)?;
-    allow_hosts.extend(public_url.as_deref().map(|url| url_host(url).to_ascii_lowercase()));
+    let mut allowed = each(typed, Flag::AllowHost, host)?;
+    allowed.extend(public_url.as_deref().map(|url| url_host(url).to_ascii_lowercase()));
     if !loopback && !listen.ip().is_unspecified() {
-        allow_hosts.push(as_host(listen.ip()));
+        allowed.push(as_host(listen.ip()));
     }
-    if allow_hosts.is_empty() && !loopback {
+    if allowed.is_empty() && !loopback {
         warnings.push(format!(
             "nobody said by which name clients reach {listen}: those that come by its address are served, \
              those that come by a name are refused until --public-url or --allow-host says it"
         ));
     }
     let access = Access {
-        allow_hosts,
+        names: Names { loopback, allowed },
         allow_origins: each(typed, Flag::AllowOrigin, origin)?,
         trusted_proxies: each(typed, Flag::TrustedProxy, |text| text.parse::<IpNet>().ok())?,
         tokens,
         public_url,
-        loopback,
     };
     if access.is_behind_local_proxy() && !insecure_public {
         proxied(typed, &access, warnings)?;
@@ -366,7 +366,7 @@ fn advertised(given: &Given) -> Result<String, Error> {
     }
 }
 
-/// The name in a URL that [`public_url`] has checked, in the form of `allow_hosts`.
+/// The name in a URL that [`public_url`] has checked, in the form of [`Names::allowed`].
 fn url_host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     authority(rest.split('/').next().unwrap_or(rest)).map_or("", |(name, _)| name)
@@ -529,7 +529,9 @@ mod tests {
         assert_eq!(config.servers[0].name, "sh");
         assert_eq!(config.default_server, Some(0));
         assert!(
-            config.access.loopback && config.access.tokens.is_none() && config.access.allow_hosts.is_empty()
+            config.access.names.loopback
+                && config.access.tokens.is_none()
+                && config.access.names.allowed.is_empty()
         );
         assert_eq!(config.sessions.max_per_principal, config.sessions.max);
         assert_eq!(config.sessions.idle_timeout_no_stream, IDLE_TIMEOUT_NO_STREAM);
@@ -558,10 +560,10 @@ mod tests {
             "--log-format=json",
         ])
         .unwrap();
-        assert!(!config.access.loopback);
+        assert!(!config.access.names.loopback);
         assert_eq!(config.admin, Some(AdminListen::Unix(PathBuf::from("/run/b.sock"))));
         assert_eq!(config.access.public_url.as_deref(), Some("https://MCP.example.com:8443/x"));
-        assert_eq!(config.access.allow_hosts, ["other.example", "[::1]", "mcp.example.com"]);
+        assert_eq!(config.access.names.allowed, ["other.example", "[::1]", "mcp.example.com"]);
         assert_eq!(config.access.allow_origins, ["https://app.example.com", "vscode-webview://abc"]);
         assert_eq!(config.access.trusted_proxies, ["10.0.0.0/8".parse().unwrap()]);
         assert_eq!(
@@ -588,10 +590,10 @@ mod tests {
             assert!(check(&["--listen", listen, "--insecure-public"]).is_ok());
         }
         for listen in ["127.0.0.1:80", "127.8.8.8:80", "[::1]:80", "[::ffff:127.0.0.1]:80"] {
-            assert!(check(&["--listen", listen]).unwrap().0.access.loopback, "{listen}");
+            assert!(check(&["--listen", listen]).unwrap().0.access.names.loopback, "{listen}");
         }
         let (config, _) = check(&["--listen", "10.0.0.5:80", "--insecure-public"]).unwrap();
-        assert_eq!(config.access.allow_hosts, ["10.0.0.5"]);
+        assert_eq!(config.access.names.allowed, ["10.0.0.5"]);
         let (_, warnings) = check(&["--listen", "0.0.0.0:80", "--insecure-public"]).unwrap();
         let expected = "by its address are served, those that come by a name are refused";
         assert!(warnings[0].contains(expected) && warnings[0].contains("--allow-host"), "{warnings:?}");

@@ -63,6 +63,20 @@ pub struct Config {
     pub log: LogSettings,
 }
 
+impl Config {
+    /// The names of the admin listener: its own bind decides whether loopback names or all addresses are among them.
+    /// `None` on a unix socket: there who may open its file may ask, and `Host` says nothing.
+    pub fn admin_names(&self) -> Option<Names> {
+        match self.admin {
+            Some(AdminListen::Tcp(address)) => Some(Names {
+                loopback: address.ip().to_canonical().is_loopback(),
+                allowed: self.access.names.allowed.clone(),
+            }),
+            Some(AdminListen::Unix(_)) | None => None,
+        }
+    }
+}
+
 /// One MCP server of the config.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
@@ -102,12 +116,22 @@ impl PartialEq for Launch {
 
 impl Eq for Launch {}
 
-/// Who may call, and under which names burdock may be called.
+/// Under which names one listener may be called: what `Host` is checked against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// Whether it listens on a loopback address, which answers to loopback names and addresses. Any other answers to
+    /// every address.
+    pub loopback: bool,
+    /// Names allowed besides, on any port, in lower case and without a port (`--allow-host`, and the name in
+    /// `--public-url`).
+    pub allowed: Vec<String>,
+}
+
+/// Who may call, and under which names.
 #[derive(Clone, Debug)]
 pub struct Access {
-    /// Names allowed in `Host`, on any port, in lower case and without a port (`--allow-host`, and the name in
-    /// `--public-url`). Loopback names on a loopback bind are allowed besides and not in this list.
-    pub allow_hosts: Vec<String>,
+    /// The names of the main listener.
+    pub names: Names,
     /// Origins allowed in `Origin`, in lower case: `scheme://name[:port]` (`--allow-origin`).
     pub allow_origins: Vec<String>,
     /// Proxies whose forwarded headers count (`--trusted-proxy`).
@@ -116,15 +140,13 @@ pub struct Access {
     pub tokens: Option<Tokens>,
     /// The URL under which clients reach burdock (`--public-url`), without a slash at the end.
     pub public_url: Option<String>,
-    /// Whether `listen` is a loopback address.
-    pub loopback: bool,
 }
 
 impl Access {
     /// Whether others come in although `listen` is a loopback address: through a proxy on this machine, by a name
     /// that is not this machine's own.
     pub fn is_behind_local_proxy(&self) -> bool {
-        self.loopback && !self.allow_hosts.iter().all(|name| is_own_name(name))
+        self.names.loopback && !self.names.allowed.iter().all(|name| is_own_name(name))
     }
 }
 

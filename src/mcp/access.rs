@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::config::Access;
+use crate::config::{Access, Names};
 use crate::foreign::Foreign;
 use crate::http::{Field, Refusal, Reply, RequestHead};
 use crate::metrics::METRICS;
@@ -14,10 +14,10 @@ const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Accept, Mcp-Session-
 const EXPOSED_HEADERS: &str = "Mcp-Session-Id, WWW-Authenticate, Retry-After";
 
 /// Refuses a `Host` that is not ours: a page whose name was rebound to our address (S12).
-pub fn check_host(access: &Access, head: &RequestHead) -> Result<(), Refusal> {
+pub fn check_host(names: &Names, head: &RequestHead) -> Result<(), Refusal> {
     let Some(host) = head.host() else { return Ok(()) };
     let name = name_of(host);
-    if access.allow_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(name)) || own_name(access, name) {
+    if names.allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name)) || own_name(names, name) {
         return Ok(());
     }
     METRICS.forbidden_total.add_one();
@@ -32,16 +32,16 @@ pub fn check_host(access: &Access, head: &RequestHead) -> Result<(), Refusal> {
 }
 
 /// A loopback bind answers to loopback names, another to any address (only names can be rebound).
-fn own_name(access: &Access, name: &str) -> bool {
+fn own_name(names: &Names, name: &str) -> bool {
     // What nearly every local client says: known without being read as an address.
-    if access.loopback && matches!(name, "127.0.0.1" | "localhost") {
+    if names.loopback && matches!(name, "127.0.0.1" | "localhost") {
         return true;
     }
     let bracketed = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
     let address: Option<IpAddr> = bracketed.unwrap_or(name).parse().ok();
     match address {
-        Some(address) => address.is_loopback() || !access.loopback,
-        None => access.loopback && is_localhost(name),
+        Some(address) => address.is_loopback() || !names.loopback,
+        None => names.loopback && is_localhost(name),
     }
 }
 
@@ -95,7 +95,7 @@ fn origin_allowed(access: &Access, origin: &str) -> bool {
     };
     access.allow_origins.iter().any(by_flag)
         || access.public_url.as_ref().is_some_and(of_public_url)
-        || matches!(scheme, "http" | "https") && access.loopback && own_name(access, name)
+        || matches!(scheme, "http" | "https") && access.names.loopback && own_name(&access.names, name)
 }
 
 /// The other end of a socket.
@@ -201,12 +201,11 @@ mod tests {
 
     fn access(loopback: bool) -> Access {
         Access {
-            allow_hosts: vec!["mcp.example.com".into()],
+            names: Names { loopback, allowed: vec!["mcp.example.com".into()] },
             allow_origins: vec!["https://app.example.com".into(), "https://one.example.com:8443".into()],
             trusted_proxies: Vec::new(),
             tokens: None,
             public_url: Some("https://mcp.example.com/mcp".into()),
-            loopback,
         }
     }
 
@@ -224,8 +223,8 @@ mod tests {
             ("evillocalhost", false, false),
             ("\u{e4}ocalhost", false, false),
         ] {
-            assert_eq!(own_name(&access(true), name), on_loopback, "{name} on loopback");
-            assert_eq!(own_name(&access(false), name), on_public, "{name} on a public bind");
+            assert_eq!(own_name(&access(true).names, name), on_loopback, "{name} on loopback");
+            assert_eq!(own_name(&access(false).names, name), on_public, "{name} on a public bind");
         }
         assert_eq!(name_of("[::1]:80"), "[::1]");
         assert_eq!(name_of("[::1]"), "[::1]");

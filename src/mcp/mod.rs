@@ -124,7 +124,7 @@ impl Endpoint {
     }
 
     fn check_names<'a>(&self, head: &'a RequestHead) -> Result<Option<&'a str>, Refusal> {
-        access::check_host(&self.config.access, head)?;
+        access::check_host(&self.config.access.names, head)?;
         access::check_origin(&self.config.access, head)
     }
 

@@ -798,7 +798,7 @@ mod tests {
     use smol::future::FutureExt as _;
 
     use super::*;
-    use crate::config::{Access, LogFormat, LogSettings};
+    use crate::config::{Access, LogFormat, LogSettings, Names};
     use crate::message::{Parsed, parse};
 
     /// Answers `initialize` and then says nothing.
@@ -833,12 +833,11 @@ mod tests {
             servers: vec![Arc::new(server)],
             default_server: Some(0),
             access: Access {
-                allow_hosts: Vec::new(),
+                names: Names { loopback: true, allowed: Vec::new() },
                 allow_origins: Vec::new(),
                 trusted_proxies: Vec::new(),
                 tokens: None,
                 public_url: None,
-                loopback: true,
             },
             sessions: SessionLimits {
                 max,

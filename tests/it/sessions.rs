@@ -197,6 +197,50 @@ fn health_and_metrics() {
     std::fs::remove_dir_all(directory).unwrap();
 }
 
+/// A node whose main and admin listener are bound to these addresses, and the admin listener's port. The name that is
+/// allowed stands in the banner, where the node's address is read.
+fn with_admin(main: &str, admin: &str) -> (Burdock, u16) {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (program, admin) = (env!("CARGO_BIN_EXE_burdock"), format!("{admin}:{port}"));
+    let flags = ["serve", "--listen", main, "--admin", &admin, "--insecure-public", "--allow-host=127.0.0.1"];
+    (Burdock::run(program, &flags, |_| {}), port)
+}
+
+/// Each listener has the names of its own bind: loopback names where it is on loopback, all addresses elsewhere.
+#[test]
+fn the_admin_listener_has_names_of_its_own() {
+    for (main, admin, main_statuses, admin_statuses) in [
+        (
+            "0.0.0.0:0",
+            "127.0.0.1",
+            [("localhost", 403), ("10.1.2.3", 405)],
+            [("localhost", 200), ("10.1.2.3", 403)],
+        ),
+        (
+            "127.0.0.1:0",
+            "0.0.0.0",
+            [("localhost", 405), ("10.1.2.3", 403)],
+            [("localhost", 403), ("10.1.2.3", 200)],
+        ),
+    ] {
+        let (burdock, port) = with_admin(main, admin);
+        let listeners = [("/mcp", burdock.address.port(), main_statuses), ("/metrics", port, admin_statuses)];
+        for (path, port, statuses) in listeners {
+            for (host, status) in statuses {
+                let mut client = Client::connect(([127, 0, 0, 1], port).into());
+                client.request(
+                    "GET",
+                    path,
+                    &[("Host", &format!("{host}:{port}")), ("Accept", "text/event-stream")],
+                    "",
+                );
+                let reply = client.response();
+                assert_eq!(reply.status, status, "{path} as {host}, admin on {admin}: {}", reply.text());
+            }
+        }
+    }
+}
+
 pub fn admin_get(socket: &std::path::Path, path: &str) -> String {
     use std::io::{Read as _, Write as _};
     let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
