@@ -26,20 +26,22 @@ struct Slow {
 }
 
 #[derive(Deserialize, schemars::JsonSchema)]
-struct Ask {
+struct AskUser {
     /// What to ask the person in front of the client.
     question: Option<String>,
 }
 
 /// How often a session has counted.
 #[derive(Debug, Default)]
-struct Count(AtomicU64);
+struct CounterState(AtomicU64);
 
 /// The demo server.
 pub fn server() -> Server {
     Server::new("demo", env!("CARGO_PKG_VERSION"))
         .title("burdock's demo")
-        .instructions("Shows what an MCP server behind burdock can do. `counter` counts for each session by itself.")
+        .instructions(
+            "Shows what an MCP server behind burdock can do. `counter` counts for each session by itself.",
+        )
         .logging()
         .subscriptions()
         .tool("echo", "Says what it is told.", |_context: Context, echo: Echo| async move { Ok(echo.text) })
@@ -52,7 +54,7 @@ pub fn server() -> Server {
                 .description("How often this session has called `counter`. Subscribe to it, then count.")
                 .mime_type("text/plain"),
             |context: Context| async move {
-                Ok(context.state::<Count>().0.load(Ordering::Relaxed).to_string())
+                Ok(context.state::<CounterState>().0.load(Ordering::Relaxed).to_string())
             },
         )
         .prompt(
@@ -65,7 +67,7 @@ pub fn server() -> Server {
 }
 
 async fn counter(context: Context, _: NoArguments) -> Result<String, ToolError> {
-    let count = context.state::<Count>().0.fetch_add(1, Ordering::Relaxed) + 1;
+    let count = context.state::<CounterState>().0.fetch_add(1, Ordering::Relaxed) + 1;
     context.resource_updated(COUNT).await;
     Ok(count.to_string())
 }
@@ -85,7 +87,7 @@ async fn slow(context: Context, Slow { seconds }: Slow) -> Result<String, ToolEr
     Ok(format!("took {seconds} s"))
 }
 
-async fn ask(context: Context, Ask { question }: Ask) -> Result<String, ToolError> {
+async fn ask(context: Context, AskUser { question }: AskUser) -> Result<String, ToolError> {
     let question = question.unwrap_or_else(|| "What is your name?".to_owned());
     let schema = json!({
         "type": "object",

@@ -57,12 +57,16 @@ impl Tokens {
     /// Reads a token file.
     ///
     /// # Errors
-    /// [`Error`]: it cannot be read, others may read it, or a line of it is wrong.
-    pub fn load(path: &Path) -> Result<Tokens, Error> {
-        let (text, metadata) =
-            small_file::read(path).map_err(|problem| Error::File { path: path.to_owned(), problem })?;
+    /// [`TokenFileError`]: it cannot be read, others may read it, or a line of it is wrong.
+    pub fn load(path: &Path) -> Result<Tokens, TokenFileError> {
+        let (text, metadata) = small_file::read(path)
+            .map_err(|problem| TokenFileError::File { path: path.to_owned(), problem })?;
         check_private(path, &metadata)?;
-        Tokens::parse(&text).map_err(|(line, problem)| Error::Line { path: path.to_owned(), line, problem })
+        Tokens::parse(&text).map_err(|(line, problem)| TokenFileError::Line {
+            path: path.to_owned(),
+            line,
+            problem,
+        })
     }
 
     /// Reads the text of a token file; an error has its line, counted from 1.
@@ -169,7 +173,7 @@ impl Principal {
 
 /// Why a token file is of no use.
 #[derive(Debug)]
-pub enum Error {
+pub enum TokenFileError {
     /// It cannot be read or written.
     File {
         /// Its path.
@@ -197,21 +201,23 @@ pub enum Error {
     Random(String),
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for TokenFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::File { path, problem } => write!(f, "the token file {} {problem}", path.display()),
-            Error::Public { path, mode } => {
+            TokenFileError::File { path, problem } => {
+                write!(f, "the token file {} {problem}", path.display())
+            }
+            TokenFileError::Public { path, mode } => {
                 let path = path.display();
                 write!(f, "the token file {path} is open to others (mode {mode:04o}); run: chmod 600 {path}")
             }
-            Error::Line { path, line, problem } => write!(f, "{}:{line}: {problem}", path.display()),
-            Error::Random(problem) => write!(f, "the system gives no random bytes: {problem}"),
+            TokenFileError::Line { path, line, problem } => write!(f, "{}:{line}: {problem}", path.display()),
+            TokenFileError::Random(problem) => write!(f, "the system gives no random bytes: {problem}"),
         }
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for TokenFileError {}
 
 /// A new token and its line for the token file. The token is known here and to whoever it is given to.
 pub struct NewToken {
@@ -225,10 +231,10 @@ impl NewToken {
     /// Makes one of the system's random bytes.
     ///
     /// # Errors
-    /// [`Error::Random`].
-    pub fn make(principal: &Principal) -> Result<NewToken, Error> {
+    /// [`TokenFileError::Random`].
+    pub fn make(principal: &Principal) -> Result<NewToken, TokenFileError> {
         let mut random = [0; TOKEN_RANDOM_BYTES];
-        getrandom::fill(&mut random).map_err(|error| Error::Random(error.to_string()))?;
+        getrandom::fill(&mut random).map_err(|error| TokenFileError::Random(error.to_string()))?;
         let token = format!("{TOKEN_PREFIX}{}", to_hex(&random));
         let line = format!("{principal} {ALGORITHM}{}", to_hex(&hmac_sha256::Hash::hash(token.as_bytes())));
         Ok(NewToken { token, line })
@@ -247,9 +253,9 @@ impl TokenFile {
     /// found here, before the token is shown to anybody.
     ///
     /// # Errors
-    /// [`Error::File`] or [`Error::Public`].
-    pub fn open(path: &Path) -> Result<TokenFile, Error> {
-        let failed = |problem: String| Error::File { path: path.to_owned(), problem };
+    /// [`TokenFileError::File`] or [`TokenFileError::Public`].
+    pub fn open(path: &Path) -> Result<TokenFile, TokenFileError> {
+        let failed = |problem: String| TokenFileError::File { path: path.to_owned(), problem };
         // What is no regular file is refused by `read` in words; opening a FIFO would wait.
         if path.exists() {
             small_file::read(path).map_err(failed)?;
@@ -266,9 +272,9 @@ impl TokenFile {
     /// a line whose token nobody has stays in the file for ever.
     ///
     /// # Errors
-    /// [`Error::File`]; then nothing was added.
-    pub fn keep(mut self, token: &NewToken) -> Result<(), Error> {
-        self.write(token).map_err(|error| Error::File {
+    /// [`TokenFileError::File`]; then nothing was added.
+    pub fn keep(mut self, token: &NewToken) -> Result<(), TokenFileError> {
+        self.write(token).map_err(|error| TokenFileError::File {
             path: self.path,
             problem: format!("cannot be written, so this token will not be accepted: {error}"),
         })
@@ -313,10 +319,10 @@ fn ends_within_line(file: &mut File) -> io::Result<bool> {
     Ok(last != *b"\n")
 }
 
-fn check_private(path: &Path, metadata: &Metadata) -> Result<(), Error> {
+fn check_private(path: &Path, metadata: &Metadata) -> Result<(), TokenFileError> {
     let mode = metadata.permissions().mode() & 0o7777;
     let public = if is_credential(path) { OTHERS & !GROUP_READS } else { OTHERS };
-    if mode & public == 0 { Ok(()) } else { Err(Error::Public { path: path.to_owned(), mode }) }
+    if mode & public == 0 { Ok(()) } else { Err(TokenFileError::Public { path: path.to_owned(), mode }) }
 }
 
 /// Whether systemd has put this file where only this service can read it (LoadCredential=). It may do so by an access

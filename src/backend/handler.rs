@@ -11,7 +11,7 @@ use smol::future::FutureExt as _;
 
 use super::{Exit, Output, Priority, SendError};
 use crate::budget::Payload;
-use crate::handler::{self, Call, Server, Session, Turn, Unsaid};
+use crate::handler::{self, Dispatch, HandlerCall, HandlerSession, Server, Unsaid};
 use crate::limits::{CALLS_MAX, HANDLER_OUTPUTS_MAX};
 use crate::message::{Id, Kind, Message};
 use crate::queue::{self, Receiver};
@@ -20,7 +20,7 @@ use crate::runtime;
 /// The worker's hold on the handlers of its session. Dropping it ends them.
 #[derive(Debug)]
 pub struct HandlerHandle {
-    session: Arc<Session>,
+    session: Arc<HandlerSession>,
     outputs: Receiver<Output>,
     /// The session's short id, for the log.
     label: Arc<str>,
@@ -29,7 +29,7 @@ pub struct HandlerHandle {
 /// A session of `server`, which is named `label` in the log.
 pub fn start(server: Arc<Server>, label: Arc<str>) -> HandlerHandle {
     let (sender, outputs) = queue::bounded(HANDLER_OUTPUTS_MAX);
-    HandlerHandle { session: Arc::new(Session::new(server, sender)), outputs, label }
+    HandlerHandle { session: Arc::new(HandlerSession::new(server, sender)), outputs, label }
 }
 
 impl HandlerHandle {
@@ -60,11 +60,11 @@ impl HandlerHandle {
 
     fn request(&self, id: &Id, method: &str, message: &Message) {
         match handler::request(&self.session, id, method, message) {
-            Turn::Welcome(version, payload) => {
+            Dispatch::Welcome(version, payload) => {
                 self.session.post(Output::Welcome { to: id.clone(), version, payload });
             }
-            Turn::Now(payload) => self.session.post(Output::Response { to: id.clone(), payload }),
-            Turn::Later(call) => {
+            Dispatch::Now(payload) => self.session.post(Output::Response { to: id.clone(), payload }),
+            Dispatch::Later(call) => {
                 let label = Arc::clone(&self.label);
                 if !self.session.run(id.clone(), |unsaid| serve(call, label, unsaid)) {
                     log::debug!("[{}] dropped a call: its id is in use", self.label);
@@ -102,7 +102,7 @@ impl Drop for HandlerHandle {
 }
 
 /// A call's whole life, behind the panic fence (invariant 12).
-async fn serve(call: Box<Call>, label: Arc<str>, unsaid: Unsaid) {
+async fn serve(call: Box<HandlerCall>, label: Arc<str>, unsaid: Unsaid) {
     let outcome = AssertUnwindSafe(runtime::watched(call.answer())).catch_unwind().await;
     call.session().done(call.id());
     let output = match outcome {

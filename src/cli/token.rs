@@ -49,7 +49,7 @@ pub fn run(arguments: &[OsString]) -> Result<(), Failure> {
     };
     let principal = Principal::new(name).map_err(Failure::Usage)?;
     let new = NewToken::make(&principal).map_err(|error| Failure::Failed(error.to_string()))?;
-    let failed = |error: principal::Error| Failure::Failed(error.to_string());
+    let failed = |error: principal::TokenFileError| Failure::Failed(error.to_string());
     let file = typed.append.as_deref().map(TokenFile::open).transpose().map_err(failed)?;
     show(&new)?;
     if let Some(file) = file {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::session::Session;
+use super::session::HandlerSession;
 use super::{RequestError, reply};
 use crate::backend::Output;
 use crate::budget::Payload;
@@ -19,12 +19,12 @@ use crate::message::Id;
 /// the client what belongs to no call.
 #[derive(Clone)]
 pub struct Context {
-    session: Arc<Session>,
-    call: Arc<Call>,
+    session: Arc<HandlerSession>,
+    call: Arc<CallState>,
 }
 
 /// The call a context was made for.
-struct Call {
+struct CallState {
     id: Id,
     progress_token: Option<Id>,
     /// The progress told last, as bits of an `f64`.
@@ -179,8 +179,8 @@ impl fmt::Display for AskError {
 impl std::error::Error for AskError {}
 
 impl Context {
-    pub(super) fn new(session: &Arc<Session>, id: &Id, progress_token: Option<&Id>) -> Context {
-        let call = Call {
+    pub(super) fn new(session: &Arc<HandlerSession>, id: &Id, progress_token: Option<&Id>) -> Context {
+        let call = CallState {
             id: id.clone(),
             progress_token: progress_token.cloned(),
             progress: AtomicU64::new(f64::NEG_INFINITY.to_bits()),
@@ -343,14 +343,14 @@ impl Context {
     /// [`AskError`].
     pub async fn roots(&self) -> Result<Vec<Root>, AskError> {
         #[derive(Deserialize)]
-        struct Answer {
+        struct RootsResult {
             roots: Vec<Root>,
         }
         if !self.client().has_roots() {
             return Err(AskError::NotSupported);
         }
         let answer = self.session.ask(&self.call.id, "roots/list", json!({})).await?;
-        let answer: Answer = serde_json::from_value(answer).map_err(|_| AskError::Unreadable)?;
+        let answer: RootsResult = serde_json::from_value(answer).map_err(|_| AskError::Unreadable)?;
         Ok(answer.roots)
     }
 
@@ -374,23 +374,25 @@ impl fmt::Debug for Context {
 
 fn elicited(answer: Value) -> Result<Elicited, AskError> {
     #[derive(Deserialize)]
-    struct Answer {
-        action: Action,
+    struct ElicitResult {
+        action: ElicitAction,
         #[serde(default)]
         content: Value,
     }
     #[derive(Deserialize)]
     #[serde(rename_all = "lowercase")]
-    enum Action {
+    enum ElicitAction {
         Accept,
         Decline,
         Cancel,
     }
     match serde_json::from_value(answer) {
-        Ok(Answer { action: Action::Accept, content: Value::Null }) => Ok(Elicited::Accepted(json!({}))),
-        Ok(Answer { action: Action::Accept, content }) => Ok(Elicited::Accepted(content)),
-        Ok(Answer { action: Action::Decline, .. }) => Ok(Elicited::Declined),
-        Ok(Answer { action: Action::Cancel, .. }) => Ok(Elicited::Cancelled),
+        Ok(ElicitResult { action: ElicitAction::Accept, content: Value::Null }) => {
+            Ok(Elicited::Accepted(json!({})))
+        }
+        Ok(ElicitResult { action: ElicitAction::Accept, content }) => Ok(Elicited::Accepted(content)),
+        Ok(ElicitResult { action: ElicitAction::Decline, .. }) => Ok(Elicited::Declined),
+        Ok(ElicitResult { action: ElicitAction::Cancel, .. }) => Ok(Elicited::Cancelled),
         Err(_) => Err(AskError::Unreadable),
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::context::{Client, Context, LogLevel};
 use super::reply::{self, INVALID_PARAMS};
-use super::session::{Session, Settled};
+use super::session::{HandlerSession, Settled};
 use super::{Completing, Contents, Reference, RequestError, Variables, tool};
 use crate::budget::Payload;
 use crate::limits::URI_BYTES_MAX;
@@ -17,22 +17,22 @@ use crate::message::{self, Id, Message};
 use crate::version::{self, Version};
 
 /// How a request is answered.
-pub(crate) enum Turn {
+pub(crate) enum Dispatch {
     /// At once.
     Now(Payload),
     /// At once: the session begins, with this version.
     Welcome(Version, Payload),
     /// By a handler.
-    Later(Box<Call>),
+    Later(Box<HandlerCall>),
 }
 
-type Answer = Result<Payload, RequestError>;
+type Outcome = Result<Payload, RequestError>;
 
 /// Answers a request, or says who does.
-pub(crate) fn request(session: &Arc<Session>, id: &Id, method: &str, message: &Message) -> Turn {
+pub(crate) fn request(session: &Arc<HandlerSession>, id: &Id, method: &str, message: &Message) -> Dispatch {
     let answer = match method {
         "initialize" => match initialize(session, id, message) {
-            Ok((version, welcome)) => return Turn::Welcome(version, welcome),
+            Ok((version, welcome)) => return Dispatch::Welcome(version, welcome),
             Err(error) => Err(error),
         },
         "ping" => Ok(message::empty_result(id)),
@@ -41,14 +41,16 @@ pub(crate) fn request(session: &Arc<Session>, id: &Id, method: &str, message: &M
             list(session, id, method, message)
         }
         "tools/call" if !session.server.tools.is_empty() => {
-            return later(session, id, message, Work::CallTool);
+            return later(session, id, message, CallKind::CallTool);
         }
-        "resources/read" if session.server.has_resources() => return later(session, id, message, Work::Read),
+        "resources/read" if session.server.has_resources() => {
+            return later(session, id, message, CallKind::Read);
+        }
         "prompts/get" if !session.server.prompts.is_empty() => {
-            return later(session, id, message, Work::GetPrompt);
+            return later(session, id, message, CallKind::GetPrompt);
         }
         "completion/complete" if session.server.completion.is_some() => {
-            return later(session, id, message, Work::Complete);
+            return later(session, id, message, CallKind::Complete);
         }
         "resources/subscribe" | "resources/unsubscribe" if session.server.subscriptions => {
             subscribe(session, id, method == "resources/subscribe", message)
@@ -56,21 +58,21 @@ pub(crate) fn request(session: &Arc<Session>, id: &Id, method: &str, message: &M
         "logging/setLevel" if session.server.logging => set_level(session, id, message),
         _ => Err(RequestError::method_not_found()),
     };
-    Turn::Now(answer.unwrap_or_else(|error| reply::error(id, &error)))
+    Dispatch::Now(answer.unwrap_or_else(|error| reply::error(id, &error)))
 }
 
 /// A call on its way to a handler.
-pub(crate) struct Call {
-    session: Arc<Session>,
+pub(crate) struct HandlerCall {
+    session: Arc<HandlerSession>,
     context: Context,
     id: Id,
     message: Message,
-    work: Work,
+    kind: CallKind,
 }
 
 /// What a call wants of a handler.
 #[derive(Clone, Copy)]
-enum Work {
+enum CallKind {
     CallTool,
     Read,
     GetPrompt,
@@ -78,34 +80,34 @@ enum Work {
 }
 
 /// In a box of its own, so that the call's task, which is moved several times until it runs, is small.
-fn later(session: &Arc<Session>, id: &Id, message: &Message, work: Work) -> Turn {
-    Turn::Later(Box::new(Call {
+fn later(session: &Arc<HandlerSession>, id: &Id, message: &Message, kind: CallKind) -> Dispatch {
+    Dispatch::Later(Box::new(HandlerCall {
         session: Arc::clone(session),
         context: Context::new(session, id, message.concerns.as_ref()),
         id: id.clone(),
         message: message.clone(),
-        work,
+        kind,
     }))
 }
 
-impl Call {
+impl HandlerCall {
     /// The request's id.
     pub(crate) fn id(&self) -> &Id {
         &self.id
     }
 
     /// Its session.
-    pub(crate) fn session(&self) -> &Session {
+    pub(crate) fn session(&self) -> &HandlerSession {
         &self.session
     }
 
     /// Runs the handler; its outcome is the response.
     pub(crate) async fn answer(&self) -> Payload {
-        let answer = match self.work {
-            Work::CallTool => call_tool(self).await,
-            Work::Read => Box::pin(read(self)).await,
-            Work::GetPrompt => Box::pin(get_prompt(self)).await,
-            Work::Complete => Box::pin(complete(self)).await,
+        let answer = match self.kind {
+            CallKind::CallTool => call_tool(self).await,
+            CallKind::Read => Box::pin(read(self)).await,
+            CallKind::GetPrompt => Box::pin(get_prompt(self)).await,
+            CallKind::Complete => Box::pin(complete(self)).await,
         };
         self.context.finish();
         answer.unwrap_or_else(|error| reply::error(&self.id, &error))
@@ -121,7 +123,7 @@ fn params<'a, P: Deserialize<'a>>(message: &'a Message) -> Result<P, RequestErro
 // --- The session --------------------------------------------------------------------------------------------------
 
 fn initialize(
-    session: &Arc<Session>,
+    session: &Arc<HandlerSession>,
     id: &Id,
     message: &Message,
 ) -> Result<(Version, Payload), RequestError> {
@@ -171,7 +173,7 @@ fn welcome(server: &super::Server, agreed: &str) -> Value {
     welcome
 }
 
-fn set_level(session: &Session, id: &Id, message: &Message) -> Answer {
+fn set_level(session: &HandlerSession, id: &Id, message: &Message) -> Outcome {
     #[derive(Deserialize)]
     struct Params {
         level: LogLevel,
@@ -180,7 +182,7 @@ fn set_level(session: &Session, id: &Id, message: &Message) -> Answer {
     Ok(message::empty_result(id))
 }
 
-fn list(session: &Session, id: &Id, method: &str, message: &Message) -> Answer {
+fn list(session: &HandlerSession, id: &Id, method: &str, message: &Message) -> Outcome {
     #[derive(Deserialize)]
     struct Params {
         cursor: Option<String>,
@@ -206,7 +208,7 @@ fn list(session: &Session, id: &Id, method: &str, message: &Message) -> Answer {
 
 // --- Tools --------------------------------------------------------------------------------------------------------
 
-async fn call_tool(call: &Call) -> Answer {
+async fn call_tool(call: &HandlerCall) -> Outcome {
     #[derive(Deserialize)]
     struct Params<'a> {
         #[serde(borrow)]
@@ -228,7 +230,7 @@ async fn call_tool(call: &Call) -> Answer {
 }
 
 /// Arguments that do not fit: since 2025-11-25 the model is told, so that it can correct them (L54).
-fn misfit(session: &Session, problem: &str) -> tool::ToolError {
+fn misfit(session: &HandlerSession, problem: &str) -> tool::ToolError {
     let text = format!("the arguments do not fit the tool's schema: {problem}");
     match session.settled().is_some_and(|settled| settled.version.as_str() >= version::LATEST) {
         true => tool::ToolError::Told(text),
@@ -248,9 +250,9 @@ fn uri(message: &Message) -> Result<String, RequestError> {
     if uri.len() > URI_BYTES_MAX { Err(RequestError::invalid("this URI is too long")) } else { Ok(uri) }
 }
 
-async fn read(call: &Call) -> Answer {
+async fn read(call: &HandlerCall) -> Outcome {
     #[derive(Serialize)]
-    struct Read {
+    struct ReadResult {
         contents: Vec<Contents>,
     }
     let uri = uri(&call.message)?;
@@ -260,10 +262,10 @@ async fn read(call: &Call) -> Answer {
     let contents = (entry.read)(call.context.clone(), uri, variables).await?;
     let contents =
         contents.into_iter().map(|contents| contents.or_mime_type(entry.media_type.as_ref())).collect();
-    Ok(reply::result(&call.id, &Read { contents }))
+    Ok(reply::result(&call.id, &ReadResult { contents }))
 }
 
-fn subscribe(session: &Session, id: &Id, begin: bool, message: &Message) -> Answer {
+fn subscribe(session: &HandlerSession, id: &Id, begin: bool, message: &Message) -> Outcome {
     let uri = uri(message)?;
     if !begin {
         session.unsubscribe(&uri);
@@ -281,7 +283,7 @@ fn subscribe(session: &Session, id: &Id, begin: bool, message: &Message) -> Answ
 
 // --- Prompts and completion ---------------------------------------------------------------------------------------
 
-async fn get_prompt(call: &Call) -> Answer {
+async fn get_prompt(call: &HandlerCall) -> Outcome {
     #[derive(Deserialize)]
     struct Params {
         name: String,
@@ -327,7 +329,7 @@ struct CompleteContext {
     arguments: Variables,
 }
 
-async fn complete(call: &Call) -> Answer {
+async fn complete(call: &HandlerCall) -> Outcome {
     let CompleteParams { r#ref, argument, context } = params(&call.message)?;
     let server = &call.session.server;
     let (reference, known) = match r#ref {

@@ -57,8 +57,8 @@ pub use self::resource::{Contents, Resource, ResourceTemplate, Variables};
 pub use self::tool::{Annotations, Content, Json, NoArguments, Tool, ToolError, ToolResult};
 
 use self::list::List;
-pub(crate) use self::methods::{Call, Turn, request};
-pub(crate) use self::session::{Session, Unsaid};
+pub(crate) use self::methods::{Dispatch, HandlerCall, request};
+pub(crate) use self::session::{HandlerSession, Unsaid};
 use self::template::Template;
 use crate::limits::{ASK_DEADLINE, PAGE_ENTRIES};
 use crate::version::SUPPORTED;
@@ -83,7 +83,7 @@ pub struct Server {
     /// The results of `initialize`, one per supported version, made when first asked for.
     welcomes: [OnceLock<Box<RawValue>>; SUPPORTED.len()],
     tools: List<Box<CallTool>>,
-    resources: List<Entry>,
+    resources: List<ResourceEntry>,
     templates: List<TemplateEntry>,
     prompts: List<PromptEntry>,
     completion: Option<Box<Complete>>,
@@ -94,7 +94,7 @@ pub struct Server {
 }
 
 /// What is read under one URI.
-struct Entry {
+struct ResourceEntry {
     media_type: Option<String>,
     read: Box<ReadResource>,
 }
@@ -102,7 +102,7 @@ struct Entry {
 /// What is read under the URIs of a template.
 struct TemplateEntry {
     template: Template,
-    entry: Entry,
+    entry: ResourceEntry,
 }
 
 struct PromptEntry {
@@ -233,7 +233,7 @@ impl Server {
             let contents = handler(context);
             Box::pin(async move { Ok(vec![contents.await?.into().at(uri)]) }) as Boxed<_>
         };
-        let entry = Entry { media_type: resource.mime_type.clone(), read: Box::new(read) };
+        let entry = ResourceEntry { media_type: resource.mime_type.clone(), read: Box::new(read) };
         self.resources.put(resource.uri.clone(), &resource, entry);
         self
     }
@@ -251,7 +251,7 @@ impl Server {
             let contents = handler(context, variables);
             Box::pin(async move { Ok(vec![contents.await?.into().at(uri)]) }) as Boxed<_>
         };
-        let entry = Entry { media_type: template.mime_type.clone(), read: Box::new(read) };
+        let entry = ResourceEntry { media_type: template.mime_type.clone(), read: Box::new(read) };
         let entry = TemplateEntry { template: Template::new(&template.uri_template), entry };
         self.templates.put(template.uri_template.clone(), &template, entry);
         self
@@ -311,7 +311,7 @@ impl Server {
     }
 
     /// What is read under this URI, and the variables in it.
-    fn find_resource(&self, uri: &str) -> Option<(&Entry, Variables)> {
+    fn find_resource(&self, uri: &str) -> Option<(&ResourceEntry, Variables)> {
         if let Some(entry) = self.resources.get(uri) {
             return Some((entry, Variables::new()));
         }

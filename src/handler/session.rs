@@ -33,7 +33,7 @@ pub(super) struct Settled {
 }
 
 /// See the module.
-pub(crate) struct Session {
+pub(crate) struct HandlerSession {
     pub(super) server: Arc<Server>,
     outputs: queue::Sender<Output>,
     /// Outputs that wait for room, and handlers that will have some.
@@ -41,12 +41,12 @@ pub(crate) struct Session {
     settled: OnceLock<Settled>,
     /// The client wants log messages from this level on.
     log_from: AtomicU8,
-    desk: Mutex<Desk>,
+    tables: Mutex<HandlerTables>,
 }
 
 /// What is looked up under a lock that is held for a moment only.
 #[derive(Default)]
-struct Desk {
+struct HandlerTables {
     /// Calls whose handlers run.
     running: BTreeMap<Id, Task<()>>,
     /// Who waits for the answer to which request of ours.
@@ -59,21 +59,21 @@ struct Desk {
     over: bool,
 }
 
-impl Session {
-    pub(crate) fn new(server: Arc<Server>, outputs: queue::Sender<Output>) -> Session {
+impl HandlerSession {
+    pub(crate) fn new(server: Arc<Server>, outputs: queue::Sender<Output>) -> HandlerSession {
         let log_from = AtomicU8::new(LogLevel::Info as u8);
-        Session {
+        HandlerSession {
             server,
             outputs,
             unsaid: Arc::default(),
             settled: OnceLock::new(),
             log_from,
-            desk: Mutex::default(),
+            tables: Mutex::default(),
         }
     }
 
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        lock(&self.desk)
+    fn tables(&self) -> MutexGuard<'_, HandlerTables> {
+        lock(&self.tables)
     }
 
     /// False when it was settled before.
@@ -90,7 +90,7 @@ impl Session {
 
     /// How many handlers run.
     pub(crate) fn running(&self) -> usize {
-        self.desk().running.len()
+        self.tables().running.len()
     }
 
     /// Runs a call in a task of its own, which is to hold what it is given to its end. False when its id is in use, or
@@ -99,11 +99,11 @@ impl Session {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let mut desk = self.desk();
-        if desk.over {
+        let mut tables = self.tables();
+        if tables.over {
             return false;
         }
-        let Entry::Vacant(place) = desk.running.entry(id) else { return false };
+        let Entry::Vacant(place) = tables.running.entry(id) else { return false };
         // Under the lock, so that the call cannot end before it is known.
         place.insert(runtime::spawn(call(Unsaid::new(&self.unsaid))));
         true
@@ -111,28 +111,28 @@ impl Session {
 
     /// The call has its outcome: it can no longer be cancelled, and its id may be used again.
     pub(crate) fn done(&self, id: &Id) {
-        if let Some(task) = self.desk().running.remove(id) {
+        if let Some(task) = self.tables().running.remove(id) {
             task.detach();
         }
     }
 
     /// Drops a call's handler (L44).
     pub(crate) fn cancel(&self, id: &Id) {
-        let task = self.desk().running.remove(id);
+        let task = self.tables().running.remove(id);
         drop(task);
     }
 
     /// The end: handlers, what they wait for and what they kept are dropped.
     pub(crate) fn end(&self) {
         let (running, asks, states) = {
-            let mut desk = self.desk();
-            desk.over = true;
-            let desk = &mut *desk;
+            let mut tables = self.tables();
+            tables.over = true;
+            let tables = &mut *tables;
             // Kept aside: what is dropped may be anybody's code, which must not run under the lock.
             (
-                std::mem::take(&mut desk.running),
-                std::mem::take(&mut desk.asks),
-                std::mem::take(&mut desk.states),
+                std::mem::take(&mut tables.running),
+                std::mem::take(&mut tables.asks),
+                std::mem::take(&mut tables.states),
             )
         };
         drop((running, asks));
@@ -181,23 +181,23 @@ impl Session {
     }
 
     fn begin_ask(&self, sender: Sender<Payload>) -> Result<i64, AskError> {
-        let mut desk = self.desk();
-        if desk.over {
+        let mut tables = self.tables();
+        if tables.over {
             return Err(AskError::Over);
         }
-        if desk.asks.len() >= ASKS_MAX {
+        if tables.asks.len() >= ASKS_MAX {
             return Err(AskError::TooMany);
         }
-        desk.asked += 1;
-        let asked = desk.asked;
-        desk.asks.insert(asked, sender);
+        tables.asked += 1;
+        let asked = tables.asked;
+        tables.asks.insert(asked, sender);
         Ok(asked)
     }
 
     /// The client's answer to a request of ours.
     pub(crate) fn answered(&self, id: &Id, answer: Payload) {
         let Id::Number(number) = id else { return };
-        let waiting = self.desk().asks.remove(number);
+        let waiting = self.tables().asks.remove(number);
         if let Some(waiting) = waiting {
             // It has room for the one answer there is.
             let _ = waiting.try_send(answer);
@@ -216,16 +216,16 @@ impl Session {
 
     /// False when there are as many subscriptions as there may be.
     pub(super) fn subscribe(&self, uri: &str) -> bool {
-        let mut desk = self.desk();
-        let room = desk.subscriptions.len() < SUBSCRIPTIONS_MAX || desk.subscriptions.contains(uri);
+        let mut tables = self.tables();
+        let room = tables.subscriptions.len() < SUBSCRIPTIONS_MAX || tables.subscriptions.contains(uri);
         if room {
-            desk.subscriptions.insert(uri.to_owned());
+            tables.subscriptions.insert(uri.to_owned());
         }
         room
     }
 
     pub(super) fn unsubscribe(&self, uri: &str) {
-        self.desk().subscriptions.remove(uri);
+        self.tables().subscriptions.remove(uri);
     }
 
     /// Whether the client subscribed to this resource, or to one that it is a part of (L52).
@@ -234,30 +234,30 @@ impl Session {
             uri.strip_prefix(whole.as_str())
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || whole.ends_with('/'))
         };
-        self.desk().subscriptions.iter().any(part_of)
+        self.tables().subscriptions.iter().any(part_of)
     }
 
     // --- What handlers keep ---------------------------------------------------------------------------------------
 
     pub(super) fn state<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
-        let found = self.desk().states.get(&TypeId::of::<T>()).cloned();
+        let found = self.tables().states.get(&TypeId::of::<T>()).cloned();
         if let Some(state) = found.and_then(|state| state.downcast().ok()) {
             return state;
         }
         // Made outside the lock, for `default` may be slow; whoever comes first wins.
         let fresh: Arc<T> = Arc::default();
-        let mut desk = self.desk();
-        if desk.over {
+        let mut tables = self.tables();
+        if tables.over {
             return fresh;
         }
-        let kept = desk.states.entry(TypeId::of::<T>()).or_insert_with(|| Arc::clone(&fresh) as _);
+        let kept = tables.states.entry(TypeId::of::<T>()).or_insert_with(|| Arc::clone(&fresh) as _);
         Arc::clone(kept).downcast().unwrap_or(fresh)
     }
 }
 
-impl fmt::Debug for Session {
+impl fmt::Debug for HandlerSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Session({:?}, {} running)", self.server, self.running())
+        write!(f, "HandlerSession({:?}, {} running)", self.server, self.running())
     }
 }
 
@@ -279,14 +279,14 @@ impl Drop for Unsaid {
 
 /// A request of ours without its answer. Dropped before that, it is taken back (L46).
 struct Waiting<'a> {
-    session: &'a Session,
+    session: &'a HandlerSession,
     to: &'a Id,
     asked: i64,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if self.session.desk().asks.remove(&self.asked).is_none() {
+        if self.session.tables().asks.remove(&self.asked).is_none() {
             return;
         }
         let params = serde_json::json!({"requestId": self.asked, "reason": "the server no longer waits"});
@@ -303,19 +303,21 @@ async fn late(deadline: Duration) -> Result<Payload, AskError> {
 
 fn read_answer(answer: &[u8]) -> Result<Value, AskError> {
     #[derive(serde::Deserialize)]
-    struct Answer {
+    struct AskResponse {
         result: Option<Value>,
-        error: Option<Refusal>,
+        error: Option<AskRefusal>,
     }
     #[derive(serde::Deserialize)]
-    struct Refusal {
+    struct AskRefusal {
         code: i64,
         message: String,
     }
     match serde_json::from_slice(answer) {
-        Ok(Answer { error: Some(Refusal { code, message }), .. }) => Err(AskError::Refused { code, message }),
-        Ok(Answer { result: Some(result), error: None }) => Ok(result),
-        Ok(Answer { result: None, error: None }) | Err(_) => Err(AskError::Unreadable),
+        Ok(AskResponse { error: Some(AskRefusal { code, message }), .. }) => {
+            Err(AskError::Refused { code, message })
+        }
+        Ok(AskResponse { result: Some(result), error: None }) => Ok(result),
+        Ok(AskResponse { result: None, error: None }) | Err(_) => Err(AskError::Unreadable),
     }
 }
 
@@ -323,9 +325,9 @@ fn read_answer(answer: &[u8]) -> Result<Value, AskError> {
 mod tests {
     use super::*;
 
-    fn session() -> Session {
+    fn session() -> HandlerSession {
         let (outputs, _) = queue::bounded(1);
-        Session::new(Arc::new(Server::new("s", "1").logging().subscriptions()), outputs)
+        HandlerSession::new(Arc::new(Server::new("s", "1").logging().subscriptions()), outputs)
     }
 
     #[test]
