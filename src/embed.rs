@@ -145,7 +145,7 @@ fn write_outputs(outputs: &Receiver<Output>) -> io::Result<()> {
             Output::Exited(Exit::Panicked) => return Err(io::Error::other("a handler panicked")),
             // Only burdock knows what to make of it; to others there is no stream to be left.
             Output::Detach(id) if behind_burdock => write_line(&mut out, &message::detach(&id))?,
-            Output::Detach(_) | Output::Exited(_) | Output::Garbage(_) | Output::TooLong => {}
+            Output::Detach(_) | Output::Exited(_) | Output::Garbage(_) | Output::TooLong { .. } => {}
         }
     }
     Ok(())

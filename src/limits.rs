@@ -197,6 +197,10 @@ pub const CHILD_START_DEADLINE: Duration = Duration::from_secs(120);
 pub const SPAWNS_MAX: usize = 4;
 /// Bytes of an over-long line that are thrown away before the child counts as broken.
 pub const LINE_DISCARD_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What is kept of an over-long line's beginning: its id stands there or at the end, and says which call fails.
+pub const TOO_LONG_HEAD_BYTES: usize = 4096;
+/// What is kept of an over-long line's end.
+pub const TOO_LONG_TAIL_BYTES: usize = 1024;
 /// From closing stdin to SIGTERM, and up to two `SWEEP_STEP` more.
 pub const CHILD_EOF_GRACE: Duration = Duration::from_secs(2);
 /// From SIGTERM to SIGKILL.

@@ -22,7 +22,7 @@ use rustix::process::{Pid, Signal};
 use smol::future::{or, yield_now, zip};
 use smol::lock::Semaphore;
 
-use super::lines::{Lines, Step};
+use super::lines::{Discarded, LineStep, Lines};
 use super::pipe::{give_back, take_buffer, write_line};
 use super::spawn::{self, Process};
 use super::{Exit, Output, Priority, SendError, watchdog};
@@ -483,26 +483,37 @@ async fn read_stdout(pipe: Source<OwnedFd>, desk: &Desk, turns: &Turns) -> Cause
             let (taken, step) = feed(&mut lines, bytes, desk).await;
             bytes = &bytes[taken..];
             match step {
-                Step::More => {}
-                Step::Line(line, share) => deliver_line(line, share, desk, &mut garbage).await,
-                Step::TooLong | Step::BudgetSpent => desk.deliver(Output::TooLong).await,
-                Step::Endless => return Cause::EndlessLine,
+                LineStep::More => {}
+                LineStep::Line(line, share) => deliver_line(line, share, desk, &mut garbage).await,
+                LineStep::TooLong(line) => desk.deliver(too_long(line)).await,
+                LineStep::Endless(line) => {
+                    desk.deliver(too_long(line)).await;
+                    return Cause::EndlessLine;
+                }
+                // Given up: it is told at its end.
+                LineStep::BudgetSpent => {}
             }
         }
     }
-    if let Step::Line(line, share) = lines.finish() {
-        deliver_line(line, share, desk, &mut garbage).await;
+    match lines.finish() {
+        LineStep::Line(line, share) => deliver_line(line, share, desk, &mut garbage).await,
+        LineStep::TooLong(line) => desk.deliver(too_long(line)).await,
+        _ => {}
     }
     Cause::StdoutClosed
 }
 
+fn too_long(Discarded { head, tail, bytes }: Discarded) -> Output {
+    Output::TooLong { head, tail, bytes }
+}
+
 /// Feeds `lines`, and while the byte budget is spent waits for others to give some back. After `LINE_BUDGET_WAIT`,
-/// or when nobody waits for the line any more, the line is given up and [`Step::BudgetSpent`] says so.
-async fn feed(lines: &mut Lines, bytes: &[u8], desk: &Desk) -> (usize, Step) {
+/// or when nobody waits for the line any more, the line is given up and [`LineStep::BudgetSpent`] says so.
+async fn feed(lines: &mut Lines, bytes: &[u8], desk: &Desk) -> (usize, LineStep) {
     let mut since = None;
     loop {
         let (taken, step) = lines.feed(bytes);
-        if !matches!(step, Step::BudgetSpent) {
+        if !matches!(step, LineStep::BudgetSpent) {
             return (taken, step);
         }
         let since: &mut Instant = since.get_or_insert_with(Instant::now);

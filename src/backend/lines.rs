@@ -1,7 +1,7 @@
 //! Newline-delimited messages out of a byte stream, sans-io: bounded in length, counted in the budget.
 
 use crate::budget::Share;
-use crate::limits::{LINE_DISCARD_BYTES_MAX, MESSAGE_BYTES_MAX};
+use crate::limits::{LINE_DISCARD_BYTES_MAX, MESSAGE_BYTES_MAX, TOO_LONG_HEAD_BYTES, TOO_LONG_TAIL_BYTES};
 
 /// Collects one line at a time.
 #[derive(Debug, Default)]
@@ -9,66 +9,98 @@ pub(super) struct Lines {
     held: Vec<u8>,
     /// The share of `held`'s capacity.
     share: Share,
-    /// Bytes of the current line that were thrown away; `None` while the line is kept.
-    discarded: Option<usize>,
+    /// What is left of the current line once it was given up; `None` while the line is kept.
+    discarded: Option<Discarded>,
+}
+
+/// What is left of a line that was given up.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Discarded {
+    /// Its first bytes, at most `TOO_LONG_HEAD_BYTES`.
+    pub(super) head: Vec<u8>,
+    /// Its last bytes, at most `TOO_LONG_TAIL_BYTES`; those of a short line are in `head` as well.
+    pub(super) tail: Vec<u8>,
+    /// How long it was.
+    pub(super) bytes: usize,
+}
+
+impl Discarded {
+    fn add(&mut self, part: &[u8]) {
+        self.bytes += part.len();
+        let room = TOO_LONG_HEAD_BYTES.saturating_sub(self.head.len()).min(part.len());
+        self.head.extend_from_slice(&part[..room]);
+        let last = &part[part.len().saturating_sub(TOO_LONG_TAIL_BYTES)..];
+        let surplus = (self.tail.len() + last.len()).saturating_sub(TOO_LONG_TAIL_BYTES);
+        self.tail.drain(..surplus);
+        self.tail.extend_from_slice(last);
+    }
 }
 
 /// What a piece of input led to.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum LineStep {
     /// All of it was taken and no line is complete.
     More,
     /// A line without its line feed, and its share.
     Line(Vec<u8>, Share),
-    /// The line has become too long: what was held and what follows of it is thrown away. Said once per line.
-    TooLong,
+    /// The end of a line that was longer than a message may be, or was given up.
+    TooLong(Discarded),
     /// So much of one line was thrown away that no end is to be expected.
-    Endless,
+    Endless(Discarded),
     /// Nothing was taken: the byte budget is spent. Feed again later, or [`Lines::give_up`].
     BudgetSpent,
 }
 
 impl Lines {
     /// Takes input up to and including the first line feed. Returns how many bytes it took, and what they led to.
-    pub(super) fn feed(&mut self, input: &[u8]) -> (usize, Step) {
+    pub(super) fn feed(&mut self, input: &[u8]) -> (usize, LineStep) {
         let end = memchr::memchr(b'\n', input);
         let part = &input[..end.unwrap_or(input.len())];
         let taken = part.len() + usize::from(end.is_some());
-        if self.discarded.is_some() {
-            return (taken, self.discard(part.len(), end.is_some()));
-        }
-        if self.held.len() + part.len() > MESSAGE_BYTES_MAX {
+        if self.discarded.is_none() && self.held.len() + part.len() > MESSAGE_BYTES_MAX {
             self.give_up();
-            self.discard(part.len(), end.is_some());
-            return (taken, Step::TooLong);
+        }
+        if self.discarded.is_some() {
+            return (taken, self.discard(part, end.is_some()));
         }
         if !self.make_room(part.len()) {
-            return (0, Step::BudgetSpent);
+            return (0, LineStep::BudgetSpent);
         }
         self.held.extend_from_slice(part);
-        if end.is_none() { (taken, Step::More) } else { (taken, self.take()) }
+        if end.is_none() { (taken, LineStep::More) } else { (taken, self.take()) }
     }
 
     /// Throws away what is held of the current line, and whatever still comes of it.
     pub(super) fn give_up(&mut self) {
         let held = std::mem::take(&mut self.held);
         self.share = Share::default();
-        self.discarded = Some(held.len());
+        self.discarded.get_or_insert_default().add(&held);
     }
 
     /// The end of the stream: what is held counts as a line.
-    pub(super) fn finish(&mut self) -> Step {
-        if self.held.is_empty() { Step::More } else { self.take() }
+    pub(super) fn finish(&mut self) -> LineStep {
+        match self.discarded.take() {
+            Some(discarded) => LineStep::TooLong(discarded),
+            None if self.held.is_empty() => LineStep::More,
+            None => self.take(),
+        }
     }
 
-    fn take(&mut self) -> Step {
-        Step::Line(std::mem::take(&mut self.held), std::mem::take(&mut self.share))
+    fn take(&mut self) -> LineStep {
+        LineStep::Line(std::mem::take(&mut self.held), std::mem::take(&mut self.share))
     }
 
-    fn discard(&mut self, bytes: usize, ended: bool) -> Step {
-        let discarded = self.discarded.unwrap_or(0) + bytes;
-        self.discarded = (!ended).then_some(discarded);
-        if discarded > LINE_DISCARD_BYTES_MAX && !ended { Step::Endless } else { Step::More }
+    fn discard(&mut self, part: &[u8], ended: bool) -> LineStep {
+        let mut discarded = self.discarded.take().unwrap_or_default();
+        discarded.add(part);
+        if ended {
+            return LineStep::TooLong(discarded);
+        }
+        if discarded.bytes > LINE_DISCARD_BYTES_MAX {
+            return LineStep::Endless(discarded);
+        }
+        self.discarded = Some(discarded);
+        LineStep::More
     }
 
     /// Room for `more` bytes; false when the budget is spent. A line that comes in one piece gets exactly its size,
@@ -100,14 +132,14 @@ mod tests {
                 let (taken, step) = lines.feed(rest);
                 rest = &rest[taken..];
                 match step {
-                    Step::Line(line, _) => found.push(line),
-                    Step::TooLong => too_long += 1,
-                    Step::More => {}
-                    Step::Endless | Step::BudgetSpent => panic!("{step:?}"),
+                    LineStep::Line(line, _) => found.push(line),
+                    LineStep::TooLong(_) => too_long += 1,
+                    LineStep::More => {}
+                    LineStep::Endless(_) | LineStep::BudgetSpent => panic!("{step:?}"),
                 }
             }
         }
-        if let Step::Line(line, _) = lines.finish() {
+        if let LineStep::Line(line, _) = lines.finish() {
             found.push(line);
         }
         (found, too_long)
@@ -141,11 +173,45 @@ mod tests {
         loop {
             fed += piece.len();
             assert!(fed <= LINE_DISCARD_BYTES_MAX + 2 * piece.len(), "never noticed");
-            if matches!(lines.feed(&piece).1, Step::Endless) {
+            if matches!(lines.feed(&piece).1, LineStep::Endless(_)) {
                 break;
             }
             assert!(lines.held.capacity() <= MESSAGE_BYTES_MAX);
         }
         assert!(fed > LINE_DISCARD_BYTES_MAX);
+    }
+
+    #[test]
+    fn of_a_line_that_is_too_long_both_ends_and_the_size_are_left() {
+        let mut input: Vec<u8> =
+            (0..=u8::MAX).filter(|byte| *byte != b'\n').cycle().take(MESSAGE_BYTES_MAX + 9).collect();
+        let (bytes, line) = (input.len(), input.clone());
+        input.push(b'\n');
+        for size in [1000, 1024, 5000, 65_536] {
+            let mut lines = Lines::default();
+            let steps = input.chunks(size).map(|piece| lines.feed(piece).1);
+            let told: Vec<Discarded> = steps
+                .filter_map(|step| if let LineStep::TooLong(told) = step { Some(told) } else { None })
+                .collect();
+            let (head, tail) = (&line[..TOO_LONG_HEAD_BYTES], &line[bytes - TOO_LONG_TAIL_BYTES..]);
+            assert_eq!(
+                told,
+                [Discarded { head: head.to_vec(), tail: tail.to_vec(), bytes }],
+                "pieces of {size}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_line_given_up_early_is_told_at_its_end_and_at_the_end_of_the_stream() {
+        let mut lines = Lines::default();
+        assert!(matches!(lines.feed(b"abc").1, LineStep::More));
+        lines.give_up();
+        assert!(matches!(lines.feed(b"def").1, LineStep::More));
+        let told = Discarded { head: b"abcdef".into(), tail: b"abcdef".into(), bytes: 6 };
+        assert!(matches!(lines.feed(b"\nnext").1, LineStep::TooLong(found) if found == told));
+        assert!(matches!(lines.feed(b"next").1, LineStep::More));
+        lines.give_up();
+        assert!(matches!(lines.finish(), LineStep::TooLong(found) if found.bytes == 4));
     }
 }

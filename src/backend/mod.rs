@@ -78,8 +78,16 @@ pub enum Output {
     Detach(Id),
     /// A line on stdout that cannot be JSON-RPC; the first bytes of it, for messages.
     Garbage(Vec<u8>),
-    /// A message longer than `MESSAGE_BYTES_MAX` was thrown away.
-    TooLong,
+    /// A line longer than `MESSAGE_BYTES_MAX` (or than the byte budget had room for) was thrown away. Told at its end,
+    /// or when so much came that no end is to be expected.
+    TooLong {
+        /// Its first bytes, at most `TOO_LONG_HEAD_BYTES`.
+        head: Vec<u8>,
+        /// Its last bytes, at most `TOO_LONG_TAIL_BYTES`.
+        tail: Vec<u8>,
+        /// How long it was, as far as it came.
+        bytes: usize,
+    },
     /// The end: nothing comes after it. The process has been reaped.
     Exited(Exit),
 }

@@ -195,7 +195,7 @@ impl Worker {
                     self.log_garbage(&line);
                     garbage.get_or_insert(line);
                 }
-                Next::Output(Output::TooLong) => {
+                Next::Output(Output::TooLong { .. }) => {
                     return Opened::Failed(502, "the server's answer to initialize is too large".into());
                 }
                 Next::Output(Output::Exited(exit)) => return Opened::Failed(502, too_early(&exit, garbage)),
@@ -360,7 +360,7 @@ impl Worker {
             Output::Unrelated(payload) => self.unrelated(payload),
             Output::Detach(id) => self.detach(&id),
             Output::Garbage(line) => self.log_garbage(&line),
-            Output::TooLong => self.too_long(),
+            Output::TooLong { .. } => self.too_long(),
             Output::Exited(Exit::Panicked) => return Some(Ended::Panicked),
             Output::Exited(exit) => return Some(Ended::Exited(exit)),
         }
