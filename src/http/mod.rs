@@ -3,6 +3,7 @@
 //! [`connection::Connection`] reads a [`RequestHead`], then its body, and writes a [`Reply`]. What cannot be
 //! served is a [`Refusal`]: a status and a sentence that says what was wrong.
 
+pub mod accept;
 pub mod body;
 pub mod connection;
 pub mod head;

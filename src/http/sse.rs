@@ -70,8 +70,10 @@ pub struct Event {
 
 impl Event {
     /// Appends the event as it goes on the wire. Data is split into one `data:` line per line it has, so that
-    /// nothing in it can end the event or begin a field; a reader joins them with LF. An event with neither id nor
-    /// data has no `data:` line, and a reader takes only its `retry:` from it.
+    /// nothing in it can end the event or begin a field; a reader joins them with LF. Such an event says
+    /// `event: message`: readers that follow the WHATWG's rules take that for granted, but some do not
+    /// (`@ai-sdk/mcp` drops an event without a type). An event without data has no type, for nobody dispatches it; one
+    /// with neither id nor data has no `data:` line either, and a reader takes only its `retry:` from it.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
         let mut number = itoa::Buffer::new();
         if let Some(id) = self.id {
@@ -87,7 +89,10 @@ impl Event {
             out.push(b'\n');
         }
         match &self.data {
-            Some(data) => encode_data(data, out),
+            Some(data) => {
+                out.extend_from_slice(b"event: message\n");
+                encode_data(data, out);
+            }
             None if self.id.is_some() => out.extend_from_slice(b"data:\n"),
             None => {}
         }
@@ -176,7 +181,7 @@ mod tests {
 
     /// What a browser would make of one event (WHATWG HTML, section 9.2.6).
     fn decode(bytes: &[u8]) -> (Option<EventId>, Option<u32>, Option<Vec<u8>>) {
-        let (mut id, mut retry, mut data) = (None, None, None::<Vec<u8>>);
+        let (mut id, mut retry, mut event, mut data) = (None, None, None, None::<Vec<u8>>);
         let body = bytes.strip_suffix(b"\n\n").expect("an event ends with a blank line");
         for line in body.split(|byte| matches!(byte, b'\n' | b'\r')) {
             assert!(!line.is_empty(), "an event ends before its end");
@@ -185,6 +190,7 @@ mod tests {
             match &line[..colon] {
                 b"id" => id = Some(std::str::from_utf8(value).unwrap().parse().unwrap()),
                 b"retry" => retry = Some(std::str::from_utf8(value).unwrap().parse().unwrap()),
+                b"event" => event = Some(value),
                 b"data" => match &mut data {
                     Some(data) => {
                         data.push(b'\n');
@@ -195,6 +201,8 @@ mod tests {
                 other => panic!("field {}", String::from_utf8_lossy(other)),
             }
         }
+        let has_data = data.as_ref().is_some_and(|data| !data.is_empty());
+        assert!(event == Some(b"message") || event.is_none() && !has_data, "event {event:?}, data {data:?}");
         (id, retry, data)
     }
 
@@ -209,14 +217,17 @@ mod tests {
 
     #[test]
     fn writes_fields_in_their_lines() {
-        assert_eq!(encode(Some(ID), Some(1000), Some(b"{}")), b"id: 3-41\nretry: 1000\ndata: {}\n\n");
+        assert_eq!(
+            encode(Some(ID), Some(1000), Some(b"{}")),
+            b"id: 3-41\nretry: 1000\nevent: message\ndata: {}\n\n"
+        );
         assert_eq!(encode(Some(ID), None, None), b"id: 3-41\ndata:\n\n");
         assert_eq!(encode(None, Some(5), None), b"retry: 5\n\n");
         assert_eq!(
             encode(None, None, Some(b"a\r\nb\rc\nid: 9-9")),
-            b"data: a\ndata: b\ndata: c\ndata: id: 9-9\n\n"
+            b"event: message\ndata: a\ndata: b\ndata: c\ndata: id: 9-9\n\n"
         );
-        assert_eq!(encode(None, None, Some(b"\n")), b"data: \ndata: \n\n");
+        assert_eq!(encode(None, None, Some(b"\n")), b"event: message\ndata: \ndata: \n\n");
     }
 
     #[test]

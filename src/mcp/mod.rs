@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use self::access::Peer;
 use crate::config::Config;
 use crate::foreign::Foreign;
+use crate::http::accept::{accepts, media_type};
 use crate::http::connection::RequestBody;
 use crate::http::{Field, Method, Refusal, Reply, RequestHead};
 use crate::limits::READY_ASKED_AGE;
@@ -179,7 +180,7 @@ impl Endpoint {
             principal,
             address: peer.client(&self.config.access, head),
             origin,
-            accept: accept(head)?,
+            accept: accept(head),
             session: head.only(Field::SessionId)?,
             version: head.only(Field::ProtocolVersion)?,
             last_event_id: head.only(Field::LastEventId)?,
@@ -219,26 +220,15 @@ impl Endpoint {
     }
 }
 
-fn accept(head: &RequestHead) -> Result<Accept, Refusal> {
-    let mut accept = Accept { json: false, events: false };
-    let mut any = false;
-    for value in head.values(Field::Accept) {
-        any = true;
-        // What nearly every client sends, in the words of the spec.
-        if value == "application/json, text/event-stream" {
-            accept = Accept { json: true, events: true };
-            continue;
-        }
-        for range in value.as_bytes().split(|byte| *byte == b',') {
-            let media = media_type(range);
-            let is = |name: &[u8]| media.eq_ignore_ascii_case(name);
-            accept.json |= is(b"application/json") || is(b"*/*") || is(b"application/*");
-            accept.events |= is(b"text/event-stream") || is(b"*/*") || is(b"text/*");
-        }
-    }
-    match any {
-        true => Ok(accept),
-        false => Ok(Accept { json: true, events: true }),
+fn accept(head: &RequestHead) -> Accept {
+    let mut values = head.values(Field::Accept);
+    match (values.next(), values.next()) {
+        // What nearly every client sends, in the words of the spec; and what says nothing takes anything.
+        (Some("application/json, text/event-stream") | None, None) => Accept { json: true, events: true },
+        _ => Accept {
+            json: accepts(head.values(Field::Accept), "application", "json"),
+            events: accepts(head.values(Field::Accept), "text", "event-stream"),
+        },
     }
 }
 
@@ -251,15 +241,10 @@ fn check_media(head: &RequestHead, admitted: &Admitted<'_>) -> Result<(), Refusa
         }
         Verb::Post => match head.only(Field::ContentType)? {
             // Without a type a page could send it unasked (no preflight), so it is as wrong as another one.
-            Some(media) if media_type(media.as_bytes()).eq_ignore_ascii_case(b"application/json") => Ok(()),
+            Some(media) if media_type(media).eq_ignore_ascii_case("application/json") => Ok(()),
             _ => Err(Refusal::new(415, "the body must be JSON: send Content-Type: application/json")),
         },
         Verb::Get if !events => Err(Refusal::new(406, "the answer is text/event-stream: accept it")),
         Verb::Get | Verb::Delete => Ok(()),
     }
-}
-
-/// A media type or range without its parameters (RFC 9110, section 8.3.1).
-fn media_type(value: &[u8]) -> &[u8] {
-    value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
 }

@@ -900,13 +900,13 @@ fn a_stream_brings_each_event_at_once() {
     assert_eq!(head.header("Mcp-Session-Id"), Some("n1-x"));
     assert_eq!(head.header("Connection"), None);
     assert_eq!(client.chunk(), "id: 1-0\nretry: 1000\ndata:\n\n");
-    assert_eq!(client.chunk(), "id: 1-1\ndata: logged\n\n");
+    assert_eq!(client.chunk(), "id: 1-1\nevent: message\ndata: logged\n\n");
     for place in 2..5 {
         smol::block_on(feed.send(event(place, "{\n\"a\":1}", false))).unwrap();
-        assert_eq!(client.chunk(), format!("id: 1-{place}\ndata: {{\ndata: \"a\":1}}\n\n"));
+        assert_eq!(client.chunk(), format!("id: 1-{place}\nevent: message\ndata: {{\ndata: \"a\":1}}\n\n"));
     }
     smol::block_on(feed.send(event(5, "{}", true))).unwrap();
-    assert_eq!(client.chunk(), "id: 1-5\ndata: {}\n\n");
+    assert_eq!(client.chunk(), "id: 1-5\nevent: message\ndata: {}\n\n");
     assert_eq!(client.chunk(), "");
     client.send(HELLO);
     assert_eq!(client.reply().text(), "hello\n");
@@ -919,7 +919,10 @@ fn a_stream_whose_feed_is_dropped_ends_gracefully() {
     let mut client = server.client();
     client.send(get_events("a"));
     client.reply_head();
-    assert_eq!((client.chunk(), client.chunk()), ("id: 1-1\ndata: x\n\n".to_owned(), String::new()));
+    assert_eq!(
+        (client.chunk(), client.chunk()),
+        ("id: 1-1\nevent: message\ndata: x\n\n".to_owned(), String::new())
+    );
     drop(server.offer("b", either(PATIENCE), vec![], PATIENCE));
     client.send(get_events("b"));
     assert_eq!(client.reply_head().header("Content-Type"), Some("text/event-stream"));
@@ -951,9 +954,9 @@ fn a_reply_that_something_precedes_is_a_stream() {
     client.send(get_events("a"));
     assert_eq!(client.reply_head().header("Content-Type"), Some("text/event-stream"));
     assert_eq!(client.chunk(), "id: 1-0\nretry: 1000\ndata:\n\n");
-    assert_eq!(client.chunk(), "id: 1-1\ndata: progress\n\n");
+    assert_eq!(client.chunk(), "id: 1-1\nevent: message\ndata: progress\n\n");
     smol::block_on(feed.send(event(2, "done", true))).unwrap();
-    assert_eq!(client.chunk(), "id: 1-2\ndata: done\n\n");
+    assert_eq!(client.chunk(), "id: 1-2\nevent: message\ndata: done\n\n");
     assert_eq!(client.chunk(), "");
 }
 
@@ -970,7 +973,7 @@ fn a_reply_that_takes_long_is_a_stream() {
     assert!(begun.elapsed() + Duration::from_millis(20) >= SHORT);
     assert_eq!(client.chunk(), ": keep-alive\n\n");
     smol::block_on(feed.send(event(1, "done", true))).unwrap();
-    assert_eq!(client.chunk(), "id: 1-1\ndata: done\n\n");
+    assert_eq!(client.chunk(), "id: 1-1\nevent: message\ndata: done\n\n");
 }
 
 #[test]
@@ -1019,10 +1022,13 @@ fn what_is_sent_during_a_stream_is_served_after_it() {
     let bodies: Vec<String> = (0..50).map(|n| format!("{n}{}", "x".repeat(300))).collect();
     client.send(bodies.iter().map(|body| echo(body)).collect::<String>());
     smol::block_on(feed.send(event(1, "a", false))).unwrap();
-    assert_eq!(client.chunk(), "id: 1-1\ndata: a\n\n");
+    assert_eq!(client.chunk(), "id: 1-1\nevent: message\ndata: a\n\n");
     assert_eq!(server.served(), ["/events/a"]);
     smol::block_on(feed.send(event(2, "b", true))).unwrap();
-    assert_eq!((client.chunk(), client.chunk()), ("id: 1-2\ndata: b\n\n".to_owned(), String::new()));
+    assert_eq!(
+        (client.chunk(), client.chunk()),
+        ("id: 1-2\nevent: message\ndata: b\n\n".to_owned(), String::new())
+    );
     for body in &bodies {
         assert_eq!(client.reply().text(), body);
     }
@@ -1037,7 +1043,7 @@ fn a_stream_for_http_1_0_has_no_chunks() {
     client.send("GET /events/a HTTP/1.0\r\n\r\n");
     let head = client.reply_head();
     assert_eq!((head.header("Transfer-Encoding"), head.header("Connection")), (None, Some("close")));
-    assert_eq!(client.take_until(b"\n\n"), b"id: 1-1\ndata: a");
+    assert_eq!(client.take_until(b"\n\n"), b"id: 1-1\nevent: message\ndata: a");
     client.is_closed();
 }
 
@@ -1149,9 +1155,9 @@ fn an_event_is_one_write() {
     let (writes, _) = writes_of(&echo("{}"), Reply::events(reader));
     assert_eq!(writes.len(), 4, "{writes:?}");
     assert!(writes[0].ends_with("\r\n\r\n1b\r\nid: 1-0\nretry: 1000\ndata:\n\n\r\n"), "{writes:?}");
-    assert_eq!(writes[1], "13\r\nid: 1-1\ndata: one\n\n\r\n");
-    assert_eq!(writes[2], "13\r\nid: 1-2\ndata: two\n\n\r\n");
-    assert_eq!(writes[3], "15\r\nid: 1-3\ndata: three\n\n\r\n0\r\n\r\n");
+    assert_eq!(writes[1], "22\r\nid: 1-1\nevent: message\ndata: one\n\n\r\n");
+    assert_eq!(writes[2], "22\r\nid: 1-2\nevent: message\ndata: two\n\n\r\n");
+    assert_eq!(writes[3], "24\r\nid: 1-3\nevent: message\ndata: three\n\n\r\n0\r\n\r\n");
 }
 
 // --- An independent client ------------------------------------------------------------------------------------
@@ -1225,7 +1231,7 @@ fn an_independent_client_reads_a_stream() {
         feed.send(event(1, "{}", true)).await.unwrap();
         let mut body = String::new();
         response.take_body().read_to_string(&mut body).await.unwrap();
-        assert_eq!(body, "id: 1-0\nretry: 1000\ndata:\n\nid: 1-1\ndata: {}\n\n");
+        assert_eq!(body, "id: 1-0\nretry: 1000\ndata:\n\nid: 1-1\nevent: message\ndata: {}\n\n");
     });
 }
 

@@ -81,6 +81,9 @@ fn media_types() {
         ("APPLICATION/json;q=0.9", "application/json", 200),
         ("text/event-stream", "application/json", 200),
         ("text/html", "application/json", 406),
+        // RFC 9110, 12.4.2: a weight of 0 is "not acceptable".
+        ("text/event-stream;q=0", "application/json", 406),
+        ("*/*;q=0.0", "application/json", 406),
         ("*/*", "text/plain", 415),
         ("*/*", "application/x-www-form-urlencoded", 415),
     ] {
@@ -103,12 +106,36 @@ fn media_types() {
 fn a_json_only_client_gets_json() {
     let burdock = burdock();
     let session = burdock.session(LATEST);
-    let mut client = burdock.client();
-    let headers = [("Accept", "application/json"), JSON, ("Mcp-Session-Id", &session.id)];
-    client.request("POST", "/mcp", &headers, &call(1, "slow", json!({"seconds": 1.6})));
-    let reply = client.response();
-    assert_eq!(reply.header("content-type"), Some("application/json"));
-    assert_eq!(reply.json()["id"], 1);
+    let ask = |accept| {
+        let mut client = burdock.client();
+        let headers = [("Accept", accept), JSON, ("Mcp-Session-Id", &session.id)];
+        client.request("POST", "/mcp", &headers, &call(1, "slow", json!({"seconds": 1.6})));
+        client.response()
+    };
+    for accept in ["application/json", "application/json, text/event-stream;q=0"] {
+        let reply = ask(accept);
+        assert_eq!(reply.header("content-type"), Some("application/json"), "{accept}");
+        assert_eq!(reply.json()["id"], 1);
+    }
+}
+
+/// Case 1 of the real clients (`@ai-sdk/mcp` 1.0): an event with data says that it is a message, on a call's stream and
+/// on the standalone one; the priming event, which nobody dispatches, says nothing (L13).
+#[test]
+fn events_say_that_they_are_messages() {
+    let burdock = burdock();
+    let session = burdock.session(LATEST);
+    let mut standalone = session.get(None);
+    assert_eq!(standalone.head().status, 200);
+    let kind = |event: &SseEvent| (event.event.clone(), event.data.is_empty());
+    let message = (Some("message".to_owned()), false);
+    let reply = session.post(&call(1, "slow", json!({"seconds": 1.3})));
+    let kinds: Vec<_> = reply.events().iter().map(kind).collect();
+    let (priming, others) = kinds.split_first().expect("a stream, for the call takes its time");
+    assert_eq!(priming, &(None, true));
+    assert!(!others.is_empty() && others.iter().all(|kind| *kind == message), "{}", reply.text());
+    let priming = standalone.event().expect("the priming event");
+    assert_eq!(kind(&priming), (None, true));
 }
 
 /// L6: an array is refused where the revision has no batches.

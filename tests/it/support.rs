@@ -199,6 +199,8 @@ impl Response {
 pub struct SseEvent {
     pub id: Option<String>,
     pub retry: Option<String>,
+    /// The event's type.
+    pub event: Option<String>,
     pub data: String,
 }
 
@@ -213,12 +215,15 @@ impl SseEvent {
             match field {
                 "id" => event.id = Some(value.to_owned()),
                 "retry" => event.retry = Some(value.to_owned()),
+                "event" => event.event = Some(value.to_owned()),
                 "data" => data.get_or_insert_default().push(value),
                 other => panic!("unknown field {other}"),
             }
         }
         let has_data = data.is_some();
         event.data = data.unwrap_or_default().join("\n");
+        // Some clients drop an event that has data and does not say that it is a message.
+        assert_eq!(event.event.as_deref(), (!event.data.is_empty()).then_some("message"), "{block:?}");
         (has_data || event.id.is_some() || event.retry.is_some()).then_some(event)
     }
 

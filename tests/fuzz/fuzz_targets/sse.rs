@@ -27,6 +27,8 @@ fn read(text: &str) -> Vec<(Option<String>, Option<u32>, String)> {
             }
             "id" => id = Some(value.to_owned()),
             "retry" => retry = value.parse().ok(),
+            // Else it would be dispatched under a name that no client listens to.
+            "event" => assert_eq!(value, "message"),
             "data" => data = Some(data.map_or(value.to_owned(), |data| format!("{data}\n{value}"))),
             field => panic!("a field {field:?}"),
         }
