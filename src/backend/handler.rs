@@ -20,6 +20,7 @@ use crate::runtime;
 /// The worker's hold on the handlers of its session. Dropping it ends them.
 #[derive(Debug)]
 pub struct HandlerHandle {
+    server: Arc<Server>,
     session: Arc<HandlerSession>,
     outputs: Receiver<Output>,
     /// The session's short id, for the log.
@@ -29,7 +30,8 @@ pub struct HandlerHandle {
 /// A session of `server`, which is named `label` in the log.
 pub fn start(server: Arc<Server>, label: Arc<str>) -> HandlerHandle {
     let (sender, outputs) = queue::bounded(HANDLER_OUTPUTS_MAX);
-    HandlerHandle { session: Arc::new(HandlerSession::new(server, sender)), outputs, label }
+    let session = Arc::new(server.session(sender));
+    HandlerHandle { server, session, outputs, label }
 }
 
 impl HandlerHandle {
@@ -59,7 +61,7 @@ impl HandlerHandle {
     }
 
     fn request(&self, id: &Id, method: &str, message: &Message) {
-        match handler::request(&self.session, id, method, message) {
+        match handler::request(&self.server, &self.session, id, method, message) {
             Dispatch::Welcome(version, payload) => {
                 self.session.post(Output::Welcome { to: id.clone(), version, payload });
             }

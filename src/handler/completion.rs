@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Variables;
+use super::resource::Variables;
 use crate::limits::COMPLETION_VALUES_MAX;
 
 /// What an argument belongs to.

@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::ask::{AskError, Elicited, Root, elicited};
+use super::caller::Caller;
+use super::client::{Client, LogLevel};
+use super::reply;
 use super::session::HandlerSession;
-use super::{RequestError, reply};
 use crate::backend::Output;
 use crate::budget::Payload;
-use crate::limits::CLIENT_BYTES_MAX;
 use crate::message::Id;
 
 /// What a handler knows of its client and can tell it. Cheap to clone; a clone may outlive its call, and then tells
@@ -20,6 +21,7 @@ use crate::message::Id;
 #[derive(Clone)]
 pub struct Context {
     session: Arc<HandlerSession>,
+    caller: Arc<Caller>,
     call: Arc<CallState>,
 }
 
@@ -32,172 +34,29 @@ struct CallState {
     done: AtomicBool,
 }
 
-/// The other side: a program, and what it can do.
-#[derive(Clone, Debug, Default)]
-pub struct Client {
-    /// Its name: foreign text.
-    pub name: String,
-    /// Its version: foreign text.
-    pub version: String,
-    /// What it declared, as it came. Most handlers never ask, so it is read when one does.
-    declared: Option<Box<RawValue>>,
-    capabilities: OnceLock<Value>,
-}
-
-impl Client {
-    /// Refused when it says so much of itself that keeping it for the session would be a burden.
-    pub(super) fn new(
-        name: String,
-        version: String,
-        declared: Option<&RawValue>,
-    ) -> Result<Client, RequestError> {
-        let bytes = name.len() + version.len() + declared.map_or(0, |declared| declared.get().len());
-        if bytes > CLIENT_BYTES_MAX {
-            return Err(RequestError::invalid(format!(
-                "clientInfo and capabilities have more than {CLIENT_BYTES_MAX} bytes together: declare less"
-            )));
-        }
-        Ok(Client { name, version, declared: declared.map(ToOwned::to_owned), capabilities: OnceLock::new() })
-    }
-
-    /// What it declared that it can; null when it said nothing.
-    pub fn capabilities(&self) -> &Value {
-        self.capabilities.get_or_init(|| {
-            let declared = self.declared.as_ref();
-            declared.and_then(|declared| serde_json::from_str(declared.get()).ok()).unwrap_or_default()
-        })
-    }
-
-    /// Whether it declared this capability (`sampling`), or a part of one (`elicitation`, `url`).
-    fn declares(&self, path: &[&str]) -> bool {
-        let found = path.iter().try_fold(self.capabilities(), |value, key| value.get(key));
-        found.is_some_and(|value| !value.is_null() && *value != Value::Bool(false))
-    }
-
-    /// Whether a form can be put to its user. A client that names no mode knows this one (L47).
-    pub fn takes_forms(&self) -> bool {
-        self.declares(&["elicitation"])
-            && (self.declares(&["elicitation", "form"]) || !self.declares(&["elicitation", "url"]))
-    }
-
-    /// Whether its user can be sent to a page.
-    pub fn takes_urls(&self) -> bool {
-        self.declares(&["elicitation", "url"])
-    }
-
-    /// Whether its model can be asked.
-    pub fn samples(&self) -> bool {
-        self.declares(&["sampling"])
-    }
-
-    /// Whether it tells its roots.
-    pub fn has_roots(&self) -> bool {
-        self.declares(&["roots"])
-    }
-}
-
-/// How grave a log message is (RFC 5424, section 6.2.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[repr(u8)]
-pub enum LogLevel {
-    /// For who looks for a mistake.
-    Debug,
-    /// As usual.
-    Info,
-    /// As usual, but worth a look.
-    Notice,
-    /// Something may be wrong.
-    Warning,
-    /// Something is wrong.
-    Error,
-    /// A part has failed.
-    Critical,
-    /// Somebody has to act at once.
-    Alert,
-    /// Nothing works.
-    Emergency,
-}
-
-/// What a person did with a form or a link.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Elicited {
-    /// They sent this; an empty object for a link.
-    Accepted(Value),
-    /// They said no.
-    Declined,
-    /// They did not decide.
-    Cancelled,
-}
-
-/// A folder or file the client works on.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Root {
-    /// Where it is: a `file://` URI.
-    pub uri: String,
-    /// Its name.
-    pub name: Option<String>,
-}
-
-/// Why the client did not answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AskError {
-    /// It did not declare that it can: it was not asked.
-    NotSupported,
-    /// It took too long; it was told that nobody waits any more.
-    TimedOut,
-    /// Too many questions wait for it already.
-    TooMany,
-    /// Its session is over.
-    Over,
-    /// It answered with an error.
-    Refused {
-        /// The error's code.
-        code: i64,
-        /// The error's text.
-        message: String,
-    },
-    /// Its answer is not what the protocol says.
-    Unreadable,
-}
-
-impl fmt::Display for AskError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            AskError::NotSupported => {
-                f.write_str("the client cannot be asked this: it did not declare that it can")
-            }
-            AskError::TimedOut => f.write_str("the client did not answer in time"),
-            AskError::TooMany => f.write_str("too many questions wait for the client"),
-            AskError::Over => f.write_str("the client's session is over"),
-            AskError::Refused { code, message } => write!(f, "the client refused: {message} ({code})"),
-            AskError::Unreadable => f.write_str("the client's answer is not what the protocol says"),
-        }
-    }
-}
-
-impl std::error::Error for AskError {}
-
 impl Context {
-    pub(super) fn new(session: &Arc<HandlerSession>, id: &Id, progress_token: Option<&Id>) -> Context {
+    pub(super) fn new(
+        session: Arc<HandlerSession>,
+        caller: Arc<Caller>,
+        id: &Id,
+        progress_token: Option<&Id>,
+    ) -> Context {
         let call = CallState {
             id: id.clone(),
             progress_token: progress_token.cloned(),
             progress: AtomicU64::new(f64::NEG_INFINITY.to_bits()),
             done: AtomicBool::new(false),
         };
-        Context { session: Arc::clone(session), call: Arc::new(call) }
+        Context { session, caller, call: Arc::new(call) }
     }
 
     /// Who calls.
     pub fn client(&self) -> &Client {
-        static NOBODY: Client = Client {
-            name: String::new(),
-            version: String::new(),
-            declared: None,
-            capabilities: OnceLock::new(),
-        };
-        self.session.settled().map_or(&NOBODY, |settled| &settled.client)
+        &self.caller.client
+    }
+
+    pub(super) fn caller(&self) -> &Caller {
+        &self.caller
     }
 
     /// What this session keeps: one value of each type, made by `default` when it is asked for first, and dropped
@@ -243,7 +102,7 @@ impl Context {
             level: LogLevel,
             data: D,
         }
-        if self.session.logs(level) {
+        if self.session.offer.logging && self.caller.logs(level) {
             self.tell_about_call("notifications/message", &Log { level, data }).await;
         }
     }
@@ -256,7 +115,7 @@ impl Context {
 
     /// Tells that the list of tools has changed for this client (L51).
     pub async fn notify_tools_changed(&self) {
-        if !self.session.server.tools.is_empty() {
+        if self.session.offer.tools {
             static TOLD: OnceLock<Payload> = OnceLock::new();
             self.tell_changed("tools", &TOLD).await;
         }
@@ -264,7 +123,7 @@ impl Context {
 
     /// Tells that the list of prompts has changed for this client (L51).
     pub async fn notify_prompts_changed(&self) {
-        if !self.session.server.prompts.is_empty() {
+        if self.session.offer.prompts {
             static TOLD: OnceLock<Payload> = OnceLock::new();
             self.tell_changed("prompts", &TOLD).await;
         }
@@ -272,7 +131,7 @@ impl Context {
 
     /// Tells that the list of resources has changed for this client (L51).
     pub async fn notify_resources_changed(&self) {
-        if self.session.server.has_resources() {
+        if self.session.offer.resources {
             static TOLD: OnceLock<Payload> = OnceLock::new();
             self.tell_changed("resources", &TOLD).await;
         }
@@ -369,67 +228,5 @@ impl Context {
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Context({:?})", self.call.id)
-    }
-}
-
-fn elicited(answer: Value) -> Result<Elicited, AskError> {
-    #[derive(Deserialize)]
-    struct ElicitResult {
-        action: ElicitAction,
-        #[serde(default)]
-        content: Value,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "lowercase")]
-    enum ElicitAction {
-        Accept,
-        Decline,
-        Cancel,
-    }
-    match serde_json::from_value(answer) {
-        Ok(ElicitResult { action: ElicitAction::Accept, content: Value::Null }) => {
-            Ok(Elicited::Accepted(json!({})))
-        }
-        Ok(ElicitResult { action: ElicitAction::Accept, content }) => Ok(Elicited::Accepted(content)),
-        Ok(ElicitResult { action: ElicitAction::Decline, .. }) => Ok(Elicited::Declined),
-        Ok(ElicitResult { action: ElicitAction::Cancel, .. }) => Ok(Elicited::Cancelled),
-        Err(_) => Err(AskError::Unreadable),
-    }
-}
-
-impl From<AskError> for RequestError {
-    fn from(error: AskError) -> RequestError {
-        RequestError::internal(error.to_string())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_client_can_is_what_it_declared() {
-        let client = |capabilities: Value| {
-            let declared = serde_json::value::to_raw_value(&capabilities).unwrap();
-            Client::new(String::new(), String::new(), Some(&declared)).unwrap()
-        };
-        let forms = |capabilities| client(capabilities).takes_forms();
-        assert!(forms(json!({"elicitation": {}})) && forms(json!({"elicitation": {"form": {}, "url": {}}})));
-        assert!(!forms(json!({})) && !forms(json!({"elicitation": {"url": {}}})) && !forms(Value::Null));
-        assert!(client(json!({"elicitation": {"url": {}}})).takes_urls());
-        assert!(!client(json!({"elicitation": {}})).takes_urls());
-        assert!(client(json!({"sampling": {}})).samples() && !client(json!({"sampling": null})).samples());
-    }
-
-    #[test]
-    fn answers_to_a_form() {
-        let read = |answer| elicited(answer);
-        assert_eq!(
-            read(json!({"action": "accept", "content": {"a": 1}})),
-            Ok(Elicited::Accepted(json!({"a": 1})))
-        );
-        assert_eq!(read(json!({"action": "decline"})), Ok(Elicited::Declined));
-        assert_eq!(read(json!({"action": "cancel"})), Ok(Elicited::Cancelled));
-        assert_eq!(read(json!({"action": "other"})), Err(AskError::Unreadable));
     }
 }

@@ -7,10 +7,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::context::{Client, Context, LogLevel};
-use super::reply::{self, INVALID_PARAMS};
-use super::session::{HandlerSession, Settled};
-use super::{Completing, Contents, Reference, RequestError, Variables, tool};
+use super::caller::Caller;
+use super::client::{Client, LogLevel};
+use super::completion::{Completing, Reference};
+use super::context::Context;
+use super::offer::Offer;
+use super::reply::{self, INVALID_PARAMS, RequestError};
+use super::resource::{Contents, Variables};
+use super::server::Server;
+use super::session::HandlerSession;
+use super::tool;
 use crate::budget::Payload;
 use crate::limits::URI_BYTES_MAX;
 use crate::message::{self, Id, Message};
@@ -29,40 +35,51 @@ pub(crate) enum Dispatch {
 type Outcome = Result<Payload, RequestError>;
 
 /// Answers a request, or says who does.
-pub(crate) fn request(session: &Arc<HandlerSession>, id: &Id, method: &str, message: &Message) -> Dispatch {
-    let answer = match method {
-        "initialize" => match initialize(session, id, message) {
+pub(crate) fn request(
+    server: &Arc<Server>,
+    session: &Arc<HandlerSession>,
+    id: &Id,
+    method: &str,
+    message: &Message,
+) -> Dispatch {
+    let answer = match (method, session.caller()) {
+        ("initialize", _) => match initialize(server, session, id, message) {
             Ok((version, welcome)) => return Dispatch::Welcome(version, welcome),
             Err(error) => Err(error),
         },
-        "ping" => Ok(message::empty_result(id)),
-        _ if session.settled().is_none() => Err(RequestError::invalid_request("begin with initialize")),
-        "tools/list" | "resources/list" | "resources/templates/list" | "prompts/list" => {
-            list(session, id, method, message)
-        }
-        "tools/call" if !session.server.tools.is_empty() => {
-            return later(session, id, message, CallKind::CallTool);
-        }
-        "resources/read" if session.server.has_resources() => {
-            return later(session, id, message, CallKind::Read);
-        }
-        "prompts/get" if !session.server.prompts.is_empty() => {
-            return later(session, id, message, CallKind::GetPrompt);
-        }
-        "completion/complete" if session.server.completion.is_some() => {
-            return later(session, id, message, CallKind::Complete);
-        }
-        "resources/subscribe" | "resources/unsubscribe" if session.server.subscriptions => {
-            subscribe(session, id, method == "resources/subscribe", message)
-        }
-        "logging/setLevel" if session.server.logging => set_level(session, id, message),
-        _ => Err(RequestError::method_not_found()),
+        ("ping", _) => Ok(message::empty_result(id)),
+        (_, None) => Err(RequestError::invalid_request("begin with initialize")),
+        (_, Some(caller)) => match CallKind::of(method, session.offer) {
+            Some(kind) => return later(server, session, caller, id, message, kind),
+            None => answered_here(server, session, caller, id, method, message),
+        },
     };
     Dispatch::Now(answer.unwrap_or_else(|error| reply::error(id, &error)))
 }
 
+/// What needs no handler of the server's.
+fn answered_here(
+    server: &Server,
+    session: &HandlerSession,
+    caller: &Caller,
+    id: &Id,
+    method: &str,
+    message: &Message,
+) -> Outcome {
+    match method {
+        "tools/list" | "resources/list" | "resources/templates/list" | "prompts/list" => {
+            list(server, id, method, message)
+        }
+        "resources/subscribe" if session.offer.subscriptions => subscribe(server, session, id, message),
+        "resources/unsubscribe" if session.offer.subscriptions => unsubscribe(session, id, message),
+        "logging/setLevel" if session.offer.logging => set_level(caller, id, message),
+        _ => Err(RequestError::method_not_found()),
+    }
+}
+
 /// A call on its way to a handler.
 pub(crate) struct HandlerCall {
+    server: Arc<Server>,
     session: Arc<HandlerSession>,
     context: Context,
     id: Id,
@@ -79,11 +96,34 @@ enum CallKind {
     Complete,
 }
 
-/// In a box of its own, so that the call's task, which is moved several times until it runs, is small.
-fn later(session: &Arc<HandlerSession>, id: &Id, message: &Message, kind: CallKind) -> Dispatch {
+impl CallKind {
+    /// `None`: this method calls no handler, or none of a server with this offer.
+    fn of(method: &str, offer: Offer) -> Option<CallKind> {
+        match method {
+            "tools/call" if offer.tools => Some(CallKind::CallTool),
+            "resources/read" if offer.resources => Some(CallKind::Read),
+            "prompts/get" if offer.prompts => Some(CallKind::GetPrompt),
+            "completion/complete" if offer.completion => Some(CallKind::Complete),
+            _ => None,
+        }
+    }
+}
+
+/// The call is boxed, so that its task, which is moved several times until it runs, is small.
+fn later(
+    server: &Arc<Server>,
+    session: &Arc<HandlerSession>,
+    caller: &Arc<Caller>,
+    id: &Id,
+    message: &Message,
+    kind: CallKind,
+) -> Dispatch {
+    let progress_token = message.concerns.as_ref();
+    let context = Context::new(Arc::clone(session), Arc::clone(caller), id, progress_token);
     Dispatch::Later(Box::new(HandlerCall {
+        server: Arc::clone(server),
         session: Arc::clone(session),
-        context: Context::new(session, id, message.concerns.as_ref()),
+        context,
         id: id.clone(),
         message: message.clone(),
         kind,
@@ -123,7 +163,8 @@ fn params<'a, P: Deserialize<'a>>(message: &'a Message) -> Result<P, RequestErro
 // --- The session --------------------------------------------------------------------------------------------------
 
 fn initialize(
-    session: &Arc<HandlerSession>,
+    server: &Server,
+    session: &HandlerSession,
     id: &Id,
     message: &Message,
 ) -> Result<(Version, Payload), RequestError> {
@@ -148,20 +189,20 @@ fn initialize(
     let agreed = version::SUPPORTED.iter().position(|known| *known == protocol_version).unwrap_or(0);
     let version = Version::new(version::SUPPORTED[agreed]);
     let client = Client::new(client_info.name, client_info.version, capabilities)?;
-    if !session.settle(Settled { client, version: version.clone() }) {
+    if !session.settle(Caller::new(client, version.clone())) {
         return Err(RequestError::invalid_request("this session is already initialized"));
     }
-    let welcome = session.server.welcomes[agreed].get_or_init(|| {
-        let welcome = welcome(&session.server, version::SUPPORTED[agreed]);
+    let welcome = server.welcomes[agreed].get_or_init(|| {
+        let welcome = welcome(server, version::SUPPORTED[agreed]);
         serde_json::value::to_raw_value(&welcome).unwrap_or_default()
     });
     Ok((version, reply::result_text(id, welcome.get())))
 }
 
-fn welcome(server: &super::Server, agreed: &str) -> Value {
+fn welcome(server: &Server, agreed: &str) -> Value {
     let mut welcome = json!({
         "protocolVersion": agreed,
-        "capabilities": server.capabilities(),
+        "capabilities": server.offer().capabilities(),
         "serverInfo": {"name": server.name, "version": server.version},
     });
     if let Some(title) = &server.title {
@@ -173,29 +214,28 @@ fn welcome(server: &super::Server, agreed: &str) -> Value {
     welcome
 }
 
-fn set_level(session: &HandlerSession, id: &Id, message: &Message) -> Outcome {
+fn set_level(caller: &Caller, id: &Id, message: &Message) -> Outcome {
     #[derive(Deserialize)]
     struct Params {
         level: LogLevel,
     }
-    session.log_from(params::<Params>(message)?.level);
+    caller.set_log_from(params::<Params>(message)?.level);
     Ok(message::empty_result(id))
 }
 
-fn list(session: &HandlerSession, id: &Id, method: &str, message: &Message) -> Outcome {
+fn list(server: &Server, id: &Id, method: &str, message: &Message) -> Outcome {
     #[derive(Deserialize)]
     struct Params {
         cursor: Option<String>,
     }
-    let server = &session.server;
-    let entries = server.page_entries;
+    let (offer, entries) = (server.offer(), server.page_entries);
     let cursor = params::<Params>(message)?.cursor;
     let cursor = cursor.as_deref();
     let page = match method {
-        "tools/list" if !server.tools.is_empty() => server.tools.page("tools", cursor, entries),
-        "prompts/list" if !server.prompts.is_empty() => server.prompts.page("prompts", cursor, entries),
-        "resources/list" if server.has_resources() => server.resources.page("resources", cursor, entries),
-        "resources/templates/list" if server.has_resources() => {
+        "tools/list" if offer.tools => server.tools.page("tools", cursor, entries),
+        "prompts/list" if offer.prompts => server.prompts.page("prompts", cursor, entries),
+        "resources/list" if offer.resources => server.resources.page("resources", cursor, entries),
+        "resources/templates/list" if offer.resources => {
             server.templates.page("resourceTemplates", cursor, entries)
         }
         _ => return Err(RequestError::method_not_found()),
@@ -218,21 +258,21 @@ async fn call_tool(call: &HandlerCall) -> Outcome {
     }
     let started = {
         let Params { name, arguments } = params(&call.message)?;
-        let tool = call.session.server.tools.get(&name);
+        let tool = call.server.tools.get(&name);
         let tool = tool.ok_or_else(|| RequestError::invalid(format!("there is no tool {name}")))?;
         tool(call.context.clone(), arguments.map_or("{}", RawValue::get))
     };
     let answer = match started {
         Ok(answer) => answer.await,
-        Err(problem) => Err(misfit(&call.session, &problem)),
+        Err(problem) => Err(misfit(call.context.caller(), &problem)),
     };
     Ok(reply::result(&call.id, &tool::settle(answer)?))
 }
 
 /// Arguments that do not fit: since 2025-11-25 the model is told, so that it can correct them (L54).
-fn misfit(session: &HandlerSession, problem: &str) -> tool::ToolError {
+fn misfit(caller: &Caller, problem: &str) -> tool::ToolError {
     let text = format!("the arguments do not fit the tool's schema: {problem}");
-    match session.settled().is_some_and(|settled| settled.version.as_str() >= version::LATEST) {
+    match caller.version.as_str() >= version::LATEST {
         true => tool::ToolError::Told(text),
         false => tool::ToolError::Request(RequestError::invalid(text)),
     }
@@ -256,7 +296,7 @@ async fn read(call: &HandlerCall) -> Outcome {
         contents: Vec<Contents>,
     }
     let uri = uri(&call.message)?;
-    let Some((entry, variables)) = call.session.server.find_resource(&uri) else {
+    let Some((entry, variables)) = call.server.find_resource(&uri) else {
         return Err(RequestError::not_found(&uri));
     };
     let contents = (entry.read)(call.context.clone(), uri, variables).await?;
@@ -265,13 +305,9 @@ async fn read(call: &HandlerCall) -> Outcome {
     Ok(reply::result(&call.id, &ReadResult { contents }))
 }
 
-fn subscribe(session: &HandlerSession, id: &Id, begin: bool, message: &Message) -> Outcome {
+fn subscribe(server: &Server, session: &HandlerSession, id: &Id, message: &Message) -> Outcome {
     let uri = uri(message)?;
-    if !begin {
-        session.unsubscribe(&uri);
-        return Ok(message::empty_result(id));
-    }
-    if session.server.find_resource(&uri).is_none() {
+    if server.find_resource(&uri).is_none() {
         return Err(RequestError::not_found(&uri));
     }
     if session.subscribe(&uri) {
@@ -279,6 +315,11 @@ fn subscribe(session: &HandlerSession, id: &Id, begin: bool, message: &Message) 
     } else {
         Err(RequestError::internal("there are as many subscriptions as there may be"))
     }
+}
+
+fn unsubscribe(session: &HandlerSession, id: &Id, message: &Message) -> Outcome {
+    session.unsubscribe(&uri(message)?);
+    Ok(message::empty_result(id))
 }
 
 // --- Prompts and completion ---------------------------------------------------------------------------------------
@@ -291,7 +332,7 @@ async fn get_prompt(call: &HandlerCall) -> Outcome {
         arguments: Variables,
     }
     let Params { name, arguments } = params(&call.message)?;
-    let prompt = call.session.server.prompts.get(&name);
+    let prompt = call.server.prompts.get(&name);
     let prompt = prompt.ok_or_else(|| RequestError::invalid(format!("there is no prompt {name}")))?;
     if let Some(missing) = prompt.required.iter().find(|required| !arguments.contains_key(*required)) {
         return Err(RequestError::invalid(format!("the argument {missing} is missing")));
@@ -331,7 +372,7 @@ struct CompleteContext {
 
 async fn complete(call: &HandlerCall) -> Outcome {
     let CompleteParams { r#ref, argument, context } = params(&call.message)?;
-    let server = &call.session.server;
+    let server = &call.server;
     let (reference, known) = match r#ref {
         Ref::Prompt { name } => (Reference::Prompt(name.clone()), server.prompts.get(&name).is_some()),
         Ref::Resource { uri } => {

@@ -27,300 +27,32 @@
 //! the session, and no other. A handler that blocks its thread delays only itself: another thread takes the place of
 //! the blocked one, within bounds; still, long computations are better off in [`smol::unblock`].
 
+mod ask;
 mod base64;
+mod caller;
+mod client;
 mod completion;
 mod context;
 mod list;
 mod methods;
+mod offer;
 mod prompt;
 mod reply;
 mod resource;
+mod server;
 mod session;
 mod template;
 mod tool;
 
-use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::OnceLock;
-use std::time::Duration;
-
-use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
-use serde_json::{Value, json};
-
+pub use self::ask::{AskError, Elicited, Root};
+pub use self::client::{Client, LogLevel};
 pub use self::completion::{Completing, Completion, Reference};
-pub use self::context::{AskError, Client, Context, Elicited, LogLevel, Root};
+pub use self::context::Context;
 pub use self::prompt::{Prompt, PromptMessage, PromptResult, Role};
 pub use self::reply::RequestError;
 pub use self::resource::{Contents, Resource, ResourceTemplate, Variables};
+pub use self::server::Server;
 pub use self::tool::{Annotations, Content, Json, NoArguments, Tool, ToolError, ToolResult};
 
-use self::list::List;
 pub(crate) use self::methods::{Dispatch, HandlerCall, request};
 pub(crate) use self::session::{HandlerSession, Unsaid};
-use self::template::Template;
-use crate::limits::{ASK_DEADLINE, PAGE_ENTRIES};
-use crate::version::SUPPORTED;
-
-/// A future of unknown type.
-type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-type CallTool = dyn Fn(Context, &str) -> Result<Boxed<Result<ToolResult, ToolError>>, String> + Send + Sync;
-type ReadResource =
-    dyn Fn(Context, String, Variables) -> Boxed<Result<Vec<Contents>, RequestError>> + Send + Sync;
-type GetPrompt = dyn Fn(Context, Variables) -> Boxed<Result<PromptResult, RequestError>> + Send + Sync;
-type Complete = dyn Fn(Context, Completing) -> Boxed<Result<Completion, RequestError>> + Send + Sync;
-
-/// A server: what it is called, what it offers, and the handlers behind it. Built once, shared by all its sessions.
-///
-/// What is registered under a name that is taken replaces what was there.
-pub struct Server {
-    name: String,
-    version: String,
-    title: Option<String>,
-    instructions: Option<String>,
-    /// The results of `initialize`, one per supported version, made when first asked for.
-    welcomes: [OnceLock<Box<RawValue>>; SUPPORTED.len()],
-    tools: List<Box<CallTool>>,
-    resources: List<ResourceEntry>,
-    templates: List<TemplateEntry>,
-    prompts: List<PromptEntry>,
-    completion: Option<Box<Complete>>,
-    subscriptions: bool,
-    logging: bool,
-    page_entries: usize,
-    ask_deadline: Duration,
-}
-
-/// What is read under one URI.
-struct ResourceEntry {
-    media_type: Option<String>,
-    read: Box<ReadResource>,
-}
-
-/// What is read under the URIs of a template.
-struct TemplateEntry {
-    template: Template,
-    entry: ResourceEntry,
-}
-
-struct PromptEntry {
-    required: Vec<String>,
-    get: Box<GetPrompt>,
-}
-
-impl Server {
-    /// A server that offers nothing yet, under this name and version.
-    pub fn new(name: impl Into<String>, version: impl Into<String>) -> Server {
-        Server {
-            name: name.into(),
-            version: version.into(),
-            title: None,
-            instructions: None,
-            welcomes: Default::default(),
-            tools: List::default(),
-            resources: List::default(),
-            templates: List::default(),
-            prompts: List::default(),
-            completion: None,
-            subscriptions: false,
-            logging: false,
-            page_entries: PAGE_ENTRIES,
-            ask_deadline: ASK_DEADLINE,
-        }
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Its name for people.
-    #[must_use]
-    pub fn title(mut self, title: impl Into<String>) -> Server {
-        self.title = Some(title.into());
-        self
-    }
-
-    /// How it is used, for the model.
-    #[must_use]
-    pub fn instructions(mut self, text: impl Into<String>) -> Server {
-        self.instructions = Some(text.into());
-        self
-    }
-
-    /// Lets handlers log to the client ([`Context::log`]); the client says from which level on.
-    #[must_use]
-    pub fn logging(mut self) -> Server {
-        self.logging = true;
-        self
-    }
-
-    /// Lets clients subscribe to resources: [`Context::resource_updated`] tells those that did.
-    #[must_use]
-    pub fn subscriptions(mut self) -> Server {
-        self.subscriptions = true;
-        self
-    }
-
-    /// Entries on one page of a list; at least one. 250 when this is not called.
-    #[must_use]
-    pub fn page_entries(mut self, entries: usize) -> Server {
-        self.page_entries = entries.max(1);
-        self
-    }
-
-    /// How long a client may take to answer [`Context::elicit`] and its like. Five minutes when this is not called.
-    #[must_use]
-    pub fn ask_deadline(mut self, deadline: Duration) -> Server {
-        self.ask_deadline = deadline;
-        self
-    }
-
-    /// A tool whose arguments are `A`: their schema is derived, and a call with others does not reach the handler.
-    /// For a tool without arguments take [`NoArguments`].
-    #[must_use]
-    pub fn tool<A, F, Fut, R>(self, name: &str, description: &str, handler: F) -> Server
-    where
-        A: DeserializeOwned + schemars::JsonSchema,
-        F: Fn(Context, A) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, ToolError>> + Send + 'static,
-        R: Into<ToolResult>,
-    {
-        let tool = Tool::new(name, description, schemars::schema_for!(A).to_value());
-        self.tool_as(tool, handler)
-    }
-
-    /// The same, with everything that can be said about the tool, its schema included.
-    #[must_use]
-    pub fn tool_as<A, F, Fut, R>(mut self, tool: Tool, handler: F) -> Server
-    where
-        A: DeserializeOwned,
-        F: Fn(Context, A) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, ToolError>> + Send + 'static,
-        R: Into<ToolResult>,
-    {
-        let call = move |context: Context, arguments: &str| {
-            let arguments = serde_json::from_str(arguments).map_err(|error| error.to_string())?;
-            let answer = handler(context, arguments);
-            Ok(Box::pin(async move { answer.await.map(Into::into) }) as Boxed<_>)
-        };
-        self.tools.put(tool.name.clone(), &tool, Box::new(call));
-        self
-    }
-
-    /// A tool with a schema of your own, whose handler is given the arguments as they came, unchecked.
-    #[must_use]
-    pub fn tool_with<F, Fut, R>(self, tool: Tool, handler: F) -> Server
-    where
-        F: Fn(Context, Value) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, ToolError>> + Send + 'static,
-        R: Into<ToolResult>,
-    {
-        self.tool_as(tool, handler)
-    }
-
-    /// A resource under a fixed URI.
-    #[must_use]
-    pub fn resource<F, Fut, R>(mut self, resource: Resource, handler: F) -> Server
-    where
-        F: Fn(Context) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, RequestError>> + Send + 'static,
-        R: Into<Contents>,
-    {
-        let read = move |context: Context, uri: String, _: Variables| {
-            let contents = handler(context);
-            Box::pin(async move { Ok(vec![contents.await?.into().at(uri)]) }) as Boxed<_>
-        };
-        let entry = ResourceEntry { media_type: resource.mime_type.clone(), read: Box::new(read) };
-        self.resources.put(resource.uri.clone(), &resource, entry);
-        self
-    }
-
-    /// Resources under the URIs of a template such as `note://{id}/text` (RFC 6570, level 1). The handler is given
-    /// the URI's variables.
-    #[must_use]
-    pub fn resource_template<F, Fut, R>(mut self, template: ResourceTemplate, handler: F) -> Server
-    where
-        F: Fn(Context, Variables) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, RequestError>> + Send + 'static,
-        R: Into<Contents>,
-    {
-        let read = move |context: Context, uri: String, variables: Variables| {
-            let contents = handler(context, variables);
-            Box::pin(async move { Ok(vec![contents.await?.into().at(uri)]) }) as Boxed<_>
-        };
-        let entry = ResourceEntry { media_type: template.mime_type.clone(), read: Box::new(read) };
-        let entry = TemplateEntry { template: Template::new(&template.uri_template), entry };
-        self.templates.put(template.uri_template.clone(), &template, entry);
-        self
-    }
-
-    /// A prompt. The handler is given its arguments; the required ones are there.
-    #[must_use]
-    pub fn prompt<F, Fut, R>(mut self, prompt: Prompt, handler: F) -> Server
-    where
-        F: Fn(Context, Variables) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, RequestError>> + Send + 'static,
-        R: Into<PromptResult>,
-    {
-        let get = move |context: Context, arguments: Variables| {
-            let answer = handler(context, arguments);
-            Box::pin(async move { answer.await.map(Into::into) }) as Boxed<_>
-        };
-        let entry = PromptEntry { required: prompt.required(), get: Box::new(get) };
-        self.prompts.put(prompt.name.clone(), &prompt, entry);
-        self
-    }
-
-    /// Completes arguments of prompts and variables of resource templates.
-    #[must_use]
-    pub fn completion<F, Fut>(mut self, handler: F) -> Server
-    where
-        F: Fn(Context, Completing) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<Completion, RequestError>> + Send + 'static,
-    {
-        self.completion = Some(Box::new(move |context, completing| Box::pin(handler(context, completing))));
-        self
-    }
-
-    fn has_resources(&self) -> bool {
-        !self.resources.is_empty() || !self.templates.is_empty()
-    }
-
-    /// What it can do, as `initialize` tells it: what was registered, no more (L41).
-    fn capabilities(&self) -> Value {
-        let mut capabilities = json!({});
-        if !self.tools.is_empty() {
-            capabilities["tools"] = json!({"listChanged": true});
-        }
-        if self.has_resources() {
-            capabilities["resources"] = json!({"listChanged": true, "subscribe": self.subscriptions});
-        }
-        if !self.prompts.is_empty() {
-            capabilities["prompts"] = json!({"listChanged": true});
-        }
-        if self.completion.is_some() {
-            capabilities["completions"] = json!({});
-        }
-        if self.logging {
-            capabilities["logging"] = json!({});
-        }
-        capabilities
-    }
-
-    /// What is read under this URI, and the variables in it.
-    fn find_resource(&self, uri: &str) -> Option<(&ResourceEntry, Variables)> {
-        if let Some(entry) = self.resources.get(uri) {
-            return Some((entry, Variables::new()));
-        }
-        self.templates.iter().find_map(|found| Some((&found.entry, found.template.read(uri)?)))
-    }
-}
-
-impl fmt::Debug for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Server({} {}, {} tools)", self.name, self.version, self.tools.len())
-    }
-}

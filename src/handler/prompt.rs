@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Content;
+use super::tool::Content;
 
 /// What clients are told about a prompt.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -4,7 +4,7 @@ use std::any::{Any, TypeId};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
@@ -14,8 +14,10 @@ use serde_json::Value;
 use smol::Task;
 use smol::future::or;
 
-use super::context::{AskError, Client, LogLevel};
-use super::{Server, reply};
+use super::ask::{AskError, read_answer};
+use super::caller::Caller;
+use super::offer::Offer;
+use super::reply;
 use crate::backend::Output;
 use crate::budget::Payload;
 use crate::limits::{ASKS_MAX, SUBSCRIPTIONS_MAX};
@@ -23,24 +25,15 @@ use crate::lock::lock;
 use crate::message::Id;
 use crate::queue::{self, Refused};
 use crate::runtime;
-use crate::version::Version;
-
-/// What `initialize` settled.
-#[derive(Debug)]
-pub(super) struct Settled {
-    pub(super) client: Client,
-    pub(super) version: Version,
-}
 
 /// See the module.
 pub(crate) struct HandlerSession {
-    pub(super) server: Arc<Server>,
+    pub(super) offer: Offer,
     outputs: queue::Sender<Output>,
     /// Outputs that wait for room, and handlers that will have some.
     unsaid: Arc<AtomicUsize>,
-    settled: OnceLock<Settled>,
-    /// The client wants log messages from this level on.
-    log_from: AtomicU8,
+    /// Settled by `initialize`.
+    caller: OnceLock<Arc<Caller>>,
     tables: Mutex<HandlerTables>,
 }
 
@@ -60,14 +53,12 @@ struct HandlerTables {
 }
 
 impl HandlerSession {
-    pub(crate) fn new(server: Arc<Server>, outputs: queue::Sender<Output>) -> HandlerSession {
-        let log_from = AtomicU8::new(LogLevel::Info as u8);
+    pub(super) fn new(offer: Offer, outputs: queue::Sender<Output>) -> HandlerSession {
         HandlerSession {
-            server,
+            offer,
             outputs,
             unsaid: Arc::default(),
-            settled: OnceLock::new(),
-            log_from,
+            caller: OnceLock::new(),
             tables: Mutex::default(),
         }
     }
@@ -77,13 +68,13 @@ impl HandlerSession {
     }
 
     /// False when it was settled before.
-    pub(super) fn settle(&self, settled: Settled) -> bool {
-        self.settled.set(settled).is_ok()
+    pub(super) fn settle(&self, caller: Caller) -> bool {
+        self.caller.set(Arc::new(caller)).is_ok()
     }
 
     /// `None` before `initialize`.
-    pub(super) fn settled(&self) -> Option<&Settled> {
-        self.settled.get()
+    pub(super) fn caller(&self) -> Option<&Arc<Caller>> {
+        self.caller.get()
     }
 
     // --- Calls ----------------------------------------------------------------------------------------------------
@@ -174,7 +165,7 @@ impl HandlerSession {
         if !self.say(Output::Related { to: to.clone(), payload: request }).await {
             return Err(AskError::Over);
         }
-        let deadline = self.server.ask_deadline;
+        let deadline = self.offer.ask_deadline;
         let answer = or(async { answers.recv().await.map_err(|_| AskError::Over) }, late(deadline)).await;
         drop(waiting);
         read_answer(&answer?)
@@ -205,14 +196,6 @@ impl HandlerSession {
     }
 
     // --- What the client wants to hear ----------------------------------------------------------------------------
-
-    pub(super) fn log_from(&self, level: LogLevel) {
-        self.log_from.store(level as u8, Ordering::Relaxed);
-    }
-
-    pub(super) fn logs(&self, level: LogLevel) -> bool {
-        self.server.logging && level as u8 >= self.log_from.load(Ordering::Relaxed)
-    }
 
     /// False when there are as many subscriptions as there may be.
     pub(super) fn subscribe(&self, uri: &str) -> bool {
@@ -257,7 +240,7 @@ impl HandlerSession {
 
 impl fmt::Debug for HandlerSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HandlerSession({:?}, {} running)", self.server, self.running())
+        write!(f, "HandlerSession({} running)", self.running())
     }
 }
 
@@ -301,33 +284,16 @@ async fn late(deadline: Duration) -> Result<Payload, AskError> {
     Err(AskError::TimedOut)
 }
 
-fn read_answer(answer: &[u8]) -> Result<Value, AskError> {
-    #[derive(serde::Deserialize)]
-    struct AskResponse {
-        result: Option<Value>,
-        error: Option<AskRefusal>,
-    }
-    #[derive(serde::Deserialize)]
-    struct AskRefusal {
-        code: i64,
-        message: String,
-    }
-    match serde_json::from_slice(answer) {
-        Ok(AskResponse { error: Some(AskRefusal { code, message }), .. }) => {
-            Err(AskError::Refused { code, message })
-        }
-        Ok(AskResponse { result: Some(result), error: None }) => Ok(result),
-        Ok(AskResponse { result: None, error: None }) | Err(_) => Err(AskError::Unreadable),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU8;
+
+    use super::super::server::Server;
     use super::*;
 
     fn session() -> HandlerSession {
         let (outputs, _) = queue::bounded(1);
-        HandlerSession::new(Arc::new(Server::new("s", "1").logging().subscriptions()), outputs)
+        HandlerSession::new(Server::new("s", "1").subscriptions().offer(), outputs)
     }
 
     #[test]
@@ -364,22 +330,5 @@ mod tests {
         assert_eq!(Arc::strong_count(&number), 2);
         session.end();
         assert_eq!(Arc::strong_count(&number), 1);
-    }
-
-    #[test]
-    fn logs_begin_at_info() {
-        let session = session();
-        assert!(session.logs(LogLevel::Info) && !session.logs(LogLevel::Debug));
-        session.log_from(LogLevel::Error);
-        assert!(session.logs(LogLevel::Alert) && !session.logs(LogLevel::Warning));
-    }
-
-    #[test]
-    fn answers_are_results_or_refusals() {
-        assert_eq!(read_answer(br#"{"result":{"a":1}}"#), Ok(serde_json::json!({"a": 1})));
-        let refused = read_answer(br#"{"error":{"code":-1,"message":"no"}}"#);
-        assert_eq!(refused, Err(AskError::Refused { code: -1, message: "no".into() }));
-        assert_eq!(read_answer(b"{}"), Err(AskError::Unreadable));
-        assert_eq!(read_answer(br#"{"error":5}"#), Err(AskError::Unreadable));
     }
 }

@@ -1,6 +1,6 @@
 //! URI templates of level 1 (RFC 6570, section 1.2): `{name}` stands for a part of the URI.
 
-use super::Variables;
+use super::resource::Variables;
 
 /// A piece of a template.
 #[derive(Debug, PartialEq, Eq)]

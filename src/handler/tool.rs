@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::RequestError;
 use super::base64;
+use super::reply::RequestError;
+use super::resource::Contents;
 
 /// What clients are told about a tool.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -96,7 +97,7 @@ pub enum Content {
     /// What is in a resource.
     Resource {
         /// The contents, with their URI.
-        resource: super::Contents,
+        resource: Contents,
     },
     /// Where more is to be read.
     #[serde(rename_all = "camelCase")]
@@ -128,7 +129,7 @@ impl Content {
     }
 
     /// What is in the resource at `uri`.
-    pub fn resource(uri: &str, contents: impl Into<super::Contents>) -> Content {
+    pub fn resource(uri: &str, contents: impl Into<Contents>) -> Content {
         Content::Resource { resource: contents.into().at(uri.to_owned()) }
     }
 }
