@@ -39,6 +39,7 @@
 //! | `runtime` | the executor and its threads |
 //! | `reactor` | which sockets and pipes are ready, told by those threads |
 //! | `queue` | a bounded queue that is small while it is empty |
+//! | `moment` | a point in time, as a value |
 //! | `sweep` | coarse deadlines, without a timer each |
 //! | `foreign` | text from outside on its way to a log: escaped and cut |
 //! | `metrics` | counters, gauges and histograms |
@@ -76,6 +77,7 @@ pub mod mcp;
 pub mod memory;
 pub mod message;
 pub mod metrics;
+pub mod moment;
 pub mod principal;
 pub mod queue;
 pub mod reactor;

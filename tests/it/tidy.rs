@@ -12,6 +12,7 @@ use std::process::Command;
 const FLOORS: &[(&[&str], &str)] = &[
     (&["limits"], ""),
     (&["lock"], ""),
+    (&["moment"], ""),
     (&["memory"], ""),
     (&["budget"], ""),
     (&["metrics"], "reads the budget for its text"),
@@ -62,6 +63,7 @@ const IO: &[&str] = &[
     "async move",
     ".await",
     "Instant::now",
+    "Moment::now",
     "SystemTime",
     "Timer::",
     "TcpStream",
