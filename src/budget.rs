@@ -4,11 +4,13 @@
 //! One atomic counter. A [`Share`] is a part of it that gives itself back; a [`Payload`] is bytes with their share.
 
 use std::fmt;
-use std::ops::Deref;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::limits::{BODY_BYTES_SMALL, HELD_BYTES_MAX, HELD_BYTES_PRESSURE, UNFINISHED_BYTES_MAX};
+use crate::limits::{
+    BODY_BYTES_SMALL, COPIED_BODY_BYTES_MAX, HELD_BYTES_MAX, HELD_BYTES_PRESSURE, UNFINISHED_BYTES_MAX,
+};
 use crate::memory;
 
 static HELD_BYTES: AtomicUsize = AtomicUsize::new(0);
@@ -53,6 +55,12 @@ impl Share {
         Share { bytes, unfinished: 0 }
     }
 
+    /// Grows by `more` bytes whatever is left: for what is put into a message that was let in already.
+    pub fn overdraw_more(&mut self, more: usize) {
+        HELD_BYTES.fetch_add(more, Ordering::Relaxed);
+        self.bytes += more;
+    }
+
     /// Makes the share at least `bytes` large; false (and unchanged) when the budget is spent.
     pub fn grow_to(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.bytes);
@@ -91,18 +99,41 @@ impl Drop for Share {
 }
 
 /// Bytes of a message and their share of the budget; cloning shares both.
+///
+/// A payload may have edits: what was put in place of some of its bytes (an id, a token). A small payload is edited in
+/// place. A large one keeps its bytes where they are; its edits lie beside them, and [`Payload::pieces`] gives all of it
+/// in order, so that a writer gathers what nobody joined.
 #[derive(Clone)]
 pub struct Payload(Arc<Held>);
 
 struct Held {
     bytes: Vec<u8>,
-    _share: Share,
+    /// In their order, without overlap.
+    edits: Vec<KeptEdit>,
+    /// The length of all pieces.
+    len: usize,
+    share: Share,
+}
+
+struct KeptEdit {
+    place: Range<usize>,
+    by: Box<[u8]>,
+}
+
+/// A change to a payload: `by` goes out in place of what stands in `place`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit<'a> {
+    /// Where, in the bytes without edits.
+    pub place: Range<usize>,
+    /// What goes out instead; empty when the bytes are left out.
+    pub by: &'a [u8],
 }
 
 impl Payload {
     /// Bytes whose share is already taken.
     pub fn new(bytes: Vec<u8>, share: Share) -> Payload {
-        Payload(Arc::new(Held { bytes, _share: share }))
+        let len = bytes.len();
+        Payload(Arc::new(Held { bytes, edits: Vec::new(), len, share }))
     }
 
     /// Bytes made here (an error, a small answer): never refused, still counted.
@@ -110,19 +141,146 @@ impl Payload {
         let share = Share::overdraw(bytes.len());
         Payload::new(bytes, share)
     }
-}
 
-impl Deref for Payload {
-    type Target = [u8];
+    /// How many bytes go out.
+    pub fn len(&self) -> usize {
+        self.0.len
+    }
 
-    fn deref(&self) -> &[u8] {
+    /// Whether nothing goes out.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes as they came in. Of a payload that was edited only [`Payload::pieces`] has what goes out: this is for
+    /// whoever reads a message before that.
+    pub fn bytes(&self) -> &[u8] {
+        debug_assert!(self.0.edits.is_empty(), "read after it was edited");
         &self.0.bytes
     }
+
+    /// The same payload with `edits`, which are in their order and do not overlap. The bytes stay where they are when
+    /// this is their only holder; so small a payload that a copy costs nothing is edited in place.
+    pub fn edited(self, edits: &[Edit<'_>]) -> Payload {
+        if edits.is_empty() {
+            return self;
+        }
+        let mut held = match Arc::try_unwrap(self.0) {
+            Ok(held) if held.edits.is_empty() => held,
+            Ok(held) => return Payload::made_here(joined(&held)).edited(edits),
+            Err(shared) => return Payload::made_here(joined(&shared)).edited(edits),
+        };
+        let more: usize = edits.iter().map(|edit| edit.by.len()).sum();
+        held.share.overdraw_more(more);
+        held.len = held.len + more - edits.iter().map(|edit| edit.place.len()).sum::<usize>();
+        if held.bytes.len() <= COPIED_BODY_BYTES_MAX {
+            for Edit { place, by } in edits.iter().rev() {
+                held.bytes.splice(place.clone(), by.iter().copied());
+            }
+        } else {
+            let kept = |edit: &Edit<'_>| KeptEdit { place: edit.place.clone(), by: edit.by.into() };
+            held.edits = edits.iter().map(kept).collect();
+        }
+        Payload(Arc::new(held))
+    }
+
+    /// What goes out, in order, none of it empty.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.pieces()
+    }
+
+    /// The same without its first `written` bytes: what is left when so many are out.
+    pub fn pieces_from(&self, mut written: usize) -> impl Iterator<Item = &[u8]> {
+        self.pieces().filter_map(move |piece| {
+            let skipped = written.min(piece.len());
+            written -= skipped;
+            piece.get(skipped..).filter(|rest| !rest.is_empty())
+        })
+    }
+
+    /// A copy of what goes out.
+    pub fn to_vec(&self) -> Vec<u8> {
+        joined(&self.0)
+    }
+}
+
+impl Held {
+    fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let ends = self.edits.iter().map(|edit| (edit.place.start, &*edit.by, edit.place.end));
+        let mut from = 0;
+        ends.chain([(self.bytes.len(), &[][..], self.bytes.len())])
+            .flat_map(move |(start, by, end)| [&self.bytes[std::mem::replace(&mut from, end)..start], by])
+            .filter(|piece| !piece.is_empty())
+    }
+}
+
+fn joined(held: &Held) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(held.len);
+    held.pieces().for_each(|piece| bytes.extend_from_slice(piece));
+    bytes
 }
 
 impl fmt::Debug for Payload {
     /// The size only: payloads never get into logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Payload({} bytes)", self.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn edit(place: Range<usize>, by: &[u8]) -> Edit<'_> {
+        Edit { place, by }
+    }
+
+    #[test]
+    fn a_large_payload_is_edited_without_a_copy() {
+        let bytes = vec![b'x'; 2 * 1024 * 1024];
+        let at = bytes.as_ptr();
+        let payload = Payload::made_here(bytes).edited(&[edit(5..6, b"17"), edit(100..110, b"")]);
+        assert_eq!(payload.len(), 2 * 1024 * 1024 + 1 - 10);
+        let pieces: Vec<&[u8]> = payload.pieces().collect();
+        assert_eq!(pieces.iter().map(|piece| piece.len()).sum::<usize>(), payload.len());
+        assert_eq!((pieces.len(), pieces[0].as_ptr(), pieces[1]), (4, at, &b"17"[..]));
+    }
+
+    #[test]
+    fn a_small_payload_stays_one_piece() {
+        let payload = Payload::made_here(br#"{"id":1,"a":2}"#.to_vec());
+        let payload = payload.edited(&[edit(6..7, br#""client""#), edit(7..13, b"")]);
+        assert_eq!(payload.pieces().collect::<Vec<_>>(), [br#"{"id":"client"}"#]);
+        assert_eq!(payload.clone().edited(&[edit(0..1, b"[")]).to_vec(), br#"["id":"client"}"#);
+        assert_eq!(payload.to_vec(), br#"{"id":"client"}"#, "a holder's bytes were changed under it");
+    }
+
+    proptest! {
+        #[test]
+        fn prop_pieces_are_the_edited_bytes(
+            size in prop_oneof![0..200usize, COPIED_BODY_BYTES_MAX - 10..COPIED_BODY_BYTES_MAX + 200],
+            cuts in prop::collection::vec((any::<prop::sample::Index>(), prop::collection::vec(any::<u8>(), 0..9)), 0..6),
+            from in any::<prop::sample::Index>(),
+        ) {
+            let bytes: Vec<u8> = (0..size).map(|at| at as u8).collect();
+            let mut ends: Vec<usize> = cuts.iter().map(|(at, _)| at.index(size + 1)).collect();
+            ends.sort_unstable();
+            let places = ends.chunks_exact(2).map(|ends| ends[0]..ends[1]);
+            let edits: Vec<Edit<'_>> =
+                places.zip(&cuts).map(|(place, (_, by))| edit(place, by)).collect();
+            let (mut expected, mut at) = (Vec::new(), 0);
+            for Edit { place, by } in &edits {
+                expected.extend_from_slice(&bytes[at..place.start]);
+                expected.extend_from_slice(by);
+                at = place.end;
+            }
+            expected.extend_from_slice(&bytes[at..]);
+            let payload = Payload::made_here(bytes).edited(&edits);
+            prop_assert_eq!(payload.len(), expected.len());
+            let from = from.index(expected.len() + 1);
+            prop_assert_eq!(payload.pieces_from(from).flatten().copied().collect::<Vec<u8>>(), &expected[from..]);
+            prop_assert_eq!(payload.to_vec(), expected);
+        }
     }
 }

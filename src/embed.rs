@@ -152,7 +152,7 @@ fn write_outputs(outputs: &Receiver<Output>) -> io::Result<()> {
 }
 
 fn write_line(out: &mut impl Write, payload: &Payload) -> io::Result<()> {
-    out.write_all(payload)?;
+    payload.pieces().try_for_each(|piece| out.write_all(piece))?;
     out.write_all(b"\n")?;
     out.flush()
 }

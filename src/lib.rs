@@ -39,12 +39,12 @@
 //! | `runtime` | the executor and its threads |
 //! | `reactor` | which sockets and pipes are ready, told by those threads |
 //! | `queue` | a bounded queue that is small while it is empty |
-//! | `moment` | a point in time, as a value |
 //! | `sweep` | coarse deadlines, without a timer each |
 //! | `foreign` | text from outside on its way to a log: escaped and cut |
 //! | `metrics` | counters, gauges and histograms |
 //! | `budget` | every byte of a message that is held is counted |
 //! | `memory` | gives back what is free |
+//! | `moment` | a point in time, as a value |
 //! | `lock` | takes a mutex, also after a panic |
 //! | `limits` | every bound, with its unit and its reason |
 //!

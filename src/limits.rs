@@ -27,6 +27,8 @@ pub const BLANK_LINES_MAX: usize = 4;
 pub const BODY_ROOM_BYTES: usize = 64 * 1024;
 /// A reply body up to this is copied behind its head; a larger one goes out beside it (`writev`).
 pub const COPIED_BODY_BYTES_MAX: usize = 16 * 1024;
+/// Pieces of one message (its bytes, and ids put into them) that one system call writes; more take a second one.
+pub const GATHERED_SLICES_MAX: usize = 8;
 /// Of every write deadline a reader has to take this much, or all there is.
 pub const WRITE_STEP_BYTES: usize = 256 * 1024;
 /// Room for a reply head; most are smaller.

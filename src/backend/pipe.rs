@@ -6,7 +6,8 @@ use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 
-use crate::limits::PIPE_READ_BYTES;
+use crate::budget::Payload;
+use crate::limits::{GATHERED_SLICES_MAX, PIPE_READ_BYTES};
 use crate::reactor::Source;
 
 thread_local! {
@@ -24,12 +25,15 @@ pub(super) fn give_back(buffer: Box<[u8]>) {
     SPARE.set(Some(buffer));
 }
 
-/// Writes `message` and a line feed, in one system call when the pipe has room.
-pub(super) async fn write_line(pipe: &Source<OwnedFd>, message: &[u8]) -> io::Result<()> {
+/// Writes `message` and a line feed, in one system call when the pipe has room and the message is of few pieces.
+pub(super) async fn write_line(pipe: &Source<OwnedFd>, message: &Payload) -> io::Result<()> {
     let mut written = 0;
     while written <= message.len() {
-        let pieces = [io::IoSlice::new(&message[written..]), io::IoSlice::new(b"\n")];
-        match rustix::io::writev(pipe.get_ref(), &pieces) {
+        let mut slices = [io::IoSlice::new(&[]); GATHERED_SLICES_MAX];
+        let line = message.pieces_from(written).chain([&b"\n"[..]]);
+        let count =
+            slices.iter_mut().zip(line).map(|(slice, piece)| *slice = io::IoSlice::new(piece)).count();
+        match rustix::io::writev(pipe.get_ref(), &slices[..count]) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(bytes) => written += bytes,
             Err(Errno::AGAIN) => pipe.writable().await,

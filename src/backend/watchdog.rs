@@ -23,6 +23,7 @@ use smol::future::or;
 use super::child;
 use super::pipe::write_line;
 pub use super::watchdog_process::main;
+use crate::budget::Payload;
 use crate::limits::{
     WATCHDOG_BATCH_BYTES, WATCHDOG_DEADLINE, WATCHDOG_ENDED_WAIT, WATCHDOG_LINE_BYTES_MAX,
     WATCHDOG_QUEUE_MAX, WATCHDOG_RESTART_WAIT,
@@ -354,7 +355,8 @@ impl Dog {
     /// Tells lines, each with its end.
     async fn tell(&self, lines: String) -> io::Result<()> {
         let Some(pipe) = &self.notes else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        or(write_line(pipe, lines.trim_end().as_bytes()), async {
+        let lines = Payload::made_here(lines.trim_end().into());
+        or(write_line(pipe, &lines), async {
             deadline().await;
             Err(io::ErrorKind::TimedOut.into())
         })

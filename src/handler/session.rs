@@ -168,7 +168,7 @@ impl HandlerSession {
         let deadline = self.offer.ask_deadline;
         let answer = or(async { answers.recv().await.map_err(|_| AskError::Over) }, late(deadline)).await;
         drop(waiting);
-        read_answer(&answer?)
+        read_answer(answer?.bytes())
     }
 
     fn begin_ask(&self, sender: Sender<Payload>) -> Result<i64, AskError> {

@@ -281,7 +281,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Asks for the body when the client waits to be asked (RFC 9110, section 10.1.1).
     async fn send_continue(&mut self) -> Result<(), Ended> {
         if std::mem::take(&mut self.continue_owed) {
-            self.write_all(b"HTTP/1.1 100 Continue\r\n\r\n", &[]).await?;
+            self.write_all(b"HTTP/1.1 100 Continue\r\n\r\n", None).await?;
         }
         Ok(())
     }

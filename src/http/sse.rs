@@ -101,17 +101,24 @@ impl Event {
 }
 
 /// One `data:` line for each line; CR, LF and CRLF are line ends.
-fn encode_data(mut data: &[u8], out: &mut Vec<u8>) {
+fn encode_data(data: &Payload, out: &mut Vec<u8>) {
     out.reserve(data.len() + b"data: \n\n".len());
-    loop {
-        let end = memchr::memchr2(b'\r', b'\n', data);
-        out.extend_from_slice(b"data: ");
-        out.extend_from_slice(&data[..end.unwrap_or(data.len())]);
-        out.push(b'\n');
-        let Some(end) = end else { return };
-        let line_end = if data[end..].starts_with(b"\r\n") { 2 } else { 1 };
-        data = &data[end + line_end..];
+    out.extend_from_slice(b"data: ");
+    let mut after_cr = false;
+    for mut piece in data.pieces() {
+        if after_cr && piece.first() == Some(&b'\n') {
+            piece = &piece[1..];
+        }
+        after_cr = piece.last() == Some(&b'\r');
+        while let Some(end) = memchr::memchr2(b'\r', b'\n', piece) {
+            out.extend_from_slice(&piece[..end]);
+            out.extend_from_slice(b"\ndata: ");
+            let line_end = if piece[end..].starts_with(b"\r\n") { 2 } else { 1 };
+            piece = &piece[end + line_end..];
+        }
+        out.extend_from_slice(piece);
     }
+    out.push(b'\n');
 }
 
 /// How a reply of events begins.

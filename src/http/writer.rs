@@ -17,8 +17,8 @@ use crate::http::head::{Asked, ReplyFraming, ReplyHead};
 use crate::http::sse::{Event, EventReader, KEEP_ALIVE, Opening};
 use crate::http::{Body, Header, Refusal, Reply, Status};
 use crate::limits::{
-    COPIED_BODY_BYTES_MAX, DISCARD_BYTES_MAX, EVENT_ROOM_BYTES, REPLY_HEAD_ROOM_BYTES, REPLY_PATIENCE,
-    WRITE_STEP_BYTES,
+    COPIED_BODY_BYTES_MAX, DISCARD_BYTES_MAX, EVENT_ROOM_BYTES, GATHERED_SLICES_MAX, REPLY_HEAD_ROOM_BYTES,
+    REPLY_PATIENCE, WRITE_STEP_BYTES,
 };
 use crate::metrics::METRICS;
 use crate::sweep::{self, Deadline};
@@ -217,19 +217,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     async fn write_full(&mut self, outline: &Outline, body: Option<(&str, &Payload)>) -> Result<(), Ended> {
         let length = body.map_or(0, |(_, payload)| payload.len());
+        let content = body.map(|(_, payload)| payload).filter(|_| !outline.body_left_out);
         let framing = match outline.status.0 {
             204 => ReplyFraming::None,
             _ => ReplyFraming::Length(length),
         };
-        let content = match body {
-            Some((_, payload)) if !outline.body_left_out => &payload[..],
-            _ => &[],
-        };
-        let (copied, beside) =
-            content.split_at(if length <= COPIED_BODY_BYTES_MAX { content.len() } else { 0 });
-        let mut out = Vec::with_capacity(REPLY_HEAD_ROOM_BYTES + copied.len());
+        let beside = content.filter(|_| length > COPIED_BODY_BYTES_MAX);
+        let copied = content.filter(|_| beside.is_none());
+        let mut out = Vec::with_capacity(REPLY_HEAD_ROOM_BYTES + copied.map_or(0, Payload::len));
         outline.encode_into(&mut out, body.map(|(media_type, _)| media_type), framing);
-        out.extend_from_slice(copied);
+        copied.into_iter().flat_map(Payload::pieces).for_each(|piece| out.extend_from_slice(piece));
         outline.count();
         self.write_all(&out, beside).await
     }
@@ -300,7 +297,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             append_piece(&mut out, outline.chunks, |out| first.encode_into(out));
         }
         outline.count();
-        self.write_all(&out, &[]).await
+        self.write_all(&out, None).await
     }
 
     /// Writes events as they come, each in one write, until the last. Between events it holds no buffer.
@@ -320,7 +317,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let mut out = Vec::with_capacity(next.room());
             let ended = append_next(&mut out, chunks, &next);
             drop(next);
-            self.write_all(&out, &[]).await?;
+            self.write_all(&out, None).await?;
             if ended {
                 return Ok(());
             }
@@ -337,25 +334,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Writes two parts, the second without copying it, under the write deadline.
-    pub(super) async fn write_all(&mut self, first: &[u8], second: &[u8]) -> Result<(), Ended> {
+    pub(super) async fn write_all(&mut self, first: &[u8], second: Option<&Payload>) -> Result<(), Ended> {
         let at_once = poll_fn(|cx| Poll::Ready(poll_write(&mut self.socket, cx, first, second, 0))).await;
         let written = match at_once {
             Poll::Ready(count) => counted(count?)?,
             Poll::Pending => 0,
         };
         // As nearly always: there was room for all of it, and nothing to wait for.
-        if written == first.len() + second.len() {
+        if written == first.len() + second.map_or(0, Payload::len) {
             self.deadline.disarm();
             return Ok(());
         }
         Box::pin(self.write_rest(first, second, written)).await
     }
 
-    async fn write_rest(&mut self, first: &[u8], second: &[u8], mut written: usize) -> Result<(), Ended> {
+    async fn write_rest(
+        &mut self,
+        first: &[u8],
+        second: Option<&Payload>,
+        mut written: usize,
+    ) -> Result<(), Ended> {
         let Connection { socket, deadline, deadlines, .. } = self;
         let write = async {
             let mut step_end = 0;
-            while written < first.len() + second.len() {
+            while written < first.len() + second.map_or(0, Payload::len) {
                 if written >= step_end {
                     deadline.arm(deadlines.write);
                     step_end = written + WRITE_STEP_BYTES;
@@ -386,13 +388,15 @@ fn poll_write<S: AsyncWrite + Unpin>(
     socket: &mut S,
     cx: &mut Context<'_>,
     first: &[u8],
-    second: &[u8],
+    second: Option<&Payload>,
     written: usize,
 ) -> Poll<io::Result<usize>> {
     let socket = Pin::new(socket);
-    match first.get(written..) {
-        Some(rest) if second.is_empty() => socket.poll_write(cx, rest),
-        Some(rest) => socket.poll_write_vectored(cx, &[IoSlice::new(rest), IoSlice::new(second)]),
-        None => socket.poll_write(cx, &second[written - first.len()..]),
-    }
+    let rest = first.get(written..).unwrap_or_default();
+    let Some(second) = second else { return socket.poll_write(cx, rest) };
+    let mut slices = [IoSlice::new(&[]); GATHERED_SLICES_MAX];
+    let pieces = [rest].into_iter().chain(second.pieces_from(written.saturating_sub(first.len())));
+    let pieces = pieces.filter(|piece| !piece.is_empty());
+    let count = slices.iter_mut().zip(pieces).map(|(slice, piece)| *slice = IoSlice::new(piece)).count();
+    socket.poll_write_vectored(cx, &slices[..count])
 }

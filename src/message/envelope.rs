@@ -63,7 +63,7 @@ pub struct Message {
 impl Message {
     /// The params of a request or notification, as JSON.
     pub fn params(&self) -> Option<&str> {
-        std::str::from_utf8(self.payload.get(self.params.clone()?)?).ok()
+        std::str::from_utf8(self.payload.bytes().get(self.params.clone()?)?).ok()
     }
 
     /// What a client says after `initialize` was answered (L40).

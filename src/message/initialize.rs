@@ -54,11 +54,11 @@ pub fn initialize(message: &Message) -> Initialize {
 
 /// The same `initialize` with another `protocolVersion`; every other byte stays. `None` when it has none.
 pub fn with_version(message: &Message, version: &str) -> Option<Message> {
-    let old = place_of(InitializeParams::of(message).protocol_version?.get(), &message.payload)?;
+    let old = place_of(InitializeParams::of(message).protocol_version?.get(), message.payload.bytes())?;
     let mut bytes = Vec::with_capacity(message.payload.len() + version.len());
-    bytes.extend_from_slice(message.payload.get(..old.start)?);
+    bytes.extend_from_slice(message.payload.bytes().get(..old.start)?);
     bytes.extend_from_slice(&serde_json::to_vec(version).ok()?);
-    bytes.extend_from_slice(message.payload.get(old.end..)?);
+    bytes.extend_from_slice(message.payload.bytes().get(old.end..)?);
     let params = message.params.as_ref()?;
     let end = (params.end + bytes.len()).checked_sub(message.payload.len())?;
     Some(Message {
@@ -80,5 +80,5 @@ pub fn negotiated_version(message: &Message) -> Option<String> {
     struct ResultVersion {
         protocol_version: Option<String>,
     }
-    serde_json::from_slice::<Answer>(&message.payload).ok()?.result?.protocol_version
+    serde_json::from_slice::<Answer>(message.payload.bytes()).ok()?.result?.protocol_version
 }

@@ -123,7 +123,7 @@ mod tests {
         let Ok(Parsed::Batch(messages)) = parse(text.as_bytes().to_vec(), Share::default()) else {
             panic!("no batch")
         };
-        assert_eq!(&*messages[1].payload, b"{\"jsonrpc\":\"2.0\", \"method\":\"b\"}");
+        assert_eq!(messages[1].payload.bytes(), b"{\"jsonrpc\":\"2.0\", \"method\":\"b\"}");
         assert_eq!(parse(b"[]".to_vec(), Share::default()).unwrap_err().code, INVALID_REQUEST);
     }
 
@@ -136,7 +136,7 @@ mod tests {
             Initialize { version: Some("2026-07-28".into()), client: "c 1".into() }
         );
         let replaced = with_version(&message, "2025-11-25").unwrap();
-        assert_eq!(&*replaced.payload, text.replace("2026-07-28", "2025-11-25").as_bytes());
+        assert_eq!(replaced.payload.bytes(), text.replace("2026-07-28", "2025-11-25").as_bytes());
         let odd = one(&text.replace(r#""name":"c""#, r#""name":5"#)).unwrap();
         assert_eq!(
             initialize(&odd),
@@ -169,7 +169,7 @@ mod tests {
             let text = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"m\",\"params\":{params}}}");
             let message = one(&text).unwrap();
             let unbroken = text.replace(['\n', '\r'], " ");
-            prop_assert_eq!(&*message.payload, unbroken.as_bytes());
+            prop_assert_eq!(message.payload.bytes(), unbroken.as_bytes());
         }
 
         #[test]

@@ -34,7 +34,7 @@ pub fn parse(mut bytes: Vec<u8>, share: Share) -> Result<Parsed, Invalid> {
 
 /// Reads what a backend wrote on one line.
 pub fn parse_line(payload: Payload) -> Line {
-    let text = match std::str::from_utf8(&payload) {
+    let text = match std::str::from_utf8(payload.bytes()) {
         Ok(text) => text,
         Err(error) => return Line::One(Err(Invalid::json(format!("the message is not UTF-8: {error}")))),
     };

@@ -925,7 +925,9 @@ mod tests {
             for live in waiting {
                 let event = soon(live.recv()).await.unwrap();
                 assert!(event.last);
-                assert!(String::from_utf8_lossy(&event.data.unwrap()).contains("deleted by its client"));
+                assert!(
+                    String::from_utf8_lossy(event.data.unwrap().bytes()).contains("deleted by its client")
+                );
             }
             assert_eq!(handle.tell(Input::Tick).await, Err(NotTaken::Ended));
             assert_eq!(sessions.count(), 0);

@@ -119,7 +119,7 @@ fn is_initialize(message: &Message) -> bool {
 async fn told(opened: Receiver<Opened>, label: Arc<str>) {
     match opened.recv().await {
         Some(Opened::Ready(_)) | None => {}
-        Some(Opened::Refused(answer)) => log::error!("[{label}] not restored: {}", Foreign(&answer)),
+        Some(Opened::Refused(answer)) => log::error!("[{label}] not restored: {}", Foreign(answer.bytes())),
         Some(Opened::Failed(_, text)) => log::error!("[{label}] not restored: {text}"),
     }
 }

@@ -550,7 +550,11 @@ impl Worker {
 
     /// An error without an id: the server could not read a message. When one call is in flight it was that one.
     fn without_id(&mut self, payload: &Payload) {
-        log::warn!("[{}] the server could not read a message: {}", self.setup.label, Foreign(payload));
+        log::warn!(
+            "[{}] the server could not read a message: {}",
+            self.setup.label,
+            Foreign(payload.bytes())
+        );
         if self.calls.len() == 1 {
             self.fail_calls("the server could not read the request");
         }

@@ -101,7 +101,7 @@ async fn surroundings(program: String) {
     let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"env"}}"#;
     let _ = child.send(Payload::made_here(call.into()), Priority::Request);
     if let Some(Output::Message(answer)) = child.outputs().recv().await {
-        println!("{}", String::from_utf8_lossy(&answer));
+        println!("{}", String::from_utf8_lossy(answer.bytes()));
     }
     child.stop();
     while child.outputs().recv().await.is_some() {}

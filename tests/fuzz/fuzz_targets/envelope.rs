@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// What a backend will make of the message has to be what burdock took it for.
 fn check(message: &Message) {
-    let text = std::str::from_utf8(&message.payload).expect("not UTF-8");
+    let text = std::str::from_utf8(message.payload.bytes()).expect("not UTF-8");
     assert!(!text.contains(['\n', '\r']), "a line break would cut it in two");
     assert!(text.trim().starts_with('{'), "no object");
     let Line::One(Ok(again)) = message::parse_line(message.payload.clone()) else { panic!("not read again") };
@@ -37,7 +37,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         Ok(Parsed::One(message)) => {
             let unbroken: Vec<u8> =
                 bytes.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect();
-            assert_eq!(&*message.payload, unbroken);
+            assert_eq!(message.payload.bytes(), unbroken);
             check(&message);
             if let Some(replaced) = message::with_version(&message, "2025-11-25") {
                 check(&replaced);
