@@ -48,7 +48,7 @@
 //! | `lock` | takes a mutex, also after a panic |
 //! | `limits` | every bound, with its unit and its reason |
 //!
-//! What holds everywhere (`tests/it/tidy.rs` checks what can be checked):
+//! What holds everywhere (`tests/it/tidy` checks what can be checked):
 //!
 //! - A room uses only those below it in this table; `session` and `registry`, `backend` and `handler`, and `server`,
 //!   `drain` and `admin`, are one floor each.
