@@ -280,13 +280,12 @@ fn misfit(caller: &Caller, problem: &str) -> tool::ToolError {
 
 // --- Resources ----------------------------------------------------------------------------------------------------
 
-#[derive(Deserialize)]
-struct Uri {
-    uri: String,
-}
-
 fn uri(message: &Message) -> Result<String, RequestError> {
-    let Uri { uri } = params(message)?;
+    #[derive(Deserialize)]
+    struct UriParams {
+        uri: String,
+    }
+    let UriParams { uri } = params(message)?;
     if uri.len() > URI_BYTES_MAX { Err(RequestError::invalid("this URI is too long")) } else { Ok(uri) }
 }
 

@@ -50,7 +50,7 @@ pub use self::completion::{Completing, Completion, Reference};
 pub use self::context::Context;
 pub use self::prompt::{Prompt, PromptMessage, PromptResult, Role};
 pub use self::reply::RequestError;
-pub use self::resource::{Contents, Resource, ResourceTemplate, Variables};
+pub use self::resource::{Contents, Described, Resource, ResourceTemplate, Uri, UriTemplate, Variables};
 pub use self::server::Server;
 pub use self::tool::{Annotations, Content, Json, NoArguments, Tool, ToolError, ToolResult};
 

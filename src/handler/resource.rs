@@ -9,82 +9,75 @@ use super::base64;
 /// Names and their values: the variables of a URI, the arguments of a prompt.
 pub type Variables = BTreeMap<String, String>;
 
-/// What clients are told about a resource.
+/// What clients are told about resources: where they are (`P`), and what is in them.
+///
+/// [`Resource`] is one resource under a fixed URI, [`ResourceTemplate`] all those under the URIs of a template.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Resource {
-    /// Where it is.
-    pub uri: String,
-    /// Its name.
+pub struct Described<P> {
+    /// Where it is, or where they are.
+    #[serde(flatten)]
+    pub place: P,
+    /// The name that programs use.
     pub name: String,
-    /// Its name for people.
+    /// The name that people are shown, where it is another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// What is in it, for the model.
+    /// What is in it, for the model to read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Its media type; contents that name none have it too.
+    /// The media type, such as `text/plain`. It is also that of [`Contents`] that name none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mime_type: Option<String>,
+}
+
+/// A resource under a fixed URI, as clients are told of it.
+pub type Resource = Described<Uri>;
+
+/// The resources under the URIs of a template, as clients are told of them.
+pub type ResourceTemplate = Described<UriTemplate>;
+
+/// The URI of a [`Resource`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Uri {
+    /// An absolute URI (RFC 3986), by which the resource is read.
+    pub uri: String,
+}
+
+/// The URIs of a [`ResourceTemplate`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UriTemplate {
+    /// A URI in which `{name}` stands for a part without slashes, as in `note://{id}/text` (RFC 6570, level 1).
+    pub uri_template: String,
 }
 
 impl Resource {
     /// A resource under this URI.
     pub fn new(uri: impl Into<String>, name: impl Into<String>) -> Resource {
-        Resource { uri: uri.into(), name: name.into(), ..Resource::default() }
+        Resource { place: Uri { uri: uri.into() }, name: name.into(), ..Resource::default() }
     }
-
-    /// Says what is in it.
-    #[must_use]
-    pub fn description(mut self, text: impl Into<String>) -> Resource {
-        self.description = Some(text.into());
-        self
-    }
-
-    /// Says its media type.
-    #[must_use]
-    pub fn mime_type(mut self, mime_type: impl Into<String>) -> Resource {
-        self.mime_type = Some(mime_type.into());
-        self
-    }
-}
-
-/// What clients are told about the resources of a template.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ResourceTemplate {
-    /// Where they are: `note://{id}/text` (RFC 6570, level 1).
-    pub uri_template: String,
-    /// Their name.
-    pub name: String,
-    /// Their name for people.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub title: Option<String>,
-    /// What is in them, for the model.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
-    /// Their media type; contents that name none have it too.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mime_type: Option<String>,
 }
 
 impl ResourceTemplate {
-    /// Resources under the URIs of this template.
+    /// The resources under the URIs of this template.
     pub fn new(uri_template: impl Into<String>, name: impl Into<String>) -> ResourceTemplate {
-        let (uri_template, name) = (uri_template.into(), name.into());
-        ResourceTemplate { uri_template, name, ..ResourceTemplate::default() }
+        let place = UriTemplate { uri_template: uri_template.into() };
+        ResourceTemplate { place, name: name.into(), ..ResourceTemplate::default() }
     }
+}
 
-    /// Says what is in them.
+impl<P> Described<P> {
+    /// Says what is in it, for the model to read.
     #[must_use]
-    pub fn description(mut self, text: impl Into<String>) -> ResourceTemplate {
+    pub fn description(mut self, text: impl Into<String>) -> Described<P> {
         self.description = Some(text.into());
         self
     }
 
-    /// Says their media type.
+    /// Says the media type, such as `text/plain`.
     #[must_use]
-    pub fn mime_type(mut self, mime_type: impl Into<String>) -> ResourceTemplate {
+    pub fn mime_type(mut self, mime_type: impl Into<String>) -> Described<P> {
         self.mime_type = Some(mime_type.into());
         self
     }
@@ -150,5 +143,25 @@ impl From<String> for Contents {
 impl From<&str> for Contents {
     fn from(text: &str) -> Contents {
         Contents::text(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_kinds_are_told_as_the_protocol_has_them() {
+        let resource = Resource::new("n://a", "a").description("A note.").mime_type("text/plain");
+        assert_eq!(
+            serde_json::to_string(&resource).unwrap(),
+            r#"{"uri":"n://a","name":"a","description":"A note.","mimeType":"text/plain"}"#
+        );
+        let notes =
+            ResourceTemplate { title: Some("Notes".into()), ..ResourceTemplate::new("n://{id}", "notes") };
+        assert_eq!(
+            serde_json::to_string(&notes).unwrap(),
+            r#"{"uriTemplate":"n://{id}","name":"notes","title":"Notes"}"#
+        );
     }
 }

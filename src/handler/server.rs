@@ -61,6 +61,21 @@ pub(super) struct ResourceEntry {
     pub(super) read: Box<ReadResource>,
 }
 
+impl ResourceEntry {
+    fn new<F, Fut, R>(media_type: Option<String>, handler: F) -> ResourceEntry
+    where
+        F: Fn(Context, Variables) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, RequestError>> + Send + 'static,
+        R: Into<Contents>,
+    {
+        let read = move |context: Context, uri: String, variables: Variables| {
+            let contents = handler(context, variables);
+            Box::pin(async move { Ok(vec![contents.await?.into().at(uri)]) }) as Boxed<_>
+        };
+        ResourceEntry { media_type, read: Box::new(read) }
+    }
+}
+
 /// What is read under the URIs of a template.
 pub(super) struct TemplateEntry {
     template: Template,
@@ -191,12 +206,9 @@ impl Server {
         Fut: Future<Output = Result<R, RequestError>> + Send + 'static,
         R: Into<Contents>,
     {
-        let read = move |context: Context, uri: String, _: Variables| {
-            let contents = handler(context);
-            Box::pin(async move { Ok(vec![contents.await?.into().at(uri)]) }) as Boxed<_>
-        };
-        let entry = ResourceEntry { media_type: resource.mime_type.clone(), read: Box::new(read) };
-        self.resources.put(resource.uri.clone(), &resource, entry);
+        let read = move |context: Context, _: Variables| handler(context);
+        let entry = ResourceEntry::new(resource.mime_type.clone(), read);
+        self.resources.put(resource.place.uri.clone(), &resource, entry);
         self
     }
 
@@ -209,13 +221,10 @@ impl Server {
         Fut: Future<Output = Result<R, RequestError>> + Send + 'static,
         R: Into<Contents>,
     {
-        let read = move |context: Context, uri: String, variables: Variables| {
-            let contents = handler(context, variables);
-            Box::pin(async move { Ok(vec![contents.await?.into().at(uri)]) }) as Boxed<_>
-        };
-        let entry = ResourceEntry { media_type: template.mime_type.clone(), read: Box::new(read) };
-        let entry = TemplateEntry { template: Template::new(&template.uri_template), entry };
-        self.templates.put(template.uri_template.clone(), &template, entry);
+        let entry = ResourceEntry::new(template.mime_type.clone(), handler);
+        let uris = &template.place.uri_template;
+        let entry = TemplateEntry { template: Template::new(uris), entry };
+        self.templates.put(uris.clone(), &template, entry);
         self
     }
 
