@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::backend::handler::{self, HandlerHandle};
-use crate::backend::watchdog::MARK_NAME;
+use crate::backend::mark::MARK_NAME;
 use crate::backend::{Exit, Output, Priority, SendError};
 use crate::budget::{Payload, Share};
 use crate::config::{Config, Error};

@@ -8,9 +8,8 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
 use std::process::ExitStatus;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -20,17 +19,18 @@ use atomic_waker::AtomicWaker;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 use smol::future::{or, yield_now, zip};
-use smol::lock::Semaphore;
 
+use super::command::Command;
 use super::lines::{Discarded, LineStep, Lines};
+use super::output::{Exit, Output, Priority, SendError};
 use super::pipe::{give_back, take_buffer, write_line};
 use super::spawn::{self, Process};
-use super::{Exit, Output, Priority, SendError, watchdog};
+use super::watchdog;
 use crate::budget::{Payload, Share};
 use crate::foreign::Foreign;
 use crate::limits::{
     CHILD_EOF_GRACE, CHILD_KILL_GRACE, CHILD_REST_BYTES_MAX, CHILD_REST_WAIT, FOREIGN_TEXT_BYTES_MAX,
-    GARBAGE_LINES_PER_SEC_MAX, LINE_BUDGET_WAIT, SPAWNS_MAX, STDERR_LINE_BYTES_MAX, STDERR_LINES_PER_SEC_MAX,
+    GARBAGE_LINES_PER_SEC_MAX, LINE_BUDGET_WAIT, STDERR_LINE_BYTES_MAX, STDERR_LINES_PER_SEC_MAX,
     STDIN_QUEUE_MAX, STDIN_QUEUE_REQUESTS_MAX, STDOUT_QUEUE_MAX, SWEEP_STEP,
 };
 use crate::metrics::METRICS;
@@ -38,21 +38,6 @@ use crate::queue::{self, Receiver, Refused, Sender};
 use crate::reactor::Source;
 use crate::runtime;
 use crate::sweep::Deadline;
-
-/// What to run, as the config says it. Shared by all sessions of a server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Command {
-    /// The program: a path, or a name looked up in PATH of the child's environment.
-    pub program: String,
-    /// Its arguments.
-    pub args: Vec<String>,
-    /// Variables besides the inherited ones (PATH, HOME, USER, LOGNAME, SHELL, TERM, LANG, TMPDIR); they win.
-    pub env: Vec<(String, String)>,
-    /// The directory it runs in; burdock's own when `None`.
-    pub cwd: Option<PathBuf>,
-    /// From SIGTERM to SIGKILL.
-    pub term_grace: Duration,
-}
 
 /// The worker's hold on a child. Dropping it stops the child.
 #[derive(Debug)]
@@ -97,19 +82,19 @@ pub fn start(command: Arc<Command>, label: String) -> ChildHandle {
     let (stdin, queue) = queue::bounded(STDIN_QUEUE_MAX);
     let (sender, outputs) = queue::bounded(STDOUT_QUEUE_MAX);
     let (stop, stopped) = queue::bounded(0);
-    runtime::spawn(live(command, Desk { label, queue, outputs: sender, stopped })).detach();
+    runtime::spawn(live(command, ChildPipes { label, queue, outputs: sender, stopped })).detach();
     ChildHandle { stdin, outputs, stop }
 }
 
 /// The task's ends of the worker's queues.
-struct Desk {
+struct ChildPipes {
     label: String,
     queue: Receiver<Payload>,
     outputs: Sender<Output>,
     stopped: Receiver<Infallible>,
 }
 
-impl Desk {
+impl ChildPipes {
     /// Completes when the worker wants the child stopped, or has dropped its handle.
     async fn stop_asked(&self) {
         let _ = self.stopped.recv().await;
@@ -130,9 +115,9 @@ impl Desk {
 }
 
 /// The whole life of a child.
-async fn live(command: Arc<Command>, desk: Desk) {
+async fn live(command: Arc<Command>, desk: ChildPipes) {
     let exit = match spawn(&command, &desk).await {
-        Ok((process, number)) => attend(&command, process, number, &desk).await,
+        Ok(process) => attend(&command, process, &desk).await,
         Err(exit) => exit,
     };
     desk.queue.close();
@@ -141,37 +126,17 @@ async fn live(command: Arc<Command>, desk: Desk) {
     let _ = desk.outputs.send(Output::Exited(exit)).await;
 }
 
-/// Room for `SPAWNS_MAX` spawns: a crowd of sessions queues here and not on the blocking pool.
-static SPAWNS: Semaphore = Semaphore::new(SPAWNS_MAX);
-
-/// Lets no process be started any more, and returns when the last spawn under way is done.
-pub(super) async fn stop_spawning() {
-    for _ in 0..SPAWNS_MAX {
-        SPAWNS.acquire().await.forget();
-    }
-}
-
-/// The number of the next child of this run.
-static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
-
 /// Starts the process, unless the worker changes its mind before its turn comes.
-async fn spawn(command: &Arc<Command>, desk: &Desk) -> Result<(Process, u64), Exit> {
-    let turn = or(async { Some(SPAWNS.acquire().await) }, async {
-        desk.stop_asked().await;
-        None
-    });
-    let Some(permit) = turn.await.filter(|_| !desk.stopped.is_closed()) else { return Err(Exit::Stopped) };
-    let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
-    let owned = Arc::clone(command);
-    let spawned = smol::unblock(move || spawn::spawn(&owned, number)).await;
-    drop(permit);
+async fn spawn(command: &Arc<Command>, desk: &ChildPipes) -> Result<Process, Exit> {
+    let spawned = spawn::in_turn(command, desk.stop_asked()).await;
+    let Some(spawned) = spawned else { return Err(Exit::Stopped) };
     match spawned {
         Ok(process) => {
             METRICS.children_started_total.add_one();
             watchdog::started(process.pid).await;
             let program = Foreign(command.program.as_bytes());
             log::info!("[{}] started {program}, process {}", desk.label, process.pid);
-            Ok((process, number))
+            Ok(process)
         }
         Err(why) => {
             METRICS.children_failed_total.add_one();
@@ -243,11 +208,11 @@ struct Turns {
 }
 
 /// Drives the pipes of a running process until it has been reaped and its output is delivered.
-async fn attend(command: &Command, process: Process, number: u64, desk: &Desk) -> Exit {
+async fn attend(command: &Command, process: Process, desk: &ChildPipes) -> Exit {
     let _alive = METRICS.children.enter();
-    let Process { child, pid, pidfd, stdin, stdout, stderr } = process;
+    let Process { number, child, pid, pidfd, stdin, stdout, stderr } = process;
     let turns = Turns::default();
-    let body = Body { child, pid, pidfd };
+    let body = Corpse { child, pid, pidfd };
     let life = async {
         let stuck = or(
             async {
@@ -274,7 +239,7 @@ async fn attend(command: &Command, process: Process, number: u64, desk: &Desk) -
 }
 
 /// A process on its way to the grave.
-struct Body {
+struct Corpse {
     child: std::process::Child,
     pid: Pid,
     /// Readable when the process has exited. It stays a zombie, and its ids stay its own, until it is reaped.
@@ -300,7 +265,7 @@ async fn wind_up(pid: Pid, term_grace: Duration, turns: &Turns) {
 }
 
 /// Reaps the process; `None` when the kernel does not let go of it.
-async fn bury(mut body: Body, number: u64, stuck: bool, desk: &Desk) -> Option<ExitStatus> {
+async fn bury(mut body: Corpse, number: u64, stuck: bool, desk: &ChildPipes) -> Option<ExitStatus> {
     if stuck {
         log::error!("[{}] process {} does not die: the kernel holds it", desk.label, body.pid);
         runtime::spawn(async move {
@@ -313,7 +278,7 @@ async fn bury(mut body: Body, number: u64, stuck: bool, desk: &Desk) -> Option<E
     reap(&mut body, number).await
 }
 
-async fn reap(body: &mut Body, number: u64) -> Option<ExitStatus> {
+async fn reap(body: &mut Corpse, number: u64) -> Option<ExitStatus> {
     // It has exited, so this does not block.
     let status = body.child.wait();
     watchdog::ended(body.pid, number).await;
@@ -340,7 +305,7 @@ fn outcome(turns: &Turns, status: Option<ExitStatus>) -> Exit {
 
 /// Feeds stdin until the child is to stop; then closes stdin, sends SIGTERM, sends SIGKILL. Returns only when the
 /// process survived even that: its exit is awaited beside this.
-async fn ladder(stdin: Source<OwnedFd>, pid: Pid, term_grace: Duration, desk: &Desk, turns: &Turns) {
+async fn ladder(stdin: Source<OwnedFd>, pid: Pid, term_grace: Duration, desk: &ChildPipes, turns: &Turns) {
     let order = async {
         let cause = or(
             async {
@@ -474,7 +439,7 @@ impl<'a> PipeReader<'a> {
 }
 
 /// Hands the lines of stdout to the worker. Returns how stdout ended.
-async fn read_stdout(pipe: Source<OwnedFd>, desk: &Desk, turns: &Turns) -> Cause {
+async fn read_stdout(pipe: Source<OwnedFd>, desk: &ChildPipes, turns: &Turns) -> Cause {
     let mut reader = PipeReader::new(pipe, turns);
     let mut lines = Lines::default();
     let mut garbage = Rate::new(GARBAGE_LINES_PER_SEC_MAX);
@@ -509,7 +474,7 @@ fn too_long(Discarded { head, tail, bytes }: Discarded) -> Output {
 
 /// Feeds `lines`, and while the byte budget is spent waits for others to give some back. After `LINE_BUDGET_WAIT`,
 /// or when nobody waits for the line any more, the line is given up and [`LineStep::BudgetSpent`] says so.
-async fn feed(lines: &mut Lines, bytes: &[u8], desk: &Desk) -> (usize, LineStep) {
+async fn feed(lines: &mut Lines, bytes: &[u8], desk: &ChildPipes) -> (usize, LineStep) {
     let mut since = None;
     loop {
         let (taken, step) = lines.feed(bytes);
@@ -525,7 +490,7 @@ async fn feed(lines: &mut Lines, bytes: &[u8], desk: &Desk) -> (usize, LineStep)
     }
 }
 
-async fn deliver_line(mut line: Vec<u8>, share: Share, desk: &Desk, garbage: &mut Rate) {
+async fn deliver_line(mut line: Vec<u8>, share: Share, desk: &ChildPipes, garbage: &mut Rate) {
     if line.last() == Some(&b'\r') {
         line.pop();
     }

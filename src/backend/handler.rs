@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use smol::future::FutureExt as _;
 
-use super::{Exit, Output, Priority, SendError};
+use super::output::{Exit, Output, Priority, SendError};
 use crate::budget::Payload;
 use crate::handler::{self, Dispatch, HandlerCall, HandlerSession, Server, Unsaid};
 use crate::limits::{CALLS_MAX, HANDLER_OUTPUTS_MAX};

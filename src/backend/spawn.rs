@@ -1,4 +1,4 @@
-//! From a command to a running process: program lookup, environment, pipes, and errors in words.
+//! From a command to a running process: its turn, program lookup, environment, pipes, and errors in words.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -6,13 +6,18 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::Access;
 use rustix::process::{Pid, PidfdFlags, Signal};
+use smol::future::or;
+use smol::lock::Semaphore;
 
-use super::child::Command;
-use super::{descriptors, watchdog};
+use super::command::Command;
+use super::{descriptors, mark};
 use crate::foreign::Foreign;
+use crate::limits::SPAWNS_MAX;
 use crate::reactor::Source;
 
 /// What a child inherits of burdock's environment.
@@ -23,6 +28,8 @@ const PATH_DEFAULT: &str = "/usr/local/bin:/usr/bin:/bin";
 /// A running child and the ends of its pipes, all non-blocking.
 #[derive(Debug)]
 pub(super) struct Process {
+    /// Which child of this run it is.
+    pub(super) number: u64,
     pub(super) child: Child,
     /// Its process id, and that of its group. Stays its own until the child is reaped.
     pub(super) pid: Pid,
@@ -33,11 +40,48 @@ pub(super) struct Process {
     pub(super) stderr: Source<OwnedFd>,
 }
 
+/// Room for `SPAWNS_MAX` spawns: a crowd of sessions queues here and not on the blocking pool.
+static SPAWNS: Semaphore = Semaphore::new(SPAWNS_MAX);
+
+/// The number of the next child of this run.
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
+
+/// Starts `command` when its turn comes; `None` when `given_up` completes before that.
+///
+/// # Errors
+/// Why it could not be started, in words for the user.
+pub(super) async fn in_turn(
+    command: &Arc<Command>,
+    given_up: impl Future<Output = ()>,
+) -> Option<Result<Process, String>> {
+    // In this order: a child that is given up while its turn comes is not started.
+    let permit = or(
+        async {
+            given_up.await;
+            None
+        },
+        async { Some(SPAWNS.acquire().await) },
+    )
+    .await?;
+    let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
+    let command = Arc::clone(command);
+    let spawned = smol::unblock(move || spawn(&command, number)).await;
+    drop(permit);
+    Some(spawned)
+}
+
+/// Lets no process be started any more, and returns when the last spawn under way is done.
+pub(super) async fn stop_spawning() {
+    for _ in 0..SPAWNS_MAX {
+        SPAWNS.acquire().await.forget();
+    }
+}
+
 /// Starts `command` as child `number` of this run. Blocks: for the blocking pool.
 ///
 /// # Errors
 /// Why it could not be started, in words for the user.
-pub(super) fn spawn(command: &Command, number: u64) -> Result<Process, String> {
+fn spawn(command: &Command, number: u64) -> Result<Process, String> {
     let environment = environment(command, number).map_err(|error| format!("no random bits: {error}"))?;
     if let Some(cwd) = command.cwd.as_deref().filter(|cwd| !cwd.is_dir()) {
         return Err(format!("cwd does not exist or is not a directory: {}", shown(cwd)));
@@ -53,23 +97,25 @@ pub(super) fn spawn(command: &Command, number: u64) -> Result<Process, String> {
         builder.current_dir(cwd);
     }
     let child = builder.spawn().map_err(|error| refusal(&program, &error))?;
-    adopt(child).map_err(|error| format!("cannot watch {}: {error}", shown(&program)))
+    adopt(child, number).map_err(|error| format!("cannot watch {}: {error}", shown(&program)))
 }
 
 /// The environment in order; later entries win.
 fn environment(command: &Command, number: u64) -> io::Result<Vec<(OsString, OsString)>> {
     let inherited = INHERITED.iter().filter_map(|name| Some((name.into(), std::env::var_os(name)?)));
     let configured = command.env.iter().map(|(name, value)| (name.into(), value.into()));
-    let mark = (OsString::from(watchdog::MARK_NAME), OsString::from(watchdog::mark(number)?));
+    let mark = (OsString::from(mark::MARK_NAME), OsString::from(mark::mark(number)?));
     Ok(inherited.chain(configured).chain([mark]).collect())
 }
 
 /// Takes hold of a process just started. One that cannot be watched is killed and reaped here.
-fn adopt(mut child: Child) -> io::Result<Process> {
+fn adopt(mut child: Child, number: u64) -> io::Result<Process> {
     let pid = Pid::from_child(&child);
     descriptors::restore_limit(pid);
     match open(&mut child, pid) {
-        Ok((pidfd, [stdin, stdout, stderr])) => Ok(Process { child, pid, pidfd, stdin, stdout, stderr }),
+        Ok((pidfd, [stdin, stdout, stderr])) => {
+            Ok(Process { number, child, pid, pidfd, stdin, stdout, stderr })
+        }
         Err(error) => {
             let _ = rustix::process::kill_process_group(pid, Signal::KILL);
             let _ = child.wait();

@@ -8,15 +8,13 @@ use lexopt::Arg;
 
 use super::Error;
 use super::nearest::hint;
+use crate::backend::mark::MARK_NAME;
 
 /// The environment burdock was started in.
 pub type Environment = BTreeMap<String, String>;
 
 /// What the names of burdock's variables begin with.
 const PREFIX: &str = "BURDOCK_";
-
-/// The mark in the environment of burdock's children; there when burdock runs under burdock.
-const RUN_MARK: &str = "BURDOCK_RUN";
 
 /// The flags of `burdock serve`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -291,7 +289,8 @@ impl Typed {
     }
 
     fn variables(&mut self, environment: &Environment) {
-        let ours = environment.iter().filter(|(name, _)| name.starts_with(PREFIX) && *name != RUN_MARK);
+        // The mark is there when burdock runs under burdock.
+        let ours = environment.iter().filter(|(name, _)| name.starts_with(PREFIX) && *name != MARK_NAME);
         for (name, text) in ours {
             let Some(flag) = Flag::ALL.into_iter().find(|flag| flag.variable() == *name) else {
                 let known: Vec<String> = Flag::ALL.map(Flag::variable).into();

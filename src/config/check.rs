@@ -15,7 +15,7 @@ use super::{
     Server, SessionLimits, Typed, address, duration, file, is_own_name, is_server_name, program, redis,
     server_name,
 };
-use crate::backend::child::Command;
+use crate::backend::command::Command;
 use crate::demo;
 use crate::handler;
 use crate::limits::{

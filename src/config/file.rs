@@ -13,7 +13,7 @@ use super::expand::expand;
 use super::json::{Document, Kind, Node};
 use super::nearest::hint;
 use super::{Error, Launch, Server, duration, is_server_name, program};
-use crate::backend::child::Command;
+use crate::backend::command::Command;
 use crate::limits::{
     CHILD_START_DEADLINE, CHILD_TERM_GRACE, CHILD_TERM_GRACE_MAX, CONFIGURED_WAIT_MAX,
     FOREIGN_TEXT_BYTES_MAX, SESSIONS_MAX,

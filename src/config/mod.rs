@@ -24,7 +24,7 @@ use std::time::Duration;
 pub use self::address::{AdminListen, IpNet};
 pub use self::args::{Environment, Flag, Typed};
 pub use self::redis::Redis;
-use crate::backend::child::Command;
+use crate::backend::command::Command;
 use crate::handler;
 use crate::limits::SERVER_NAME_BYTES_MAX;
 use crate::principal::Tokens;

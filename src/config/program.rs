@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, access};
 
 use super::args::Environment;
-use crate::backend::child::Command;
+use crate::backend::command::Command;
 
 /// Where the system looks when there is no PATH at all (execvp(3)).
 const PATH_WHEN_UNSET: &str = "/bin:/usr/bin";

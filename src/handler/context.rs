@@ -12,7 +12,7 @@ use super::caller::Caller;
 use super::client::{Client, LogLevel};
 use super::reply;
 use super::session::HandlerSession;
-use crate::backend::Output;
+use crate::backend::output::Output;
 use crate::budget::Payload;
 use crate::message::Id;
 

@@ -20,7 +20,7 @@ use super::resource::{Contents, Resource, ResourceTemplate, Variables};
 use super::session::HandlerSession;
 use super::template::Template;
 use super::tool::{Tool, ToolError, ToolResult};
-use crate::backend::Output;
+use crate::backend::output::Output;
 use crate::limits::{ASK_DEADLINE, PAGE_ENTRIES};
 use crate::queue;
 use crate::version::SUPPORTED;

@@ -18,7 +18,7 @@ use super::ask::{AskError, read_answer};
 use super::caller::Caller;
 use super::offer::Offer;
 use super::reply;
-use crate::backend::Output;
+use crate::backend::output::Output;
 use crate::budget::Payload;
 use crate::limits::{ASKS_MAX, SUBSCRIPTIONS_MAX};
 use crate::lock::lock;

@@ -811,7 +811,7 @@ mod tests {
             runtime::spawn(sweep::run()).detach();
         });
         let second = Duration::from_secs(1);
-        let command = child::Command {
+        let command = crate::backend::command::Command {
             program: "sh".into(),
             args: vec!["-c".into(), SILENT.into()],
             env: Vec::new(),

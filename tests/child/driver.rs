@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use burdock::backend::child::{self, ChildHandle, Command};
+use burdock::backend::child::{self, ChildHandle};
+use burdock::backend::command::Command;
 use burdock::backend::{Output, Priority, descriptors, watchdog};
 use burdock::budget::Payload;
 use burdock::{runtime, sweep};

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
-use burdock::backend::child::{self, ChildHandle, Command};
+use burdock::backend::child::{self, ChildHandle};
+use burdock::backend::command::Command;
 use burdock::backend::{Exit, Output, Priority, SendError};
 use burdock::budget::Payload;
 use burdock::limits::CHILD_EOF_GRACE;

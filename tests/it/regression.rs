@@ -4,7 +4,8 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use burdock::backend::Backend;
-use burdock::backend::child::{self, Command};
+use burdock::backend::child;
+use burdock::backend::command::Command;
 use burdock::budget::Share;
 use burdock::http::{Event, Room};
 use burdock::limits::{INBOX_MAX, READER_EVENTS_MAX};

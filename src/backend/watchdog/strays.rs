@@ -8,7 +8,7 @@ use std::io::Read;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use rustix::time::ClockId;
 
-use super::watchdog::MARK_NAME;
+use crate::backend::mark::MARK_NAME;
 use crate::limits::ENVIRON_BYTES_MAX;
 
 /// Looks through all processes once and kills those that carry a mark of the run `nonce` whose number is `wanted`.

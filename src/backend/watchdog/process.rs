@@ -11,8 +11,8 @@ use async_signal::{Signal as Deaf, Signals};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+use super::notes::{DogNote, NONCE_NAME, READY};
 use super::strays::{kill_marked, start_time, start_time_now};
-use super::watchdog::{NONCE_NAME, Note, READY};
 use crate::limits::{
     WATCHDOG_BATCH_BYTES, WATCHDOG_CLEAN_SCANS, WATCHDOG_LINE_BYTES_MAX, WATCHDOG_SCAN_STEP,
     WATCHDOG_SCANS_MAX, WATCHDOG_SWEEP, WATCHDOG_SWEEP_MAX, WATCHDOG_SWEEP_STEP,
@@ -31,7 +31,7 @@ pub fn main() -> ExitCode {
         eprintln!("burdock-watchdog: started by burdock itself, not by hand");
         return ExitCode::FAILURE;
     };
-    let mut watch = Watch::new(nonce);
+    let mut watch = DogWatch::new(nonce);
     say(&format!("{READY}\n"));
     let left = watch.watch();
     let killed = watch.sweep(left);
@@ -63,7 +63,7 @@ enum Left {
 }
 
 /// What the watchdog knows.
-struct Watch {
+struct DogWatch {
     /// The run whose marks are looked for.
     nonce: String,
     /// burdock's pidfd, readable when it is dead. The pipe closes as well, but only after the last spawn under way.
@@ -95,12 +95,12 @@ enum Woken {
     InTime,
 }
 
-impl Watch {
-    fn new(nonce: String) -> Watch {
+impl DogWatch {
+    fn new(nonce: String) -> DogWatch {
         // Without a parent, or with another one already, the pipe alone tells.
         let parent = rustix::process::getppid();
         let burdock = parent.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
-        Watch {
+        DogWatch {
             nonce,
             burdock,
             input: Vec::new(),
@@ -157,7 +157,7 @@ impl Watch {
         let now = start_time_now();
         while let Some(end) = memchr::memchr(b'\n', &self.input) {
             let line: Vec<u8> = self.input.drain(..=end).collect();
-            if let Some(note) = std::str::from_utf8(&line[..end]).ok().and_then(Note::parse) {
+            if let Some(note) = std::str::from_utf8(&line[..end]).ok().and_then(DogNote::parse) {
                 self.learn(note, now);
             }
         }
@@ -165,16 +165,16 @@ impl Watch {
         self.closed |= self.input.len() > WATCHDOG_LINE_BYTES_MAX;
     }
 
-    fn learn(&mut self, note: Note, now: u64) {
+    fn learn(&mut self, note: DogNote, now: u64) {
         match note {
-            Note::Started(pid) => {
+            DogNote::Started(pid) => {
                 self.groups.insert(pid, now);
             }
-            Note::Ended(pid, number) => {
+            DogNote::Ended(pid, number) => {
                 self.groups.remove(&pid);
                 self.ended.insert(number, Search::default());
             }
-            Note::Goodbye => self.goodbye = true,
+            DogNote::Goodbye => self.goodbye = true,
         }
     }
 

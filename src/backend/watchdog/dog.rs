@@ -1,0 +1,159 @@
+//! burdock's hold on the watchdog process: its start, its two pipes, and its end.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Stdio};
+use std::time::Instant;
+
+use async_io::Timer;
+use rustix::process::{Pid, PidfdFlags};
+use smol::future::or;
+
+use super::notes::{NONCE_NAME, READY};
+use crate::backend::mark;
+use crate::backend::pipe::write_line;
+use crate::budget::Payload;
+use crate::limits::{WATCHDOG_BATCH_BYTES, WATCHDOG_DEADLINE, WATCHDOG_LINE_BYTES_MAX};
+use crate::reactor::Source;
+
+/// No answer of the watchdog and no write to it may take longer than until this completes.
+pub(super) async fn deadline() {
+    Timer::after(WATCHDOG_DEADLINE).await;
+}
+
+/// A running watchdog process.
+pub(super) struct Dog {
+    pub(super) begun: Instant,
+    child: Child,
+    pidfd: Source<OwnedFd>,
+    /// `None` once closed.
+    notes: Option<Source<OwnedFd>>,
+    pub(super) lines: DogLines,
+}
+
+impl Dog {
+    /// Starts the process and waits until it is ready.
+    pub(super) async fn start() -> io::Result<Dog> {
+        let child = smol::unblock(spawn).await?;
+        let mut dog = Dog::hold(child).await?;
+        let ready = or(async { dog.lines.next().await.is_some_and(|line| line == READY) }, async {
+            deadline().await;
+            false
+        });
+        if ready.await {
+            return Ok(dog);
+        }
+        dog.bury(true).await;
+        Err(io::Error::other("the watchdog process does not come up"))
+    }
+
+    /// Takes hold of the pipes of a process just started; without them it is killed.
+    async fn hold(mut child: Child) -> io::Result<Dog> {
+        match open(&mut child) {
+            Ok((pidfd, [notes, said])) => {
+                let lines = DogLines { pipe: said, held: Vec::new() };
+                Ok(Dog { begun: Instant::now(), child, pidfd, notes: Some(notes), lines })
+            }
+            Err(error) => {
+                let _ = child.kill();
+                smol::unblock(move || child.wait()).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Tells lines, each with its end.
+    pub(super) async fn tell(&self, lines: String) -> io::Result<()> {
+        let Some(pipe) = &self.notes else { return Err(io::ErrorKind::BrokenPipe.into()) };
+        let lines = Payload::made_here(lines.trim_end().into());
+        or(write_line(pipe, &lines), async {
+            deadline().await;
+            Err(io::ErrorKind::TimedOut.into())
+        })
+        .await
+    }
+
+    /// Closes the pipe, waits for the process to finish its work, and reaps it. One that is late is killed.
+    pub(super) async fn bury(mut self, at_once: bool) {
+        self.notes = None;
+        if at_once {
+            let _ = self.child.kill();
+        }
+        let late = async {
+            deadline().await;
+            true
+        };
+        let exited = async {
+            self.pidfd.readable().await;
+            false
+        };
+        if or(exited, late).await {
+            let _ = self.child.kill();
+        }
+        let mut child = self.child;
+        let _ = smol::unblock(move || child.wait()).await;
+    }
+}
+
+/// Starts this very binary again, even when its file was replaced. Its environment is empty: burdock may itself be the
+/// child of another burdock, whose mark would get the watchdog killed together with what it has to watch. It gets the
+/// nonce with its birth, so that it can do its work even if burdock dies before the first note. It keeps burdock's
+/// stderr, for the log.
+fn spawn() -> io::Result<Child> {
+    std::process::Command::new("/proc/self/exe")
+        .arg0("burdock-watchdog")
+        .arg("watchdog")
+        .env_clear()
+        .env(NONCE_NAME, mark::nonce()?)
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+}
+
+fn open(child: &mut Child) -> io::Result<(Source<OwnedFd>, [Source<OwnedFd>; 2])> {
+    let missing = || io::Error::other("a pipe is missing");
+    let pidfd = rustix::process::pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    let pipes = [
+        Source::new(child.stdin.take().ok_or_else(missing)?.into())?,
+        Source::new(child.stdout.take().ok_or_else(missing)?.into())?,
+    ];
+    Ok((Source::new(pidfd)?, pipes))
+}
+
+/// The lines the watchdog says.
+pub(super) struct DogLines {
+    pipe: Source<OwnedFd>,
+    held: Vec<u8>,
+}
+
+impl DogLines {
+    /// The next line; `None` when the process is gone or talks nonsense. Loses nothing when it is dropped.
+    pub(super) async fn next(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = memchr::memchr(b'\n', &self.held) {
+                let line: Vec<u8> = self.held.drain(..=end).collect();
+                return String::from_utf8(line).ok().map(|line| line.trim_end().to_owned());
+            }
+            if self.held.len() > WATCHDOG_LINE_BYTES_MAX {
+                return None;
+            }
+            self.pipe.readable().await;
+            let mut piece = [0; WATCHDOG_BATCH_BYTES];
+            match rustix::io::read(self.pipe.get_ref(), &mut piece) {
+                Ok(0) => return None,
+                Ok(bytes) => {
+                    self.held.extend_from_slice(&piece[..bytes]);
+                    // A full one may not have been all.
+                    if bytes == piece.len() {
+                        self.pipe.look_again();
+                    }
+                }
+                Err(rustix::io::Errno::AGAIN) => {}
+                Err(rustix::io::Errno::INTR) => self.pipe.look_again(),
+                Err(_) => return None,
+            }
+        }
+    }
+}
