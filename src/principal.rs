@@ -10,6 +10,8 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use subtle::ConstantTimeEq as _;
+
 use crate::foreign::Foreign;
 use crate::limits::{PRINCIPAL_NAME_BYTES_MAX, TOKEN_RANDOM_BYTES};
 use crate::small_file;
@@ -92,28 +94,30 @@ impl Tokens {
         Ok(Tokens(tokens))
     }
 
-    /// Whose token this is, as [`Tokens::principal`] says; what `presented` remembers needs no hash.
+    /// Whose token this is, as [`Tokens::principal`] says. The token that `presented` remembers is not looked for
+    /// among all the others.
     pub fn principal_of(&self, token: &str, presented: &mut Presented) -> Option<Principal> {
+        let hash = hash_of(token);
         if let Some((known, principal)) = &presented.0
-            && same(known.as_bytes(), token.as_bytes())
+            && same(known, &hash)
         {
             return Some(principal.clone());
         }
-        let principal = self.principal(token)?.clone();
-        presented.0 = Some((token.into(), principal.clone()));
+        let principal = self.owner_of(&hash)?.clone();
+        presented.0 = Some((hash, principal.clone()));
         Some(principal)
     }
 
     /// Whose token this is. Takes the same time whichever of the tokens it is, if any.
     pub fn principal(&self, token: &str) -> Option<&Principal> {
-        let hash = hmac_sha256::Hash::hash(token.as_bytes());
-        let mut found = None;
-        for (known, principal) in &self.0 {
-            if same(known, &hash) {
-                found = Some(principal);
-            }
-        }
-        found
+        self.owner_of(&hash_of(token))
+    }
+
+    fn owner_of(&self, hash: &Hash) -> Option<&Principal> {
+        // All of them are compared, also after the right one: a search that stops early would tell where it stopped.
+        self.0
+            .iter()
+            .fold(None, |found, (known, principal)| if same(known, hash) { Some(principal) } else { found })
     }
 }
 
@@ -124,11 +128,11 @@ impl fmt::Debug for Tokens {
     }
 }
 
-/// The token that was presented last on a connection and was good, and whose it is: a client presents the same with
-/// every request. It lives as long as its connection and is asked by the whole token, for a proxy's connection
+/// The good token that was presented last on a connection, as its hash, and whose it is. A client presents the same
+/// token with every request, so the next one is mostly this one again. It is compared all the same: a proxy's connection
 /// carries requests of many clients. The tokens that are accepted do not change while burdock runs.
 #[derive(Default)]
-pub struct Presented(Option<(Box<str>, Principal)>);
+pub struct Presented(Option<(Hash, Principal)>);
 
 impl fmt::Debug for Presented {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -136,10 +140,13 @@ impl fmt::Debug for Presented {
     }
 }
 
-/// Compares without leaving early; the length is no secret.
-fn same(left: &[u8], right: &[u8]) -> bool {
-    left.len() == right.len()
-        && left.iter().zip(right).fold(0, |differing, (left, right)| differing | (left ^ right)) == 0
+fn hash_of(token: &str) -> Hash {
+    hmac_sha256::Hash::hash(token.as_bytes())
+}
+
+/// Takes the same time wherever two hashes differ: whoever measures it learns nothing of a hash that is accepted.
+fn same(left: &Hash, right: &Hash) -> bool {
+    left.ct_eq(right).into()
 }
 
 /// One line: `NAME sha256:HEX`. The line itself is never shown: it may be a token that was pasted by mistake.
@@ -236,7 +243,7 @@ impl NewToken {
         let mut random = [0; TOKEN_RANDOM_BYTES];
         getrandom::fill(&mut random).map_err(|error| TokenFileError::Random(error.to_string()))?;
         let token = format!("{TOKEN_PREFIX}{}", to_hex(&random));
-        let line = format!("{principal} {ALGORITHM}{}", to_hex(&hmac_sha256::Hash::hash(token.as_bytes())));
+        let line = format!("{principal} {ALGORITHM}{}", to_hex(&hash_of(&token)));
         Ok(NewToken { token, line })
     }
 }
