@@ -82,6 +82,11 @@ pub const BEHIND_PATIENCE: Duration = Duration::from_secs(1);
 pub const REPLAY_EVENTS_MAX: usize = 256;
 /// Bytes kept in a stream's log for resumption; a final response is kept even when it is larger.
 pub const REPLAY_BYTES_MAX: usize = 1024 * 1024;
+/// Requests of the server in one log that are kept until they are answered; beyond this the oldest is kept like any
+/// notification.
+pub const REPLAY_ASKS_MAX: usize = REPLAY_EVENTS_MAX / 2;
+/// Bytes of these requests: two of the largest.
+pub const REPLAY_ASKS_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX;
 /// What a log is shed to when the process holds too much.
 pub const REPLAY_EVENTS_UNDER_PRESSURE: usize = 8;
 /// See `REPLAY_EVENTS_UNDER_PRESSURE`.

@@ -16,7 +16,7 @@ pub struct EventId {
     /// The stream: 0 is the standalone GET stream, POST streams count from 1.
     pub stream: u32,
     /// The event's place: 0 is the priming event, messages count from 1.
-    pub place: u32,
+    pub place: u64,
 }
 
 impl fmt::Display for EventId {
@@ -47,7 +47,7 @@ impl FromStr for EventId {
     }
 }
 
-fn parse_number(text: &str) -> Result<u32, NotAnEventId> {
+fn parse_number<N: FromStr>(text: &str) -> Result<N, NotAnEventId> {
     let canonical = text == "0" || !text.starts_with(['0', '+']);
     text.parse().ok().filter(|_| canonical).ok_or(NotAnEventId)
 }
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn takes_only_ids_of_ours() {
         assert_eq!("3-41".parse(), Ok(ID));
-        assert_eq!("0-4294967295".parse(), Ok(EventId { stream: 0, place: u32::MAX }));
+        assert_eq!("0-4294967295".parse(), Ok(EventId { stream: 0, place: u32::MAX.into() }));
         for text in [
             "",
             "-",
@@ -251,7 +251,8 @@ mod tests {
             "3-+41",
             "03-41",
             "3-041",
-            "3-4294967296",
+            "4294967296-3",
+            "3-18446744073709551616",
             "3-41-5",
             " 3-41",
             "3_41",
@@ -296,7 +297,7 @@ mod tests {
     proptest! {
         #[test]
         fn prop_events_read_back(
-            id in prop::option::of((any::<u32>(), any::<u32>())),
+            id in prop::option::of((any::<u32>(), any::<u64>())),
             retry_ms in prop::option::of(any::<u32>()),
             data in some_data(),
         ) {
@@ -306,7 +307,7 @@ mod tests {
         }
 
         #[test]
-        fn prop_ids_read_back(stream in any::<u32>(), place in any::<u32>()) {
+        fn prop_ids_read_back(stream in any::<u32>(), place in any::<u64>()) {
             let id = EventId { stream, place };
             prop_assert_eq!(id.to_string().parse(), Ok(id));
         }

@@ -9,17 +9,29 @@ use std::collections::VecDeque;
 
 use crate::budget::Payload;
 use crate::http::{Event, EventId};
-use crate::limits::{LARGE_EVENT_BYTES, REPLAY_BYTES_MAX, REPLAY_EVENTS_MAX};
+use crate::limits::{
+    LARGE_EVENT_BYTES, REPLAY_ASKS_BYTES_MAX, REPLAY_ASKS_MAX, REPLAY_BYTES_MAX, REPLAY_EVENTS_MAX,
+};
 use crate::metrics::METRICS;
 use crate::queue::{Refused, Sender};
+
+/// How long the log has to keep a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// As long as there is room: it is a notification.
+    WhileRoom,
+    /// Until it is settled: it is a request of the server, and the server waits for its answer.
+    UntilSettled,
+    /// Until the stream is forgotten: it is a response, and the client waits for it.
+    Always,
+}
 
 /// A message in the log.
 #[derive(Clone, Debug)]
 struct Entry {
-    place: u32,
+    place: u64,
     payload: Payload,
-    /// Somebody waits for it: it is a response, or a request of the server.
-    keep: bool,
+    keep: Keep,
     last: bool,
 }
 
@@ -40,9 +52,12 @@ pub struct Stream {
     number: u32,
     log: VecDeque<Entry>,
     log_bytes: usize,
-    next_place: u32,
+    /// The requests in the log that are not settled, and their bytes.
+    asks: usize,
+    asks_bytes: usize,
+    next_place: u64,
     /// The last place a reader was given.
-    delivered: u32,
+    delivered: u64,
     /// Whether the last event was pushed.
     ended: bool,
     reader: Option<Sender<Event>>,
@@ -55,6 +70,8 @@ impl Stream {
             number,
             log: VecDeque::new(),
             log_bytes: 0,
+            asks: 0,
+            asks_bytes: 0,
             next_place: 1,
             delivered: 0,
             ended: false,
@@ -82,14 +99,51 @@ impl Stream {
         self.next_place == 1
     }
 
-    /// Appends a message and hands it to the reader. `keep` protects it from being shed; `last` ends the
-    /// stream: the reader, if any, gets the event and is let go.
-    pub fn push(&mut self, payload: Payload, keep: bool, last: bool) -> Pushed {
-        let place = self.take_place();
+    /// Appends a message and hands it to the reader. `last` ends the stream: the reader, if any, gets the event and is
+    /// let go.
+    pub fn push(&mut self, payload: Payload, keep: Keep, last: bool) -> Pushed {
+        let place = self.next_place;
+        self.next_place += 1;
         self.ended |= last;
         self.log_bytes += payload.len();
+        if keep == Keep::UntilSettled {
+            self.bound_asks(payload.len());
+        }
         self.log.push_back(Entry { place, payload, keep, last });
         self.pump()
+    }
+
+    /// The place of the message that was pushed last; 0 when there was none.
+    pub fn newest(&self) -> u64 {
+        self.next_place - 1
+    }
+
+    /// Nobody waits for the request at `place` any more: from now on it may be shed as any notification.
+    pub fn settle(&mut self, place: u64) {
+        let at = self.log.partition_point(|entry| entry.place < place);
+        if self.log.get(at).is_some_and(|entry| entry.place == place) {
+            self.settle_at(at);
+        }
+    }
+
+    fn settle_at(&mut self, at: usize) {
+        if let Some(entry) = self.log.get_mut(at).filter(|entry| entry.keep == Keep::UntilSettled) {
+            entry.keep = Keep::WhileRoom;
+            self.asks -= 1;
+            self.asks_bytes -= entry.payload.len();
+        }
+    }
+
+    /// Makes room for one more request that waits for its answer. Beyond the bound the oldest ones lose their
+    /// protection: a client that answers none of so many will not answer those either.
+    fn bound_asks(&mut self, bytes: usize) {
+        while self.asks >= REPLAY_ASKS_MAX || self.asks_bytes + bytes > REPLAY_ASKS_BYTES_MAX {
+            let oldest = self.log.iter().position(|entry| entry.keep == Keep::UntilSettled);
+            let Some(oldest) = oldest else { break };
+            self.settle_at(oldest);
+        }
+        self.asks += 1;
+        self.asks_bytes += bytes;
     }
 
     /// Hands the reader what it has not been given, as far as it has room. A large message waits until it has nothing
@@ -125,17 +179,6 @@ impl Stream {
         self.log.get(self.log.partition_point(|entry| entry.place <= self.delivered))
     }
 
-    /// The next place. After four billion it begins anew, with an empty log.
-    fn take_place(&mut self) -> u32 {
-        let place = self.next_place;
-        self.next_place = place.checked_add(1).unwrap_or_else(|| {
-            self.log.clear();
-            (self.log_bytes, self.delivered) = (0, 0);
-            1
-        });
-        place
-    }
-
     fn event(&self, entry: &Entry) -> Event {
         Event {
             id: Some(EventId { stream: self.number, place: entry.place }),
@@ -154,7 +197,7 @@ impl Stream {
     pub fn shed_to(&mut self, events: usize, bytes: usize) -> usize {
         let mut dropped = 0;
         while self.log.len() > events || self.log_bytes > bytes {
-            let Some(oldest) = self.log.iter().position(|entry| !entry.keep) else { break };
+            let Some(oldest) = self.log.iter().position(|entry| entry.keep == Keep::WhileRoom) else { break };
             if let Some(entry) = self.log.remove(oldest) {
                 // Its reader would miss this one: it is let go, and may come back for what is left.
                 if entry.place > self.delivered && self.reader.take().is_some() {
@@ -169,7 +212,7 @@ impl Stream {
 
     /// Attaches `reader` in place of the one there was (which is let go). It is given everything after `after`, or
     /// what no reader was given yet. Returns where it starts, and how far it is.
-    pub fn attach(&mut self, reader: Sender<Event>, after: Option<u32>) -> (EventId, Pushed) {
+    pub fn attach(&mut self, reader: Sender<Event>, after: Option<u64>) -> (EventId, Pushed) {
         let from = after.unwrap_or(self.delivered).min(self.next_place - 1);
         self.delivered = from;
         self.reader = Some(reader);
@@ -212,13 +255,13 @@ mod tests {
     #[test]
     fn what_nobody_read_waits_for_the_first_reader() {
         let mut stream = Stream::new(0);
-        assert_eq!(stream.push(payload("a"), false, false), Pushed::Logged);
+        assert_eq!(stream.push(payload("a"), Keep::WhileRoom, false), Pushed::Logged);
         let (reader, events) = bounded(4);
         let (start, pushed) = stream.attach(reader, None);
         assert_eq!((received(&events), start.place, pushed), (vec!["a".into()], 0, Pushed::Delivered));
         let (reader, events) = bounded(4);
         assert_eq!(stream.attach(reader, None).0.place, 1);
-        assert_eq!(stream.push(payload("b"), false, false), Pushed::Delivered);
+        assert_eq!(stream.push(payload("b"), Keep::WhileRoom, false), Pushed::Delivered);
         assert_eq!(received(&events), ["b"]);
     }
 
@@ -226,9 +269,9 @@ mod tests {
     fn a_reader_that_is_behind_is_given_the_rest() {
         let (reader, events) = bounded(1);
         let mut stream = Stream::with_reader(3, reader);
-        assert_eq!(stream.push(payload("a"), false, false), Pushed::Delivered);
-        assert_eq!(stream.push(payload("b"), false, false), Pushed::Behind);
-        assert_eq!(stream.push(payload("c"), true, true), Pushed::Behind);
+        assert_eq!(stream.push(payload("a"), Keep::WhileRoom, false), Pushed::Delivered);
+        assert_eq!(stream.push(payload("b"), Keep::WhileRoom, false), Pushed::Behind);
+        assert_eq!(stream.push(payload("c"), Keep::Always, true), Pushed::Behind);
         assert_eq!(received(&events), ["a"]);
         assert_eq!(stream.pump(), Pushed::Behind);
         assert_eq!(received(&events), ["b"]);
@@ -242,8 +285,8 @@ mod tests {
         let (reader, events) = bounded(8);
         let mut stream = Stream::with_reader(3, reader);
         let large = "x".repeat(LARGE_EVENT_BYTES + 1);
-        assert_eq!(stream.push(payload(&large), false, false), Pushed::Delivered);
-        assert_eq!(stream.push(payload(&large), false, false), Pushed::Behind);
+        assert_eq!(stream.push(payload(&large), Keep::WhileRoom, false), Pushed::Delivered);
+        assert_eq!(stream.push(payload(&large), Keep::WhileRoom, false), Pushed::Behind);
         assert_eq!(events.len(), 1);
         events.try_recv().unwrap();
         assert_eq!(stream.pump(), Pushed::Delivered);
@@ -254,7 +297,7 @@ mod tests {
         let (reader, events) = bounded(1);
         let mut stream = Stream::with_reader(3, reader);
         for _ in 0..4 {
-            stream.push(payload("n"), false, false);
+            stream.push(payload("n"), Keep::WhileRoom, false);
         }
         assert_eq!(stream.shed_to(3, 1000), 1);
         assert!(stream.has_reader(), "the one it was given went first");
@@ -265,9 +308,9 @@ mod tests {
     #[test]
     fn what_is_waited_for_is_shed_last() {
         let mut stream = Stream::new(1);
-        stream.push(payload("response"), true, false);
+        stream.push(payload("response"), Keep::Always, false);
         for _ in 0..10 {
-            stream.push(payload("note"), false, false);
+            stream.push(payload("note"), Keep::WhileRoom, false);
         }
         assert_eq!(stream.shed_to(3, 1000), 8);
         assert_eq!(stream.shed_to(0, 0), 2);
@@ -276,11 +319,60 @@ mod tests {
         assert_eq!(received(&events), ["response"]);
     }
 
+    /// The review's B1: nothing released the requests of a server that were answered.
+    #[test]
+    fn a_settled_request_is_shed_as_any_other_message() {
+        let mut stream = Stream::new(0);
+        for _ in 0..10 * REPLAY_EVENTS_MAX {
+            stream.push(payload("ping"), Keep::UntilSettled, false);
+            stream.settle(stream.newest());
+            stream.shed();
+        }
+        assert_eq!((stream.log.len(), stream.asks, stream.asks_bytes), (REPLAY_EVENTS_MAX, 0, 0));
+        stream.push(payload("note"), Keep::WhileRoom, false);
+        stream.shed();
+        let (reader, events) = bounded(1);
+        stream.attach(reader, Some(stream.newest() - 1));
+        assert_eq!(received(&events), ["note"], "a new notification cannot be replayed");
+    }
+
+    #[test]
+    fn requests_that_nobody_answers_are_bounded_in_number_and_bytes() {
+        let mut stream = Stream::new(0);
+        for _ in 0..2 * REPLAY_ASKS_MAX {
+            stream.push(payload("ask"), Keep::UntilSettled, false);
+        }
+        assert_eq!((stream.asks, stream.asks_bytes), (REPLAY_ASKS_MAX, 3 * REPLAY_ASKS_MAX));
+        let large = "x".repeat(REPLAY_ASKS_BYTES_MAX / 2);
+        for _ in 0..3 {
+            stream.push(payload(&large), Keep::UntilSettled, false);
+        }
+        assert_eq!((stream.asks, stream.asks_bytes), (2, REPLAY_ASKS_BYTES_MAX));
+        stream.shed_to(0, 0);
+        assert_eq!(stream.log_bytes(), REPLAY_ASKS_BYTES_MAX);
+    }
+
+    /// The review's B5: a stream whose 32-bit places came to their end was silent from then on.
+    #[test]
+    fn a_stream_goes_on_after_four_billion_messages() {
+        let (reader, events) = bounded(4);
+        let mut stream = Stream::with_reader(0, reader);
+        (stream.next_place, stream.delivered) = (u64::from(u32::MAX), u64::from(u32::MAX) - 1);
+        for text in ["a", "b", "c"] {
+            assert_eq!(stream.push(payload(text), Keep::WhileRoom, false), Pushed::Delivered);
+        }
+        let places: Vec<u64> = std::iter::from_fn(|| events.try_recv().ok()?.id).map(|id| id.place).collect();
+        assert_eq!(places, [u64::from(u32::MAX), 1 << 32, (1 << 32) + 1]);
+        let (reader, events) = bounded(4);
+        stream.attach(reader, Some(1 << 32));
+        assert_eq!(received(&events), ["c"]);
+    }
+
     #[derive(Clone, Debug)]
     enum Step {
         Push,
         Attach,
-        Resume(u32),
+        Resume(u64),
         Drop,
         Read,
     }
@@ -289,7 +381,7 @@ mod tests {
         prop_oneof![
             4 => Just(Step::Push),
             1 => Just(Step::Attach),
-            1 => (0..20u32).prop_map(Step::Resume),
+            1 => (0..20u64).prop_map(Step::Resume),
             1 => Just(Step::Drop),
             3 => Just(Step::Read),
         ]
@@ -300,13 +392,13 @@ mod tests {
         #[test]
         fn prop_no_loss_and_no_duplicate_inside_the_bound(steps in prop::collection::vec(step(), 0..80)) {
             let mut stream = Stream::new(0);
-            let mut pushed = 0u32;
-            let mut reader: Option<(Receiver<Event>, u32)> = None;
+            let mut pushed = 0u64;
+            let mut reader: Option<(Receiver<Event>, u64)> = None;
             for step in steps {
                 match step {
                     Step::Push => {
                         pushed += 1;
-                        stream.push(payload(&pushed.to_string()), false, false);
+                        stream.push(payload(&pushed.to_string()), Keep::WhileRoom, false);
                     }
                     Step::Attach | Step::Resume(_) => {
                         let after = if let Step::Resume(place) = step { Some(place.min(pushed)) } else { None };
@@ -332,7 +424,7 @@ mod tests {
             }
             let (sender, events) = bounded(100);
             stream.attach(sender, Some(0));
-            prop_assert_eq!(events.len() as u32, pushed);
+            prop_assert_eq!(events.len() as u64, pushed);
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
-use super::stream::{Pushed, Stream};
+use super::stream::{Keep, Pushed, Stream};
 use crate::budget::{self, Payload};
 use crate::http::{Event, EventId};
 use crate::limits::{
@@ -84,7 +84,7 @@ impl Streams {
 
     /// Attaches a reader to a stream, after an event or after what readers were given already. Returns where it
     /// starts; `None` when there is no such stream (any more).
-    pub fn attach(&mut self, number: u32, reader: Sender<Event>, after: Option<u32>) -> Option<EventId> {
+    pub fn attach(&mut self, number: u32, reader: Sender<Event>, after: Option<u64>) -> Option<EventId> {
         let stream = match number {
             STANDALONE => &mut self.standalone,
             number => &mut self.posts.get_mut(&number)?.stream,
@@ -128,12 +128,30 @@ impl Streams {
         self.posts.get(&number).is_some_and(|post| post.form != Form::Json)
     }
 
-    /// Puts a message on a stream; the standalone one when there is no such stream. `keep` is for
-    /// one that somebody waits for, a server request: it is not shed.
-    pub fn deliver(&mut self, number: u32, message: Payload, keep: bool) {
-        let stream = self.posts.get_mut(&number).map_or(&mut self.standalone, |post| &mut post.stream);
+    /// Puts a message on a stream; on the standalone one when there is no such stream. Returns where it stands. `keep`
+    /// is for a request of the server, which is not shed before it is settled.
+    pub fn deliver(&mut self, number: u32, message: Payload, keep: bool) -> EventId {
+        let (number, stream) = match self.posts.get_mut(&number) {
+            Some(post) => (number, &mut post.stream),
+            None => (STANDALONE, &mut self.standalone),
+        };
+        let keep = if keep { Keep::UntilSettled } else { Keep::WhileRoom };
         self.behind |= stream.push(message, keep, false) == Pushed::Behind;
         METRICS.events_shed_total.add(stream.shed() as u64);
+        EventId { stream: number, place: stream.newest() }
+    }
+
+    /// The server no longer waits for an answer to the request that was delivered there: the log need not keep it.
+    /// Every request has to be settled, or its stream's log fills with what nobody wants.
+    pub fn settle(&mut self, at: EventId) {
+        let stream = match at.stream {
+            STANDALONE => Some(&mut self.standalone),
+            number => self.posts.get_mut(&number).map(|post| &mut post.stream),
+        };
+        if let Some(stream) = stream {
+            stream.settle(at.place);
+            METRICS.events_shed_total.add(stream.shed() as u64);
+        }
     }
 
     /// Ends the connection of a POST's reader gracefully; it resumes the stream by GET. A reader that takes nothing
@@ -154,7 +172,7 @@ impl Streams {
         // Then the reply is one JSON body: its client has no event id to resume after, so nothing need be kept.
         let soon = now.duration_since(post.since) < REPLY_PATIENCE;
         let whole = last && post.form == Form::Either && post.stream.untouched() && soon;
-        let pushed = post.stream.push(response, true, last);
+        let pushed = post.stream.push(response, Keep::Always, last);
         self.behind |= pushed == Pushed::Behind;
         METRICS.events_shed_total.add(post.stream.shed() as u64);
         match (last, whole && pushed == Pushed::Delivered || post.form == Form::Json) {
@@ -171,7 +189,7 @@ impl Streams {
         post.open = post.open.saturating_sub(1);
         if post.open == 0 {
             post.stream.detach();
-            post.stream.push(instead, true, true);
+            post.stream.push(instead, Keep::Always, true);
             self.finish(number, now);
         }
     }
@@ -327,7 +345,9 @@ mod tests {
     fn a_server_request_outlasts_a_flood() {
         let mut streams = Streams::new();
         streams.deliver(STANDALONE, payload(7), true);
-        (0..2 * REPLAY_EVENTS_MAX).for_each(|_| streams.deliver(STANDALONE, payload(1), false));
+        for _ in 0..2 * REPLAY_EVENTS_MAX {
+            streams.deliver(STANDALONE, payload(1), false);
+        }
         let (reader, live) = bounded(2 * REPLAY_EVENTS_MAX);
         streams.attach(STANDALONE, reader, None).unwrap();
         assert_eq!(live.len(), REPLAY_EVENTS_MAX);
@@ -350,6 +370,8 @@ mod tests {
         Respond(usize),
         LeaveUnanswered(usize),
         Deliver(usize),
+        Ask(usize),
+        Settle(usize),
         Wait(u64),
     }
 
@@ -359,6 +381,8 @@ mod tests {
             (0..8usize).prop_map(Step::Respond),
             (0..8usize).prop_map(Step::LeaveUnanswered),
             (0..8usize).prop_map(Step::Deliver),
+            (0..8usize).prop_map(Step::Ask),
+            (0..4usize).prop_map(Step::Settle),
             (0..2000u64).prop_map(Step::Wait),
         ]
     }
@@ -377,6 +401,7 @@ mod tests {
         fn prop_every_response_is_read_or_kept(steps in prop::collection::vec(step(), 0..60)) {
             let (mut streams, mut now) = (Streams::new(), Instant::now());
             let mut known: Vec<Known> = Vec::new();
+            let mut asks: Vec<EventId> = Vec::new();
             for step in steps {
                 match step {
                     Step::Open { requests, read } if known.len() < FINISHED_STREAMS_MAX => {
@@ -394,7 +419,12 @@ mod tests {
                         streams.leave_unanswered(post.number, payload(1), now);
                         post.open -= 1;
                     },
-                    Step::Deliver(at) => streams.deliver(at as u32, payload(2), false),
+                    Step::Deliver(at) => {
+                        streams.deliver(at as u32, payload(2), false);
+                    }
+                    Step::Ask(at) => asks.push(streams.deliver(at as u32, payload(3), true)),
+                    Step::Settle(at) if at < asks.len() => streams.settle(asks.swap_remove(at)),
+                    Step::Settle(_) => {}
                     Step::Wait(millis) => now += Duration::from_millis(millis),
                     Step::Open { .. } => {}
                 }
@@ -411,6 +441,10 @@ mod tests {
                     prop_assert!(post.responses > 0 && post.open == 0, "a stream in flight is gone");
                 }
             }
+            // When the server waits for nothing any more, no log is held by a request of it.
+            asks.into_iter().for_each(|ask| streams.settle(ask));
+            streams.standalone.shed_to(0, 0);
+            prop_assert_eq!(streams.standalone.log_bytes(), 0, "a request outlives its answer");
         }
     }
 }

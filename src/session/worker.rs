@@ -121,7 +121,8 @@ pub struct Worker {
 /// A backend's request in flight.
 #[derive(Debug)]
 struct Ask {
-    stream: u32,
+    /// Where its request stands, to be settled when the ask is over.
+    at: EventId,
     since: Instant,
 }
 
@@ -402,7 +403,7 @@ impl Worker {
             }
             // An answer goes only to the request it answers (L50).
             Kind::Response { id, .. } => match id {
-                Some(id) if self.asks.remove(id).is_some() => self.give_backend(message),
+                Some(id) if self.settle(id) => self.give_backend(message),
                 _ => log::debug!("[{}] dropped an answer to no request", self.setup.label),
             },
         }
@@ -540,7 +541,7 @@ impl Worker {
             Kind::Notification { method } => {
                 // The server no longer waits for this answer (L44).
                 if let Some(id) = message.concerns.filter(|_| &*method == "notifications/cancelled") {
-                    self.asks.remove(&id);
+                    self.settle(&id);
                 }
                 self.streams.deliver(stream, message.payload, false);
             }
@@ -574,8 +575,17 @@ impl Worker {
             let _ = self.setup.backend.send(&Message::response(&id, true, refusal), Priority::Other);
             return;
         }
-        self.asks.insert(id, Ask { stream, since: Instant::now() });
-        self.streams.deliver(stream, payload, true);
+        let at = self.streams.deliver(stream, payload, true);
+        if let Some(former) = self.asks.insert(id, Ask { at, since: Instant::now() }) {
+            self.streams.settle(former.at);
+        }
+    }
+
+    /// The ask of this id is over: nobody waits for its answer any more. False when there is none.
+    fn settle(&mut self, id: &Id) -> bool {
+        let Some(ask) = self.asks.remove(id) else { return false };
+        self.streams.settle(ask.at);
+        true
     }
 
     /// The stream of a message that is no response: that of the request it belongs to, else the standalone one.
@@ -592,7 +602,7 @@ impl Worker {
                 Some(self.calls.values().find(owner).map_or(STANDALONE, |call| call.stream))
             }
             "notifications/cancelled" => {
-                message.concerns.as_ref().and_then(|id| self.asks.get(id)).map(|ask| ask.stream)
+                message.concerns.as_ref().and_then(|id| self.asks.get(id)).map(|ask| ask.at.stream)
             }
             "notifications/tools/list_changed"
             | "notifications/prompts/list_changed"
@@ -700,7 +710,8 @@ impl Worker {
     /// A server whose request was never answered hears so (L46).
     fn expire_asks(&mut self, now: Instant) {
         let old = self.asks.extract_if(|_, ask| now.duration_since(ask.since) >= ASK_AGE);
-        for (id, _) in old {
+        for (id, ask) in old {
+            self.streams.settle(ask.at);
             let answer = message::error(&id, message::INTERNAL_ERROR, "the client did not answer", None);
             let _ = self.setup.backend.send(&Message::response(&id, true, answer), Priority::Other);
         }

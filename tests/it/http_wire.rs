@@ -867,7 +867,7 @@ fn refusals_and_replies_are_counted() {
 
 // --- Events ---------------------------------------------------------------------------------------------------
 
-fn event(place: u32, data: &str, last: bool) -> Event {
+fn event(place: u64, data: &str, last: bool) -> Event {
     let data = Some(Payload::made_here(data.as_bytes().to_vec()));
     Event { id: Some(EventId { stream: 1, place }), retry_ms: None, data, last }
 }

@@ -6,12 +6,12 @@ use arbitrary::Arbitrary;
 use burdock::budget::Payload;
 use burdock::http::Event;
 use burdock::queue::{self, Receiver};
-use burdock::session::stream::Stream;
+use burdock::session::stream::{Keep, Stream};
 
 #[derive(Arbitrary, Debug)]
 enum Step {
     Push { bytes: u8, response: bool, last: bool },
-    Attach { after: Option<u32>, room: u8 },
+    Attach { after: Option<u64>, room: u8 },
     Shed { events: u8, bytes: u16 },
     Read,
     Hang,
@@ -19,7 +19,7 @@ enum Step {
 }
 
 /// A reader, and the last place it saw.
-struct Reader(Receiver<Event>, u32);
+struct Reader(Receiver<Event>, u64);
 
 libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
     let mut stream = Stream::new(7);
@@ -31,7 +31,8 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
             // The worker pushes nothing behind the last event.
             Step::Push { .. } if ended => {}
             Step::Push { bytes, response, last } => {
-                stream.push(Payload::made_here(vec![b'x'; bytes.into()]), response, last);
+                let keep = if response { Keep::Always } else { Keep::WhileRoom };
+                stream.push(Payload::made_here(vec![b'x'; bytes.into()]), keep, last);
                 model.push((bytes.into(), response, false));
                 ended = last;
             }
