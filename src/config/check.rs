@@ -12,8 +12,8 @@ use super::args::Given;
 use super::json::Document;
 use super::{
     Access, AdminListen, Config, Environment, Error, Flag, IpNet, Launch, LogFormat, LogSettings, Names,
-    Server, SessionLimits, Typed, address, duration, file, is_own_name, is_server_name, program, redis,
-    server_name,
+    Server, SessionLimits, Typed, address, duration, file, is_own_name, is_server_name, machine, program,
+    redis, server_name,
 };
 use crate::backend::command::Command;
 use crate::demo;
@@ -80,7 +80,7 @@ impl Config {
             retire_window: time(typed, Flag::RetireWindow, ANY_WAIT, RETIRE_WINDOW)?,
             redis: redis::of(typed, switch(typed, Flag::RedisRequired)?, &mut warnings)?,
             advertise: typed.one(Flag::Advertise).map(advertised).transpose()?,
-            threads: count(typed, Flag::Threads, THREADS_MAX)?.unwrap_or_else(cores),
+            threads: count(typed, Flag::Threads, THREADS_MAX)?.unwrap_or_else(machine::cores),
             log,
         };
         warn_of_no_cluster(typed, &config, &mut warnings);
@@ -415,7 +415,7 @@ fn origin(text: &str) -> Option<String> {
 
 fn session_limits(typed: &Typed, principals: bool, in_process: bool) -> Result<SessionLimits, Error> {
     let max = count(typed, Flag::MaxSessions, SESSIONS_MAX)?
-        .unwrap_or_else(|| derived_sessions(memory_bytes(), in_process));
+        .unwrap_or_else(|| derived_sessions(machine::memory_bytes(Path::new("/")), in_process));
     let idle_timeout = time(typed, Flag::IdleTimeout, ONE_MILLISECOND..=CONFIGURED_WAIT_MAX, IDLE_TIMEOUT)?;
     Ok(SessionLimits {
         max,
@@ -433,25 +433,6 @@ fn derived_sessions(memory_bytes: u64, in_process: bool) -> usize {
     };
     let fitting = usize::try_from(memory_bytes / each).unwrap_or(most);
     fitting.clamp(SESSIONS_DERIVED_MIN, most)
-}
-
-/// The memory of the machine or of the container, whichever is less; 0 when neither can be read.
-fn memory_bytes() -> u64 {
-    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_bytes(&text));
-    let container = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
-    let container = container.and_then(|text| text.trim().parse().ok()).unwrap_or(u64::MAX);
-    machine.unwrap_or(0).min(container)
-}
-
-/// `MemTotal:       16384 kB` of `/proc/meminfo` (proc(5)).
-fn total_bytes(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kibibytes.checked_mul(1024)
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX)
 }
 
 fn is_loopback(address: SocketAddr) -> bool {
@@ -723,9 +704,5 @@ mod tests {
         assert_eq!(derived_sessions(100 * CHILD_MEMORY_BYTES, false), 100);
         assert_eq!(derived_sessions(u64::MAX, false), SESSIONS_DERIVED_MAX);
         assert_eq!(derived_sessions(u64::MAX, true), HANDLER_SESSIONS_DERIVED_MAX);
-        assert_eq!(total_bytes("MemFree: 1 kB\nMemTotal:       16384 kB\n"), Some(16384 * 1024));
-        assert_eq!(total_bytes("MemTotal: x kB"), None);
-        assert_eq!(total_bytes(""), None);
-        assert!(memory_bytes() > 0);
     }
 }

@@ -10,6 +10,7 @@ pub mod duration;
 pub mod expand;
 pub mod file;
 pub mod json;
+mod machine;
 pub mod nearest;
 mod program;
 pub mod redis;
