@@ -1,4 +1,4 @@
-//! What a handler can ask its client for, and how the client's answers are read.
+//! What handlers get when they ask their client for something, and how its responses are read.
 
 use std::fmt;
 
@@ -7,45 +7,47 @@ use serde_json::{Value, json};
 
 use super::reply::RequestError;
 
-/// What a person did with a form or a link.
+/// What the client's user did with a form or a link that a handler sent.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Elicited {
-    /// They sent this; an empty object for a link.
+    /// They accepted. The value is what they filled into the form, unchecked; for a link it is an empty
+    /// object.
     Accepted(Value),
-    /// They said no.
+    /// They refused.
     Declined,
-    /// They did not decide.
+    /// They closed the form without a decision.
     Cancelled,
 }
 
-/// A folder or file the client works on.
+/// A folder or file that the client works on.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Root {
     /// Where it is: a `file://` URI.
     pub uri: String,
-    /// Its name.
+    /// Its name for people, where the client gave one.
     pub name: Option<String>,
 }
 
-/// Why the client did not answer.
+/// Why a handler that asked its client got no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AskError {
-    /// It did not declare that it can: it was not asked.
+    /// The client did not declare this capability, so it was not asked.
     NotSupported,
-    /// It took too long; it was told that nobody waits any more.
+    /// The client did not answer within [`super::Server::ask_deadline`]. It was told that nobody waits any
+    /// more.
     TimedOut,
-    /// Too many questions wait for it already.
+    /// The session has as many unanswered questions as it may have (64).
     TooMany,
-    /// Its session is over.
+    /// The session ended before the client answered.
     Over,
-    /// It answered with an error.
+    /// The client answered with a JSON-RPC error.
     Refused {
-        /// The error's code.
+        /// The error's `code`.
         code: i64,
-        /// The error's text.
+        /// The error's `message`: foreign text.
         message: String,
     },
-    /// Its answer is not what the protocol says.
+    /// The client answered with something that the protocol does not allow here.
     Unreadable,
 }
 

@@ -1,4 +1,4 @@
-//! Base64 (RFC 4648, section 4), which carries bytes in JSON.
+//! Base64 (RFC 4648, section 4): how MCP carries bytes in JSON.
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 

@@ -1,7 +1,9 @@
-//! Who calls, as a call sees it: the client, the revision of the protocol, and from which level on it wants logs.
+//! What a call knows of who makes it: the client, the revision of the protocol that both speak, and the log
+//! level.
 //!
-//! A client that began with `initialize` has one caller for all its calls; a call that brings all this along could
-//! have one of its own.
+//! A call reaches its caller through its context, not through the session. Today all calls of a session share
+//! the caller that `initialize` settled; a request that brings client, capabilities and log level along can
+//! have its own.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -13,17 +15,17 @@ use crate::version::Version;
 pub(super) struct Caller {
     pub(super) client: Client,
     pub(super) version: Version,
-    /// A [`LogLevel`].
+    /// A [`LogLevel`]. It may change while calls run.
     log_from: AtomicU8,
 }
 
 impl Caller {
-    /// A caller that has not said yet which log messages it wants: those from [`LogLevel::Info`] on.
+    /// A caller that has set no log level yet: it gets log messages from [`LogLevel::Info`] on.
     pub(super) fn new(client: Client, version: Version) -> Caller {
         Caller { client, version, log_from: AtomicU8::new(LogLevel::Info as u8) }
     }
 
-    /// The caller wants log messages from this level on.
+    /// From now on the caller wants log messages of this level and graver ones (`logging/setLevel`).
     pub(super) fn set_log_from(&self, level: LogLevel) {
         self.log_from.store(level as u8, Ordering::Relaxed);
     }

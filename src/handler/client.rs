@@ -1,4 +1,4 @@
-//! What is known of a client: its name, and what it declared that it can.
+//! What a client said of itself when it began: its name, its version, and what it declared that it can do.
 
 use std::sync::OnceLock;
 
@@ -9,20 +9,20 @@ use serde_json::value::RawValue;
 use super::reply::RequestError;
 use crate::limits::CLIENT_BYTES_MAX;
 
-/// The other side: a program, and what it can do.
+/// The program at the other end, as it described itself. None of it is checked.
 #[derive(Clone, Debug, Default)]
 pub struct Client {
-    /// Its name: foreign text.
+    /// The name it gave, or an empty string: foreign text.
     pub name: String,
-    /// Its version: foreign text.
+    /// The version it gave, or an empty string: foreign text.
     pub version: String,
-    /// What it declared, as it came. Most handlers never ask, so it is read when one does.
+    /// Its capabilities as they came. Few handlers ask for them, so they are parsed when one does.
     declared: Option<Box<RawValue>>,
     capabilities: OnceLock<Value>,
 }
 
 impl Client {
-    /// Refused when it says so much of itself that keeping it for the session would be a burden.
+    /// Refused above [`CLIENT_BYTES_MAX`] bytes, for all of this is kept as long as the session.
     pub(super) fn new(
         name: String,
         version: String,
@@ -37,7 +37,7 @@ impl Client {
         Ok(Client { name, version, declared: declared.map(ToOwned::to_owned), capabilities: OnceLock::new() })
     }
 
-    /// What it declared that it can; null when it said nothing.
+    /// The `capabilities` it declared, as JSON; null when it declared none.
     pub fn capabilities(&self) -> &Value {
         self.capabilities.get_or_init(|| {
             let declared = self.declared.as_ref();
@@ -45,54 +45,56 @@ impl Client {
         })
     }
 
-    /// Whether it declared this capability (`sampling`), or a part of one (`elicitation`, `url`).
+    /// Whether it declared the capability at this path: `["sampling"]`, or `["elicitation", "url"]` for a
+    /// part of one.
     pub(super) fn declares(&self, path: &[&str]) -> bool {
         let found = path.iter().try_fold(self.capabilities(), |value, key| value.get(key));
         found.is_some_and(|value| !value.is_null() && *value != Value::Bool(false))
     }
 
-    /// Whether a form can be put to its user. A client that names no mode knows this one (L47).
+    /// Whether [`super::Context::elicit`] can put a form to its user. A client that declares `elicitation`
+    /// without a mode can show forms (L47: only what was declared may be asked for).
     pub fn takes_forms(&self) -> bool {
         self.declares(&["elicitation"])
             && (self.declares(&["elicitation", "form"]) || !self.declares(&["elicitation", "url"]))
     }
 
-    /// Whether its user can be sent to a page.
+    /// Whether [`super::Context::elicit_url`] can send its user to a web page.
     pub fn takes_urls(&self) -> bool {
         self.declares(&["elicitation", "url"])
     }
 
-    /// Whether its model can be asked.
+    /// Whether [`super::Context::sample`] can ask its model.
     pub fn samples(&self) -> bool {
         self.declares(&["sampling"])
     }
 
-    /// Whether it tells its roots.
+    /// Whether [`super::Context::roots`] can ask for its roots.
     pub fn has_roots(&self) -> bool {
         self.declares(&["roots"])
     }
 }
 
-/// How grave a log message is (RFC 5424, section 6.2.1).
+/// How grave a log message is, from the least to the most (RFC 5424, section 6.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum LogLevel {
-    /// For who looks for a mistake.
+    /// Details that help to find a mistake.
     Debug,
-    /// As usual.
+    /// Normal operation.
     Info,
-    /// As usual, but worth a look.
+    /// Normal, but worth a look.
     Notice,
-    /// Something may be wrong.
+    /// Something may go wrong.
     Warning,
-    /// Something is wrong.
+    /// Something went wrong.
     Error,
-    /// A part has failed.
+    /// A part of the server has failed.
     Critical,
     /// Somebody has to act at once.
     Alert,
-    /// Nothing works.
+    /// The server is unusable.
     Emergency,
 }
 

@@ -1,33 +1,33 @@
-//! Completion: what an argument may become while a person types it.
+//! Completion: what a client can propose while a person types an argument.
 
 use serde::Serialize;
 
 use super::resource::Variables;
 use crate::limits::COMPLETION_VALUES_MAX;
 
-/// What an argument belongs to.
+/// What the argument that is being typed belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reference {
     /// The prompt of this name.
     Prompt(String),
-    /// The resource template, by its text.
+    /// A resource: the text of its URI template, or its URI.
     Resource(String),
 }
 
-/// What is to be completed.
+/// An argument that is being typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Completing {
-    /// What the argument belongs to.
+    /// The prompt or the resource template that has the argument.
     pub reference: Reference,
     /// The argument's name.
     pub argument: String,
-    /// What was typed so far.
+    /// What the person has typed so far.
     pub value: String,
-    /// Arguments that are settled already.
+    /// The other arguments of the same prompt or template that have a value already, by name.
     pub others: Variables,
 }
 
-/// What it may become.
+/// Proposals for an argument.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Completion {
@@ -38,7 +38,8 @@ pub struct Completion {
 }
 
 impl Completion {
-    /// These values, the best first. Clients are given the first hundred, and the number of all.
+    /// Proposes these values, the best first. The client is given the first 100 of them (the protocol's own
+    /// bound), and how many there are.
     pub fn new<T: Into<String>>(values: impl IntoIterator<Item = T>) -> Completion {
         let mut values: Vec<String> = values.into_iter().map(Into::into).collect();
         let total = values.len();

@@ -1,4 +1,4 @@
-//! A handler's hold on its client: one for each call.
+//! What a handler is given with each call: who calls, and how to talk back.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,8 +16,13 @@ use crate::backend::output::Output;
 use crate::budget::Payload;
 use crate::message::Id;
 
-/// What a handler knows of its client and can tell it. Cheap to clone; a clone may outlive its call, and then tells
-/// the client what belongs to no call.
+/// What a handler knows of its client and can tell it or ask of it.
+///
+/// Cheap to clone. A clone may outlive its call: a background task can keep one. What it tells then reaches
+/// the client as a message that belongs to no call, and progress is dropped.
+///
+/// The functions that tell something wait while the client's session has no room for more, and do nothing
+/// once the session is over. Those that ask end with an [`AskError`].
 #[derive(Clone)]
 pub struct Context {
     session: Arc<HandlerSession>,
@@ -25,12 +30,13 @@ pub struct Context {
     call: Arc<CallState>,
 }
 
-/// The call a context was made for.
+/// The call that a context was made for.
 struct CallState {
     id: Id,
     progress_token: Option<Id>,
-    /// The progress told last, as bits of an `f64`.
+    /// The progress that was told last, as the bits of an `f64`.
     progress: AtomicU64,
+    /// The handler has returned.
     done: AtomicBool,
 }
 
@@ -50,7 +56,7 @@ impl Context {
         Context { session, caller, call: Arc::new(call) }
     }
 
-    /// Who calls.
+    /// The client that makes this call.
     pub fn client(&self) -> &Client {
         &self.caller.client
     }
@@ -59,14 +65,16 @@ impl Context {
         &self.caller
     }
 
-    /// What this session keeps: one value of each type, made by `default` when it is asked for first, and dropped
-    /// with the session.
+    /// The session's own value of type `T`: all calls of one session share it, and no other session sees it.
+    /// It is made by `T::default` at the first use, and the session lets go of it at its end.
     pub fn state<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
         self.session.state()
     }
 
-    /// Tells how far the call is, when the client wants to know: it gave a token, and `done` is more than what it was
-    /// told before (L45).
+    /// Tells the client how far the call is: `done` of `total`, in a unit of your own, with words for people.
+    ///
+    /// Nothing is sent when the client asked for no progress (it gave no token), when `done` is no number or
+    /// not more than what was told before (L45: progress only rises), or after the handler has returned.
     pub async fn progress(&self, done: f64, total: Option<f64>, message: Option<&str>) {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
@@ -94,8 +102,11 @@ impl Context {
         self.call.progress.fetch_update(Ordering::Relaxed, Ordering::Relaxed, rise).is_ok()
     }
 
-    /// Sends the client a log message, when the server has [`super::Server::logging`] and the client wants messages
-    /// of this level (L53). No secrets: people read it.
+    /// Sends the client a log message: any JSON. People read it, so it must hold no secrets.
+    ///
+    /// Nothing is sent unless the server was built with [`super::Server::logging`] and the client wants
+    /// messages of this level (L53: a client sets the level); one that never said gets those from
+    /// [`LogLevel::Info`] on.
     pub async fn log(&self, level: LogLevel, data: impl Serialize) {
         #[derive(Serialize)]
         struct Log<D> {
@@ -113,7 +124,8 @@ impl Context {
         }
     }
 
-    /// Tells that the list of tools has changed for this client (L51).
+    /// Tells this client that its list of tools has changed (L51: `list_changed`), so that it reads the list
+    /// again.
     pub async fn notify_tools_changed(&self) {
         if self.session.offer.tools {
             static TOLD: OnceLock<Payload> = OnceLock::new();
@@ -121,7 +133,7 @@ impl Context {
         }
     }
 
-    /// Tells that the list of prompts has changed for this client (L51).
+    /// Tells this client that its list of prompts has changed, so that it reads the list again.
     pub async fn notify_prompts_changed(&self) {
         if self.session.offer.prompts {
             static TOLD: OnceLock<Payload> = OnceLock::new();
@@ -129,7 +141,7 @@ impl Context {
         }
     }
 
-    /// Tells that the list of resources has changed for this client (L51).
+    /// Tells this client that its list of resources has changed, so that it reads the list again.
     pub async fn notify_resources_changed(&self) {
         if self.session.offer.resources {
             static TOLD: OnceLock<Payload> = OnceLock::new();
@@ -137,7 +149,8 @@ impl Context {
         }
     }
 
-    /// Tells that this resource has changed, when the client subscribed to it (L52).
+    /// Tells this client that the resource at `uri` has changed, if it subscribed to that resource or to one
+    /// that contains it: `note://a` contains `note://a/b` (L52: the URI may be that of a part).
     pub async fn resource_updated(&self, uri: &str) {
         if self.session.subscribed(uri) {
             let params = json!({"uri": uri});
@@ -147,7 +160,8 @@ impl Context {
         }
     }
 
-    /// `told` is the same for every session: its bytes are made once and held once, however many logs they are in.
+    /// The message is the same for every session. `told` keeps its bytes, so that all sessions share one
+    /// copy.
     async fn tell_changed(&self, list: &str, told: &OnceLock<Payload>) {
         let payload = told.get_or_init(|| {
             let method = format!("notifications/{list}/list_changed");
@@ -157,11 +171,12 @@ impl Context {
         self.session.say(Output::Unrelated(payload.clone())).await;
     }
 
-    /// Puts a form to the client's user. `schema` is the JSON Schema of an object with plain members (L48); never
-    /// ask for secrets this way.
+    /// Shows the client's user a form, and waits until they have answered it. `schema` is the JSON Schema of
+    /// an object whose members are plain (strings, numbers, booleans; L48: no nesting). The form passes
+    /// through the client, so never ask for secrets this way: [`Context::elicit_url`] is for them.
     ///
     /// # Errors
-    /// [`AskError`].
+    /// [`AskError`]; it is `NotSupported` unless [`Client::takes_forms`].
     pub async fn elicit(&self, message: &str, schema: Value) -> Result<Elicited, AskError> {
         if !self.client().takes_forms() {
             return Err(AskError::NotSupported);
@@ -170,11 +185,12 @@ impl Context {
         elicited(self.session.ask(&self.call.id, "elicitation/create", params).await?)
     }
 
-    /// Sends the client's user to a page, for what must not go through the client, such as secrets (L48). `id` is
-    /// yours, to tell its visits apart.
+    /// Offers the client's user a link to a web page, for what must not pass through the client, such as
+    /// secrets (L48: URL mode). Waits until they have accepted or refused it, not until they are done with
+    /// the page. `id` is an id of your own, by which the page can tell one visit from another.
     ///
     /// # Errors
-    /// [`AskError`].
+    /// [`AskError`]; it is `NotSupported` unless [`Client::takes_urls`].
     pub async fn elicit_url(&self, message: &str, url: &str, id: &str) -> Result<Elicited, AskError> {
         if !self.client().takes_urls() {
             return Err(AskError::NotSupported);
@@ -183,11 +199,12 @@ impl Context {
         elicited(self.session.ask(&self.call.id, "elicitation/create", params).await?)
     }
 
-    /// Asks the client's model. `params` are those of `sampling/createMessage`: `messages` and `maxTokens` at least.
-    /// The answer is its result, with `role`, `content` and `model`.
+    /// Asks the client's model. `params` are those of `sampling/createMessage`: at least `messages` and
+    /// `maxTokens`. Returns that method's result, with `role`, `content` and `model`, unchecked.
     ///
     /// # Errors
-    /// [`AskError`].
+    /// [`AskError`]; it is `NotSupported` unless [`Client::samples`], and for `params` with `tools` unless
+    /// the client declared `sampling.tools`.
     pub async fn sample(&self, params: Value) -> Result<Value, AskError> {
         let tools = params.get("tools").is_some() && !self.client().declares(&["sampling", "tools"]);
         if !self.client().samples() || tools {
@@ -199,7 +216,7 @@ impl Context {
     /// Asks which folders and files the client works on.
     ///
     /// # Errors
-    /// [`AskError`].
+    /// [`AskError`]; it is `NotSupported` unless [`Client::has_roots`].
     pub async fn roots(&self) -> Result<Vec<Root>, AskError> {
         #[derive(Deserialize)]
         struct RootsResult {
@@ -213,13 +230,14 @@ impl Context {
         Ok(answer.roots)
     }
 
-    /// Says that this call takes long: its client may hang up now and come back for the answer, if it knows how.
-    /// Nothing else changes.
+    /// Says that this call takes long. A client that can resume streams (revision 2025-11-25) is disconnected
+    /// now and comes back for the answer later; for any other client nothing changes. The call goes on either
+    /// way.
     pub async fn detach(&self) {
         self.session.say(Output::Detach(self.call.id.clone())).await;
     }
 
-    /// The call has its outcome: no progress any more (L45).
+    /// The handler has returned: no progress is told any more (L45: it stops at completion).
     pub(super) fn finish(&self) {
         self.call.done.store(true, Ordering::Relaxed);
     }

@@ -1,12 +1,13 @@
-//! What a server offers of one kind: in the order of registration, found by name, and listed page by page.
+//! All tools of a server, or all its prompts, resources or templates: found by name, and listed page by page
+//! in the order in which they were registered.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// Entries of one kind.
+/// See the module. An entry is what stands behind a name: a handler, mostly.
 pub(super) struct List<T> {
-    /// Their descriptions as JSON, as lists show them.
+    /// For each entry the JSON by which clients are told of it.
     descriptions: Vec<String>,
     entries: Vec<T>,
     by_name: BTreeMap<String, usize>,
@@ -49,7 +50,8 @@ impl<T> List<T> {
         self.entries.is_empty()
     }
 
-    /// One page as the JSON of a list result under `key`, from `cursor` on; `None` for a cursor that is none of ours.
+    /// One page of at most `entries` entries, as the JSON of a list result with the member `key`. It begins
+    /// at `cursor`; `None` when this list never gave out that cursor.
     pub(super) fn page(&self, key: &str, cursor: Option<&str>, entries: usize) -> Option<String> {
         let from = match cursor {
             None => 0,
@@ -66,7 +68,7 @@ impl<T> List<T> {
     }
 }
 
-/// A cursor belongs to one kind of list; clients take it as it is.
+/// A cursor names its kind of list, so that one list refuses the cursor of another. To clients it is opaque.
 fn cursor_at(key: &str, place: usize) -> String {
     format!("{key}-{place:x}")
 }

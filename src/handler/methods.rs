@@ -160,7 +160,7 @@ fn params<'a, P: Deserialize<'a>>(message: &'a Message) -> Result<P, RequestErro
         .map_err(|error| RequestError::invalid(format!("the params do not fit: {error}")))
 }
 
-// --- The session --------------------------------------------------------------------------------------------------
+// --- The session -------------------------------------------------------------------------------------------
 
 fn initialize(
     server: &Server,
@@ -246,7 +246,7 @@ fn list(server: &Server, id: &Id, method: &str, message: &Message) -> Outcome {
     }
 }
 
-// --- Tools --------------------------------------------------------------------------------------------------------
+// --- Tools -------------------------------------------------------------------------------------------------
 
 async fn call_tool(call: &HandlerCall) -> Outcome {
     #[derive(Deserialize)]
@@ -278,7 +278,7 @@ fn misfit(caller: &Caller, problem: &str) -> tool::ToolError {
     }
 }
 
-// --- Resources ----------------------------------------------------------------------------------------------------
+// --- Resources ---------------------------------------------------------------------------------------------
 
 fn uri(message: &Message) -> Result<String, RequestError> {
     #[derive(Deserialize)]
@@ -321,7 +321,7 @@ fn unsubscribe(session: &HandlerSession, id: &Id, message: &Message) -> Outcome 
     Ok(message::empty_result(id))
 }
 
-// --- Prompts and completion ---------------------------------------------------------------------------------------
+// --- Prompts and completion --------------------------------------------------------------------------------
 
 async fn get_prompt(call: &HandlerCall) -> Outcome {
     #[derive(Deserialize)]

@@ -1,8 +1,8 @@
 //! Servers written in Rust: described once by a [`Server`], called with a [`Context`].
 //!
-//! A handler is an async function of a context and typed arguments. What it asks, tells and keeps goes through its
-//! context, which never shows how the client is connected: the same handler serves HTTP and stdio, and every revision
-//! of the protocol.
+//! A handler is an async function of a context and typed arguments. What it asks, tells and keeps goes
+//! through its context, which never shows how the client is connected: the same handler serves HTTP and
+//! stdio, and every revision of the protocol.
 //!
 //! ```
 //! use burdock::handler::{Context, Server};
@@ -23,9 +23,10 @@
 //!
 //! # How handlers run
 //!
-//! Each call is a task of its own. It is dropped when the client cancels it, and when its session ends. A panic ends
-//! the session, and no other. A handler that blocks its thread delays only itself: another thread takes the place of
-//! the blocked one, within bounds; still, long computations are better off in [`smol::unblock`].
+//! Each call is a task of its own. It is dropped when the client cancels it, and when its session ends. A
+//! panic ends the session, and no other. A handler that blocks its thread delays only itself: another thread
+//! takes the place of the blocked one, within bounds; still, long computations are better off in
+//! [`smol::unblock`].
 
 mod ask;
 mod base64;

@@ -1,4 +1,4 @@
-//! What a server offers, as plain data: all that its sessions and contexts need to know of it.
+//! What a server offers, as plain data: its sessions and contexts need to know no more of the server.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Offer {
     pub(super) tools: bool,
-    /// Resources or templates of some.
+    /// Resources, or templates of them.
     pub(super) resources: bool,
     pub(super) prompts: bool,
     pub(super) completion: bool,
@@ -19,7 +19,8 @@ pub(super) struct Offer {
 }
 
 impl Offer {
-    /// What it can do, as `initialize` tells it: what was registered, no more (L41).
+    /// The `capabilities` that `initialize` declares: what was registered, no more (L41: only what was
+    /// negotiated is used).
     pub(super) fn capabilities(&self) -> Value {
         let mut capabilities = json!({});
         if self.tools {

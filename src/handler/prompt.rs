@@ -1,15 +1,15 @@
-//! Prompts: what clients are told about them, and what they say.
+//! Prompts: how they are described to clients, and the messages they yield.
 
 use serde::Serialize;
 
 use super::tool::Content;
 
-/// What clients are told about a prompt.
+/// A prompt, as clients are told of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Prompt {
-    /// Its name, by which it is asked for.
+    /// The name by which clients ask for it.
     pub name: String,
-    /// Its name for people.
+    /// The name that people are shown, where it is another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
     /// What it is for.
@@ -27,18 +27,18 @@ struct Argument {
 }
 
 impl Prompt {
-    /// A prompt without arguments.
+    /// A prompt without arguments; `description` says what it is for.
     pub fn new(name: impl Into<String>, description: impl Into<String>) -> Prompt {
         Prompt { name: name.into(), description: Some(description.into()), ..Prompt::default() }
     }
 
-    /// Adds an argument that must be there.
+    /// Adds an argument that every request must have: without it the handler is not called.
     #[must_use]
     pub fn argument(self, name: impl Into<String>, description: impl Into<String>) -> Prompt {
         self.with(name.into(), description.into(), true)
     }
 
-    /// Adds an argument that may be left out.
+    /// Adds an argument that a request may leave out.
     #[must_use]
     pub fn optional_argument(self, name: impl Into<String>, description: impl Into<String>) -> Prompt {
         self.with(name.into(), description.into(), false)
@@ -55,7 +55,7 @@ impl Prompt {
     }
 }
 
-/// Who says something.
+/// Who says a message of a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -70,29 +70,29 @@ pub enum Role {
 pub struct PromptMessage {
     /// Who says it.
     pub role: Role,
-    /// What is said.
+    /// What they say.
     pub content: Content,
 }
 
 impl PromptMessage {
-    /// The person says this.
+    /// A message of the person.
     pub fn user(content: Content) -> PromptMessage {
         PromptMessage { role: Role::User, content }
     }
 
-    /// The model says this.
+    /// A message of the model.
     pub fn assistant(content: Content) -> PromptMessage {
         PromptMessage { role: Role::Assistant, content }
     }
 }
 
-/// What a prompt says.
+/// What a prompt yields: the beginning of a conversation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PromptResult {
     /// What it is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// What is said, in order.
+    /// The messages, in the order in which they are said.
     pub messages: Vec<PromptMessage>,
 }
 
@@ -103,14 +103,14 @@ impl From<Vec<PromptMessage>> for PromptResult {
 }
 
 impl From<String> for PromptResult {
-    /// The person says it.
+    /// One message, said by the person.
     fn from(text: String) -> PromptResult {
         vec![PromptMessage::user(Content::text(text))].into()
     }
 }
 
 impl From<&str> for PromptResult {
-    /// The person says it.
+    /// One message, said by the person.
     fn from(text: &str) -> PromptResult {
         text.to_owned().into()
     }

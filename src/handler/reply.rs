@@ -1,4 +1,4 @@
-//! Responses on their way out: written once, straight into the bytes that are sent.
+//! Responses and requests of handlers, written straight into the bytes that are sent.
 
 use std::fmt;
 
@@ -8,15 +8,15 @@ use serde_json::Value;
 use crate::budget::Payload;
 use crate::message::{INTERNAL_ERROR, INVALID_REQUEST, Id, METHOD_NOT_FOUND};
 
-/// JSON-RPC: the params are not what the method takes.
+/// JSON-RPC 2.0: the params are not what the method takes.
 pub(super) const INVALID_PARAMS: i32 = -32602;
-/// MCP: no such resource (L54).
+/// MCP's own code for a resource that does not exist (L54: each kind of mistake has its code).
 const RESOURCE_NOT_FOUND: i32 = -32002;
 
-/// Room for a response; most are smaller.
+/// Bytes reserved for a response before it is written; most are smaller.
 const RESPONSE_ROOM: usize = 256;
 
-/// Why a request is answered with an error.
+/// A JSON-RPC error with which a request is answered.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RequestError {
     code: i32,
@@ -26,28 +26,28 @@ pub struct RequestError {
 }
 
 impl RequestError {
-    /// An error with a code of your own (JSON-RPC 2.0, section 5.1 says which are taken).
+    /// An error with a code of your own. JSON-RPC 2.0, section 5.1, reserves -32768 to -32000.
     pub fn new(code: i32, message: impl Into<String>) -> RequestError {
         RequestError { code, message: message.into(), data: None }
     }
 
-    /// The arguments are not what is wanted: -32602.
+    /// The params or arguments are wrong: code -32602.
     pub fn invalid(message: impl Into<String>) -> RequestError {
         RequestError::new(INVALID_PARAMS, message)
     }
 
-    /// There is no such resource: -32002.
+    /// There is no resource under this URI: code -32002, with the URI as data.
     pub fn not_found(uri: &str) -> RequestError {
         let error = RequestError::new(RESOURCE_NOT_FOUND, "there is no such resource");
         error.with_data(serde_json::json!({"uri": uri}))
     }
 
-    /// Something went wrong here: -32603.
+    /// Something went wrong in the server: code -32603.
     pub fn internal(message: impl Into<String>) -> RequestError {
         RequestError::new(INTERNAL_ERROR, message)
     }
 
-    /// Adds data.
+    /// Adds the member `data`: whatever may help the client.
     #[must_use]
     pub fn with_data(mut self, data: Value) -> RequestError {
         self.data = Some(data);
@@ -71,14 +71,14 @@ impl fmt::Display for RequestError {
 
 impl std::error::Error for RequestError {}
 
-/// A response: the envelope, and `content` under `result`.
+/// The response to request `id` with this result. A result that has no JSON form becomes an error response.
 pub(super) fn result(id: &Id, content: &impl Serialize) -> Payload {
     member(id, "result", RESPONSE_ROOM, |out| serde_json::to_writer(out, content)).unwrap_or_else(|why| {
         error(id, &RequestError::internal(format!("the result has no JSON form: {why}")))
     })
 }
 
-/// A response whose result is JSON already.
+/// The same for a result that is JSON text already.
 pub(super) fn result_text(id: &Id, json: &str) -> Payload {
     let write = |out: &mut Vec<u8>| {
         out.extend_from_slice(json.as_bytes());
@@ -87,7 +87,7 @@ pub(super) fn result_text(id: &Id, json: &str) -> Payload {
     member(id, "result", RESPONSE_ROOM + json.len(), write).unwrap_or_else(|_| Payload::made_here(Vec::new()))
 }
 
-/// An error response.
+/// The error response to request `id`.
 pub(super) fn error(id: &Id, error: &RequestError) -> Payload {
     // Text and JSON: it always has a JSON form.
     let write = |out: &mut Vec<u8>| serde_json::to_writer(out, error);
@@ -111,7 +111,8 @@ fn member(
     Ok(Payload::made_here(bytes))
 }
 
-/// A notification, or with an id a request of ours.
+/// A message to the client: a request where there is an `id`, else a notification. `None` when `params` have
+/// no JSON form.
 pub(super) fn outgoing(id: Option<i64>, method: &str, params: &impl Serialize) -> Option<Payload> {
     #[derive(Serialize)]
     struct Outgoing<'a, P> {

@@ -1,4 +1,4 @@
-//! Resources: what clients are told about them, and what is in them.
+//! Resources: how they are described to clients, and what is in them.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,13 @@ use serde::Serialize;
 
 use super::base64;
 
-/// Names and their values: the variables of a URI, the arguments of a prompt.
+/// Names and their values: the variables of a URI (percent-decoded), or the arguments of a prompt.
 pub type Variables = BTreeMap<String, String>;
 
 /// What clients are told about resources: where they are (`P`), and what is in them.
 ///
-/// [`Resource`] is one resource under a fixed URI, [`ResourceTemplate`] all those under the URIs of a template.
+/// [`Resource`] is one resource under a fixed URI, [`ResourceTemplate`] all those under the URIs of a
+/// template.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Described<P> {
@@ -48,7 +49,8 @@ pub struct Uri {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UriTemplate {
-    /// A URI in which `{name}` stands for a part without slashes, as in `note://{id}/text` (RFC 6570, level 1).
+    /// A URI in which `{name}` stands for a part without slashes, as in `note://{id}/text` (RFC 6570, level
+    /// 1).
     pub uri_template: String,
 }
 
@@ -83,7 +85,7 @@ impl<P> Described<P> {
     }
 }
 
-/// What is in a resource.
+/// What is in a resource: text or bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Contents {
@@ -103,17 +105,17 @@ enum ContentsBody {
 }
 
 impl Contents {
-    /// Text.
+    /// A resource whose contents are text.
     pub fn text(text: impl Into<String>) -> Contents {
         Contents { uri: String::new(), mime_type: None, body: ContentsBody::Text(text.into()) }
     }
 
-    /// Bytes.
+    /// A resource whose contents are bytes. They are sent in base64.
     pub fn blob(bytes: &[u8]) -> Contents {
         Contents { uri: String::new(), mime_type: None, body: ContentsBody::Blob(base64::encode(bytes)) }
     }
 
-    /// Says their media type, in place of the resource's.
+    /// Says the media type of these contents, in place of the resource's.
     #[must_use]
     pub fn mime_type(mut self, mime_type: impl Into<String>) -> Contents {
         self.mime_type = Some(mime_type.into());

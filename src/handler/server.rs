@@ -1,4 +1,4 @@
-//! A server as it is described in code: what it is called, what it offers, and the handlers behind that.
+//! A server as it is described in code: its name, what it offers, and the handlers behind that.
 
 use std::fmt;
 use std::future::Future;
@@ -25,7 +25,7 @@ use crate::limits::{ASK_DEADLINE, PAGE_ENTRIES};
 use crate::queue;
 use crate::version::SUPPORTED;
 
-/// A future of unknown type.
+/// A future whose type is not named.
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 type CallTool = dyn Fn(Context, &str) -> Result<Boxed<Result<ToolResult, ToolError>>, String> + Send + Sync;
@@ -34,15 +34,17 @@ type ReadResource =
 type GetPrompt = dyn Fn(Context, Variables) -> Boxed<Result<PromptResult, RequestError>> + Send + Sync;
 type Complete = dyn Fn(Context, Completing) -> Boxed<Result<Completion, RequestError>> + Send + Sync;
 
-/// A server: what it is called, what it offers, and the handlers behind it. Built once, shared by all its sessions.
+/// A server: its name, what it offers, and the handlers behind that. It is built once and shared by all its
+/// sessions.
 ///
-/// What is registered under a name that is taken replaces what was there.
+/// Lists show what was registered in that order. What is registered under a name or URI that is taken
+/// replaces what was there.
 pub struct Server {
     pub(super) name: String,
     pub(super) version: String,
     pub(super) title: Option<String>,
     pub(super) instructions: Option<String>,
-    /// The results of `initialize`, one per supported version, made when first asked for.
+    /// The result of `initialize` for each supported revision, made when a client first asks for it.
     pub(super) welcomes: [OnceLock<Box<RawValue>>; SUPPORTED.len()],
     pub(super) tools: List<Box<CallTool>>,
     pub(super) resources: List<ResourceEntry>,
@@ -55,7 +57,7 @@ pub struct Server {
     ask_deadline: Duration,
 }
 
-/// What is read under one URI.
+/// A resource, or the resources of a template: how they are read.
 pub(super) struct ResourceEntry {
     pub(super) media_type: Option<String>,
     pub(super) read: Box<ReadResource>,
@@ -76,7 +78,7 @@ impl ResourceEntry {
     }
 }
 
-/// What is read under the URIs of a template.
+/// A template, and how the resources under its URIs are read.
 pub(super) struct TemplateEntry {
     template: Template,
     entry: ResourceEntry,
@@ -88,7 +90,7 @@ pub(super) struct PromptEntry {
 }
 
 impl Server {
-    /// A server that offers nothing yet, under this name and version.
+    /// A server of this name and version that offers nothing yet.
     pub fn new(name: impl Into<String>, version: impl Into<String>) -> Server {
         Server {
             name: name.into(),
@@ -108,55 +110,58 @@ impl Server {
         }
     }
 
-    /// Its name.
+    /// Its name, as given to [`Server::new`].
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its name for people.
+    /// Sets the name that people are shown.
     #[must_use]
     pub fn title(mut self, title: impl Into<String>) -> Server {
         self.title = Some(title.into());
         self
     }
 
-    /// How it is used, for the model.
+    /// Sets the instructions: how the server is used, for the model to read.
     #[must_use]
     pub fn instructions(mut self, text: impl Into<String>) -> Server {
         self.instructions = Some(text.into());
         self
     }
 
-    /// Lets handlers log to the client ([`Context::log`]); the client says from which level on.
+    /// Declares that the server logs to its clients: without this [`Context::log`] sends nothing.
     #[must_use]
     pub fn logging(mut self) -> Server {
         self.logging = true;
         self
     }
 
-    /// Lets clients subscribe to resources: [`Context::resource_updated`] tells those that did.
+    /// Lets clients subscribe to resources, at most 256 in a session: without this
+    /// [`Context::resource_updated`] sends nothing.
     #[must_use]
     pub fn subscriptions(mut self) -> Server {
         self.subscriptions = true;
         self
     }
 
-    /// Entries on one page of a list; at least one. 250 when this is not called.
+    /// Sets how many entries one page of a list has: at least one, and 250 when this is not called.
     #[must_use]
     pub fn page_entries(mut self, entries: usize) -> Server {
         self.page_entries = entries.max(1);
         self
     }
 
-    /// How long a client may take to answer [`Context::elicit`] and its like. Five minutes when this is not called.
+    /// Sets how long a client may take to answer [`Context::elicit`], [`Context::elicit_url`],
+    /// [`Context::sample`] and [`Context::roots`]: five minutes when this is not called.
     #[must_use]
     pub fn ask_deadline(mut self, deadline: Duration) -> Server {
         self.ask_deadline = deadline;
         self
     }
 
-    /// A tool whose arguments are `A`: their schema is derived, and a call with others does not reach the handler.
-    /// For a tool without arguments take [`NoArguments`](super::NoArguments).
+    /// Adds a tool. Its arguments are of type `A`, from which their JSON Schema is derived. A call whose
+    /// arguments do not fit is answered with an error, and the handler is not called. For a tool without
+    /// arguments `A` is [`NoArguments`](super::NoArguments).
     #[must_use]
     pub fn tool<A, F, Fut, R>(self, name: &str, description: &str, handler: F) -> Server
     where
@@ -169,7 +174,8 @@ impl Server {
         self.tool_as(tool, handler)
     }
 
-    /// The same, with everything that can be said about the tool, its schema included.
+    /// Adds a tool as [`Server::tool`] does, but with everything that can be said about it: the schema, too,
+    /// is yours.
     #[must_use]
     pub fn tool_as<A, F, Fut, R>(mut self, tool: Tool, handler: F) -> Server
     where
@@ -187,7 +193,8 @@ impl Server {
         self
     }
 
-    /// A tool with a schema of your own, whose handler is given the arguments as they came, unchecked.
+    /// Adds a tool with a schema of your own, whose handler gets the arguments as the client sent them,
+    /// unchecked.
     #[must_use]
     pub fn tool_with<F, Fut, R>(self, tool: Tool, handler: F) -> Server
     where
@@ -198,7 +205,7 @@ impl Server {
         self.tool_as(tool, handler)
     }
 
-    /// A resource under a fixed URI.
+    /// Adds a resource under a fixed URI.
     #[must_use]
     pub fn resource<F, Fut, R>(mut self, resource: Resource, handler: F) -> Server
     where
@@ -212,8 +219,9 @@ impl Server {
         self
     }
 
-    /// Resources under the URIs of a template such as `note://{id}/text` (RFC 6570, level 1). The handler is given
-    /// the URI's variables.
+    /// Adds the resources under the URIs of a template such as `note://{id}/text` (RFC 6570, level 1). The
+    /// handler gets the variables of the URI that is read. A URI that fits several templates belongs to the
+    /// first, and one that was registered with [`Server::resource`] to that resource.
     #[must_use]
     pub fn resource_template<F, Fut, R>(mut self, template: ResourceTemplate, handler: F) -> Server
     where
@@ -228,7 +236,7 @@ impl Server {
         self
     }
 
-    /// A prompt. The handler is given its arguments; the required ones are there.
+    /// Adds a prompt. The handler gets its arguments, among them all that are required.
     #[must_use]
     pub fn prompt<F, Fut, R>(mut self, prompt: Prompt, handler: F) -> Server
     where
@@ -245,7 +253,8 @@ impl Server {
         self
     }
 
-    /// Completes arguments of prompts and variables of resource templates.
+    /// Sets the handler that completes arguments of prompts and variables of resource templates for all of
+    /// the server.
     #[must_use]
     pub fn completion<F, Fut>(mut self, handler: F) -> Server
     where
@@ -274,7 +283,7 @@ impl Server {
         }
     }
 
-    /// What is read under this URI, and the variables in it.
+    /// How the resource under this URI is read, and the variables in the URI.
     pub(super) fn find_resource(&self, uri: &str) -> Option<(&ResourceEntry, Variables)> {
         if let Some(entry) = self.resources.get(uri) {
             return Some((entry, Variables::new()));

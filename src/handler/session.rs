@@ -77,15 +77,15 @@ impl HandlerSession {
         self.caller.get()
     }
 
-    // --- Calls ----------------------------------------------------------------------------------------------------
+    // --- Calls ---------------------------------------------------------------------------------------------
 
     /// How many handlers run.
     pub(crate) fn running(&self) -> usize {
         self.tables().running.len()
     }
 
-    /// Runs a call in a task of its own, which is to hold what it is given to its end. False when its id is in use, or
-    /// the session is over.
+    /// Runs a call in a task of its own, which is to hold what it is given to its end. False when its id is
+    /// in use, or the session is over.
     pub(crate) fn run<F>(&self, id: Id, call: impl FnOnce(Unsaid) -> F) -> bool
     where
         F: Future<Output = ()> + Send + 'static,
@@ -132,7 +132,7 @@ impl HandlerSession {
         self.outputs.close();
     }
 
-    // --- To the client --------------------------------------------------------------------------------------------
+    // --- To the client -------------------------------------------------------------------------------------
 
     /// Whether all there is to say has been handed over.
     pub(crate) fn is_quiet(&self) -> bool {
@@ -195,7 +195,7 @@ impl HandlerSession {
         }
     }
 
-    // --- What the client wants to hear ----------------------------------------------------------------------------
+    // --- What the client wants to hear ---------------------------------------------------------------------
 
     /// False when there are as many subscriptions as there may be.
     pub(super) fn subscribe(&self, uri: &str) -> bool {
@@ -220,7 +220,7 @@ impl HandlerSession {
         self.tables().subscriptions.iter().any(part_of)
     }
 
-    // --- What handlers keep ---------------------------------------------------------------------------------------
+    // --- What handlers keep --------------------------------------------------------------------------------
 
     pub(super) fn state<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
         let found = self.tables().states.get(&TypeId::of::<T>()).cloned();

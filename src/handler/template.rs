@@ -1,4 +1,4 @@
-//! URI templates of level 1 (RFC 6570, section 1.2): `{name}` stands for a part of the URI.
+//! URI templates of level 1 (RFC 6570, section 1.2): `{name}` stands for a part of the URI without slashes.
 
 use super::resource::Variables;
 
@@ -9,7 +9,7 @@ enum Piece {
     Variable(String),
 }
 
-/// A template, taken apart.
+/// A parsed template.
 #[derive(Debug)]
 pub(super) struct Template(Vec<Piece>);
 
@@ -31,8 +31,8 @@ impl Template {
         Template(pieces)
     }
 
-    /// The variables in `uri`, decoded, when it is one of the template's. A variable is not empty, has no slash, and
-    /// ends where the text after it first stands.
+    /// The variables in `uri`, percent-decoded; `None` when the template does not match. A variable has at
+    /// least one character and no slash. It ends at the first place where the template's next text stands.
     pub(super) fn read(&self, uri: &str) -> Option<Variables> {
         let mut variables = Variables::new();
         let mut rest = uri;

@@ -1,4 +1,4 @@
-//! Tools: what clients are told about them, and what they answer.
+//! Tools: how they are described to clients, and what they answer.
 
 use std::borrow::Cow;
 
@@ -9,20 +9,21 @@ use super::base64;
 use super::reply::RequestError;
 use super::resource::Contents;
 
-/// What clients are told about a tool.
+/// A tool, as clients are told of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Tool {
-    /// Its name, by which it is called.
+    /// The name by which clients call it.
     pub name: String,
-    /// Its name for people.
+    /// The name that people are shown, where it is another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// What it does, for the model.
+    /// What it does, for the model to read.
     pub description: String,
-    /// The JSON Schema of its arguments: of an object.
+    /// The JSON Schema of its arguments. They are an object.
     pub input_schema: Value,
-    /// The JSON Schema of its structured result, if it has one: of an object (L55).
+    /// The JSON Schema of its structured result, if it has one. That is an object as well (L55: the protocol
+    /// wants one).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<Value>,
     /// Hints on what it does to the world.
@@ -31,7 +32,8 @@ pub struct Tool {
 }
 
 impl Tool {
-    /// A tool with a schema for its arguments. A schema without a `type` is one of an object.
+    /// A tool with a schema for its arguments. `"type": "object"` is added where the schema names no type,
+    /// for clients insist on it.
     pub fn new(name: impl Into<String>, description: impl Into<String>, mut input_schema: Value) -> Tool {
         if let Some(schema) = input_schema.as_object_mut() {
             schema.entry("type").or_insert(json!("object"));
@@ -47,20 +49,21 @@ impl Tool {
     }
 }
 
-/// Hints on what a tool does to the world. What is `None` is not said.
+/// Hints on what a tool does to the world: promises of the server, which clients may show. `None` says
+/// nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Annotations {
     /// It changes nothing.
     #[serde(skip_serializing_if = "Option::is_none", rename = "readOnlyHint")]
     pub read_only: Option<bool>,
-    /// It may destroy something.
+    /// It may change or delete what is there, and does not only add.
     #[serde(skip_serializing_if = "Option::is_none", rename = "destructiveHint")]
     pub destructive: Option<bool>,
-    /// Twice is as good as once.
+    /// A second call with the same arguments changes nothing more.
     #[serde(skip_serializing_if = "Option::is_none", rename = "idempotentHint")]
     pub idempotent: Option<bool>,
-    /// It reaches beyond what the server owns.
+    /// It deals with things outside of the server, such as the web.
     #[serde(skip_serializing_if = "Option::is_none", rename = "openWorldHint")]
     pub open_world: Option<bool>,
 }
@@ -69,7 +72,7 @@ pub struct Annotations {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 pub struct NoArguments {}
 
-/// A piece of what a tool answers or a prompt says.
+/// A piece of a tool's result, or what one message of a prompt says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Content {
@@ -94,19 +97,19 @@ pub enum Content {
         /// Its media type.
         mime_type: Cow<'static, str>,
     },
-    /// What is in a resource.
+    /// A resource, with what is in it.
     Resource {
         /// The contents, with their URI.
         resource: Contents,
     },
-    /// Where more is to be read.
+    /// A link: the client can read the resource when it wants to.
     #[serde(rename_all = "camelCase")]
     ResourceLink {
         /// The resource's URI.
         uri: String,
         /// The resource's name.
         name: String,
-        /// Its media type.
+        /// The resource's media type.
         #[serde(skip_serializing_if = "Option::is_none")]
         mime_type: Option<String>,
     },
@@ -118,17 +121,17 @@ impl Content {
         Content::Text { text: text.into() }
     }
 
-    /// An image, from its bytes.
+    /// An image, from its bytes and their media type, such as `image/png`.
     pub fn image(bytes: &[u8], mime_type: &'static str) -> Content {
         Content::Image { data: base64::encode(bytes), mime_type: mime_type.into() }
     }
 
-    /// Sound, from its bytes.
+    /// Sound, from its bytes and their media type, such as `audio/wav`.
     pub fn audio(bytes: &[u8], mime_type: &'static str) -> Content {
         Content::Audio { data: base64::encode(bytes), mime_type: mime_type.into() }
     }
 
-    /// What is in the resource at `uri`.
+    /// The resource at `uri`, with its contents.
     pub fn resource(uri: &str, contents: impl Into<Contents>) -> Content {
         Content::Resource { resource: contents.into().at(uri.to_owned()) }
     }
@@ -138,22 +141,24 @@ impl Content {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ToolResult {
-    /// For the model to read.
+    /// What the model reads.
     pub content: Vec<Content>,
     /// The same for programs: an object that fits the tool's output schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub structured_content: Option<Value>,
-    /// Whether it says what went wrong.
+    /// Whether the tool failed, and `content` says why.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_error: bool,
 }
 
-/// A structured result: what has a JSON form, as text too, for clients that know only text.
+/// A structured result of a tool: a value whose JSON form is an object. Clients that know only text get that
+/// JSON as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Json<T>(pub T);
 
 impl<T: Serialize> From<Json<T>> for ToolResult {
-    /// What has no JSON form, or is no object, is told as an error: both are mistakes in the tool.
+    /// A value that has no JSON form, or whose form is no object, becomes a failed result: the tool has a
+    /// bug.
     fn from(Json(value): Json<T>) -> ToolResult {
         match serde_json::to_value(value) {
             Ok(value @ Value::Object(_)) => ToolResult {
@@ -199,17 +204,18 @@ impl From<&str> for ToolResult {
 
 /// Why a tool did not do what it was asked for.
 ///
-/// Any error becomes one with `?`, in its own words. It is no [`std::error::Error`] itself, so that it can.
+/// `?` turns any error into [`ToolError::Told`] with the error's own words. For that `ToolError` itself must
+/// not be a [`std::error::Error`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum ToolError {
-    /// Told to the model, which may try something else: a result with `isError`.
+    /// For the model, which may try something else: the call has a result with `isError`.
     Told(String),
-    /// Told to the client: a JSON-RPC error.
+    /// For the client: the call is answered with a JSON-RPC error.
     Request(RequestError),
 }
 
 impl ToolError {
-    /// An error for the model.
+    /// A failure that the model is told of, in these words.
     pub fn new(text: impl Into<String>) -> ToolError {
         ToolError::Told(text.into())
     }
@@ -221,7 +227,7 @@ impl<E: std::error::Error + 'static> From<E> for ToolError {
     }
 }
 
-/// What the client is sent for a call's outcome.
+/// What the client is sent for the outcome of a handler.
 pub(super) fn settle(outcome: Result<ToolResult, ToolError>) -> Result<ToolResult, RequestError> {
     match outcome {
         Ok(result) => Ok(result),
