@@ -60,7 +60,7 @@ pub(super) struct Writer {
     sessions: Arc<Sessions>,
     heartbeat: Heartbeat,
     /// The address, for messages.
-    settings: config::RedisTarget,
+    settings: config::Redis,
     /// Notes that are not written yet, oldest first: at most `NOTES_BATCH_MAX`.
     waiting: Vec<Note>,
     /// How many epochs this process has had.
@@ -85,7 +85,7 @@ impl Writer {
         shared: Arc<Shared>,
         sessions: Arc<Sessions>,
         heartbeat: Heartbeat,
-        settings: config::RedisTarget,
+        settings: config::Redis,
     ) -> Writer {
         let mut writer = Writer {
             link,

@@ -1,12 +1,16 @@
 //! A stdio MCP server for the tests: well behaved by default, broken in a named way on request.
 //!
-//! Blocking, one thread per request, standard library and `serde_json` only. Modes are arguments (see [`Mode`]),
-//! tools are listed in [`TOOLS`].
+//! Blocking, one thread per request, standard library and `serde_json` only. Modes are arguments (see [`Mode`] and
+//! [`script::Script`]), tools are listed in [`TOOLS`] and in [`script`].
+
+mod mangle;
+mod script;
+mod strict;
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, Read, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
@@ -56,6 +60,7 @@ fn main() {
     let value = |index: usize| arguments.get(index).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
     match arguments.first().map_or("echo", String::as_str) {
         "echo" => serve(Mode::Echo),
+        "--script" => script::serve(&arguments[1..]),
         "--version-2024" => serve(Mode::Version2024),
         "--silent" => serve(Mode::Silent),
         "--html" => say("<!DOCTYPE html>\n<html><body>Not an MCP server</body></html>"),
@@ -139,24 +144,48 @@ struct Shared {
     initialize: String,
     /// Read nothing more, and ignore SIGTERM.
     deaf: bool,
+    /// The calls of the tool `hold` by the names they gave themselves.
+    held: HashMap<String, script::Held>,
+    /// Every message that was read, as it came.
+    heard: Vec<String>,
 }
 
 static SHARED: Mutex<Option<Shared>> = Mutex::new(None);
+static SHARED_CHANGED: Condvar = Condvar::new();
 
 fn with_shared<T>(change: impl FnOnce(&mut Shared) -> T) -> T {
     let mut guard = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-    change(guard.get_or_insert_default())
+    let changed = change(guard.get_or_insert_default());
+    SHARED_CHANGED.notify_all();
+    changed
 }
 
-/// Writes one line; a closed stdout ends the process.
+/// Waits until `look` finds what it looks for.
+fn wait_for_shared<T>(mut look: impl FnMut(&Shared) -> Option<T>) -> T {
+    let mut guard = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        if let Some(found) = look(guard.get_or_insert_default()) {
+            return found;
+        }
+        guard = SHARED_CHANGED.wait(guard).unwrap_or_else(PoisonError::into_inner);
+    }
+}
+
+/// Writes one line, in the form that the script wants; a closed stdout ends the process.
 fn say(line: &str) {
+    script::say_line(line);
+}
+
+/// Writes the pieces with a pause between them; nothing comes in between, and a closed stdout ends the process.
+fn write_pieces(pieces: &[Vec<u8>]) {
     let mut stdout = io::stdout().lock();
-    let said = stdout
-        .write_all(line.as_bytes())
-        .and_then(|()| stdout.write_all(b"\n"))
-        .and_then(|()| stdout.flush());
-    if said.is_err() {
-        std::process::exit(1);
+    for (index, piece) in pieces.iter().enumerate() {
+        if index > 0 {
+            pause(Duration::from_millis(20));
+        }
+        if stdout.write_all(piece).and_then(|()| stdout.flush()).is_err() {
+            std::process::exit(1);
+        }
     }
 }
 
@@ -187,6 +216,10 @@ fn serve(mode: Mode) {
 }
 
 fn receive(mode: Mode, text: &str) {
+    script::hear(text);
+    if !script::understands(text) {
+        return;
+    }
     let Ok(message) = serde_json::from_str::<Incoming>(text) else {
         return say(
             &json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": "parse error"}})
@@ -198,6 +231,7 @@ fn receive(mode: Mode, text: &str) {
             let raw = message.params.map_or_else(|| "null".into(), |params| params.get().to_owned());
             std::thread::spawn(move || answer(mode, &id, &method, &raw));
         }
+        (Some(method), None) if method == script::SAY => script::say(message.params.as_deref()),
         (Some(method), None) => notified(&method, message.params.as_deref()),
         (None, Some(id)) => {
             let waiting =
@@ -249,7 +283,7 @@ fn answer(mode: Mode, id: &RawValue, method: &str, raw: &str) {
         "tools/list" => result(json!({"tools": TOOLS.map(|(name, description)|
             json!({"name": name, "description": description, "inputSchema": {"type": "object"}}))})),
         "logging/setLevel" => result(json!({})),
-        "tools/call" => match call(&params) {
+        "tools/call" => match script::call(id, raw, &params).unwrap_or_else(|| call(&params)) {
             Some(value) => result(value),
             None => return,
         },
@@ -257,7 +291,7 @@ fn answer(mode: Mode, id: &RawValue, method: &str, raw: &str) {
         "test/result" => format!(r#""result":{}"#, params["raw"].as_str().unwrap_or("{}")),
         _ => format!(r#""error":{}"#, json!({"code": -32601, "message": "method not found", "data": method})),
     };
-    say(&format!(r#"{{"jsonrpc":"2.0","id":{},{body}}}"#, id.get()));
+    say(&format!(r#"{{"jsonrpc":"2.0","id":{},{body}}}"#, script::id_in_answers(id.get())));
 }
 
 fn result(value: Value) -> String {

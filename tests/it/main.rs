@@ -14,16 +14,21 @@ mod drain; // How a node of a cluster stops: the grace, the waiting, the retirem
 mod faults; // Children that misbehave: a clear answer, and nothing left behind.
 mod handler; // Servers written in Rust: the demo, and some that behave badly.
 mod http_wire; // Raw bytes in, raw bytes out: every refusal of the wire, and that a good request still works.
+mod ids; // Ids and progress tokens of clients and servers that treat them badly.
 mod legacy; // The handshake era as a raw client sees it, spec row by spec row.
+mod lines; // What servers write instead of good lines, and clients instead of good messages.
 mod listener; // At the caps of connections and descriptors.
+mod mangled; // A property: a mangled answer ends its call, and no other.
 mod memory; // Bounded, whatever clients and children do.
 mod orphans; // Nothing of what children start is left, whatever ends.
 mod redis_server; // A real redis-server.
 mod registry; // What stands in Redis, who hears what on the wrong node, and Redis misbehaving.
 mod regression; // What fuzzing and reviews found.
+mod scripted; // A session whose server says what the test dictates.
 mod sessions; // Principals, caps, idle expiry, health, metrics, stop.
 mod sessions_command; // `burdock sessions` with a real Redis.
 mod static_binary; // The release as it is handed out.
+mod streams; // Event streams as the clients of the field need them.
 mod support; // What the tests share.
 mod systemd; // As a service: what it tells, sockets that it is passed, and the units.
 mod tidy; // The house rules.

@@ -333,10 +333,42 @@ fn a_client_that_leaves_during_initialize() {
     let mut client = burdock.client();
     client.request("POST", "/mcp", &[BOTH, JSON], &initialize(LATEST));
     wait_for("the child", SOON, || burdock.log().contains("started").then_some(()));
+    let pid = pid_in_log(&burdock);
+    assert!(is_running(&pid), "the child has ended by itself");
     drop(client);
     wait_for("the end of the session", SOON, || {
         burdock.log().contains("went away during initialize").then_some(())
     });
+    wait_for("the end of the child", SOON, || (!is_running(&pid)).then_some(()));
+}
+
+/// The process of the only child that was started.
+fn pid_in_log(burdock: &Burdock) -> String {
+    let log = burdock.log();
+    let line = log.lines().find(|line| line.contains("started") && line.contains(", process ")).unwrap();
+    line.rsplit(' ').next().unwrap().to_owned()
+}
+
+fn is_running(pid: &str) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// A node that stops does not wait for a server that is still starting: its client hears why, and no child is left.
+#[test]
+fn a_stop_during_a_slow_start() {
+    let mut burdock = Burdock::with_child(&[], &["--slow-start", "30"]);
+    let mut client = burdock.client();
+    client.request("POST", "/mcp", &[BOTH, JSON], &initialize(LATEST));
+    wait_for("the child", SOON, || burdock.log().contains("started").then_some(()));
+    let pid = pid_in_log(&burdock);
+    let begun = Instant::now();
+    burdock.signal("-TERM");
+    let reply = client.response();
+    assert_eq!((reply.status, reply.json()["id"].clone()), (503, json!(0)), "{}", reply.text());
+    assert!(reply.text().contains("stopping"), "{}", reply.text());
+    assert_eq!(burdock.wait().code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    assert!(!is_running(&pid), "the child is left");
 }
 
 /// What a child answers to `initialize` is checked: an error is the client's to see, nonsense is 502.

@@ -29,7 +29,6 @@ const FLOORS: &[(&[&str], &str)] = &[
     (&["systemd"], ""),
     (&["version"], ""),
     (&["small_file"], ""),
-    (&["authority"], ""),
     (&["http"], ""),
     (&["message"], ""),
     (&["backend", "handler"], "a backend runs handlers; what their contexts say are its outputs"),
@@ -47,7 +46,6 @@ const FLOORS: &[(&[&str], &str)] = &[
 
 /// Files that take bytes and `now`: no async, no clock, no I/O (ARCHITECTURE.md, invariant 2).
 const SANS_IO: &[&str] = &[
-    "authority.rs",
     "http/head.rs",
     "http/body.rs",
     "http/sse.rs",

@@ -1,0 +1,726 @@
+//! What servers write instead of good lines: no line ends a call that it does not name, and none leaves one open
+//! that it does.
+//!
+//! The kinds are those of real servers: errors that say nothing about an id, null members, bytes around the JSON,
+//! starts that cannot become an answer, and messages that a strict server would drop in silence.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::scripted::*;
+use crate::support::*;
+
+// --- Lines that name no call ----------------------------------------------------------------------------------
+
+/// JSON-RPC 5: an error with another code than -32700 and -32600 and no id says nothing of a call (case 3): it is the
+/// answer to a notification of a server that answers those, too.
+#[test]
+#[ignore = "until its cure is on main"]
+fn an_error_without_id_that_is_about_a_notification() {
+    let scripted = Scripted::new();
+    let mut call = scripted.hold("1", "a");
+    for code in ["-32601", "-32602", "-32603", "-32000", "0", "1.5", "\"x\"", "null"] {
+        for id in [r#""id":null,"#, ""] {
+            scripted
+                .say(&format!(r#"{{"jsonrpc":"2.0",{id}"error":{{"code":{code},"message":"no such"}}}}"#));
+        }
+    }
+    for error in ["{}", "[]", "\"no\"", "7", r#"{"message":"x"}"#] {
+        scripted.say(&format!(r#"{{"jsonrpc":"2.0","id":null,"error":{error}}}"#));
+    }
+    scripted.answer("a");
+    answered(&mut call, "1", "a");
+}
+
+/// The whole of case 3: `initialized` is answered by such an error, and the call after it is not.
+#[test]
+#[ignore = "until its cure is on main"]
+fn a_server_that_answers_notifications_with_errors() {
+    let scripted = Scripted::new();
+    let mut list = scripted.hold("5", "list");
+    let _cancelled = scripted.hold("6", "cancelled");
+    let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":6}}"#;
+    assert_eq!(scripted.session.post(cancel).status, 202);
+    scripted.say(r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32601,"message":"Method not found"}}"#);
+    scripted.answer("list");
+    answered(&mut list, "5", "list");
+}
+
+/// JSON-RPC 5.1: -32700 and -32600 without an id are about a request; about the only one, when there is one.
+#[test]
+#[ignore = "until its cure is on main"]
+fn an_error_without_id_that_is_about_a_request() {
+    let scripted = Scripted::new();
+    for error in [
+        r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}"#,
+        r#"{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid Request"}}"#,
+    ] {
+        let mut only = scripted.hold("1", "only");
+        scripted.say_only(&format!("{error}\n"));
+        failed(&mut only, "1");
+        let mut calls = [scripted.hold("1", "a"), scripted.hold("2", "b")];
+        scripted.say(error);
+        scripted.answer("a");
+        scripted.answer("b");
+        answered(&mut calls[0], "1", "a");
+        answered(&mut calls[1], "2", "b");
+    }
+    scripted.warned(&["2 calls"]);
+}
+
+/// Logs that look like messages, and objects that JavaScript prints: never the end of a call (pino-lines).
+#[test]
+#[ignore = "until its cure is on main"]
+fn log_lines_that_look_like_messages() {
+    let scripted = Scripted::new();
+    for several in [false, true] {
+        let mut call = scripted.hold("1", "a");
+        let _other = several.then(|| scripted.hold("2", "b"));
+        for line in [
+            r#"{"level":30,"time":1790000000000,"id":<a>,"msg":"request"}"#,
+            r#"{"id":<a>}"#,
+            r#"{"id":<a>,"method":"tools/call"}"#,
+            r#"{"level":"info","id":<a>,"message":"result: ok"}"#,
+            "{ foo: 1 }",
+            "{ id: <a>, foo: 'x' }",
+            "{ id: <a> }",
+            "{}",
+            "[]",
+            "[<a>]",
+            "[1,2,3]",
+            "[{}]",
+            r#"[{"id":<a>}]"#,
+            "<a>",
+            "\"id\":<a>",
+            "id=<a> done",
+            "null",
+            "true",
+            "\"jsonrpc\"",
+            "{",
+            "}",
+            "<x00>",
+            "<xFF><xFE>",
+            "<x1b>[2J",
+            "\t \r",
+            "Content-Type: application/json",
+        ] {
+            scripted.say(line);
+        }
+        scripted.answer("a");
+        answered(&mut call, "1", "a");
+    }
+}
+
+/// A request or notification of the server is never taken for an answer, however it is made.
+#[test]
+#[ignore = "until its cure is on main"]
+fn messages_of_the_server_that_are_no_answers() {
+    let scripted = Scripted::new();
+    let mut call = scripted.hold("1", "a");
+    for line in [
+        r#"{"jsonrpc":"2.0","id":<a>,"method":"x/unknown","params":"text"}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"id":<a>,"result":{}}}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"data":"\"id\":<a>,\"result\":{}"}}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed","id":null}"#,
+    ] {
+        scripted.say(line);
+    }
+    scripted.lives();
+    // The requests are on the call's stream, whose last message is its answer.
+    scripted.answer("a");
+    answered(&mut call, "1", "a");
+}
+
+// --- Answers that cannot be read ------------------------------------------------------------------------------
+
+/// Answers of real servers that are no JSON, and name their call (case 14): it ends, at once, and no other.
+#[test]
+#[ignore = "until its cure is on main"]
+fn an_unreadable_answer_ends_the_call_that_it_names() {
+    let scripted = Scripted::new();
+    for line in UNREADABLE {
+        let mut calls = [scripted.hold("1", "a"), scripted.hold("2", "b")];
+        let begun = Instant::now();
+        scripted.say_only(&format!("{line}\n"));
+        ended(&mut calls[0], "1");
+        assert!(begun.elapsed() < AT_ONCE, "{line}");
+        scripted.answer("b");
+        answered(&mut calls[1], "2", "b");
+    }
+}
+
+/// Each names the call `a`.
+const UNREADABLE: &[&str] = &[
+    r#"{"jsonrpc":"2.0","id":<a>,"result":{"value":NaN}}"#,
+    r#"{"jsonrpc":"2.0","id":<a>,"result":{"value":Infinity,"id":1}}"#,
+    r#"{"jsonrpc":"2.0","result":{"value":NaN,"id":1},"id":<a>}"#,
+    r#"{"jsonrpc":"2.0","id":<a>,"result":{"text":"<xFF>"}}"#,
+    r#"{"jsonrpc":"2.0","id":<a>,"result":{"text":"<xC3>"}}"#,
+    r#"{"jsonrpc":"2.0","id":<a>,"result":{"content":[{"type":"te"#,
+    r#"{"jsonrpc":"2.0","id":<a>,"result":{"#,
+    r#"{"jsonrpc":"2.0","id":<a>,"#,
+    r#"{"jsonrpc":"2.0","id":<a>,"result":{},}"#,
+    r#"{"jsonrpc":"2.0","id":<a>,"result":{"a":[1,]}}"#,
+    r#"{"jsonrpc":"2.0","id":<a>,"result":{"text":"a<x01>b"}}"#,
+    r#"{"jsonrpc":"2.0","id":<a>,"result":{"text":"a	b"}}"#,
+    r#"{"jsonrpc":"2.0","id":<a>,"result":{"text":"\x41"}}"#,
+    r#"{"jsonrpc":"2.0","id":<a>,"result":undefined}"#,
+    r#"{"jsonrpc":"2.0","id":<a>,"result":{}"#,
+    r#"{"jsonrpc":"2.0","id":<a>,"result":{}}}"#,
+    r#"{"jsonrpc":"2.0","id":<a>}"#,
+    r#"{"jsonrpc":"2.0","id":<a>,"result":{},"error":{"code":1,"message":"both"}}"#,
+    r#"{"jsonrpc":"2.0","id":<a>,"result":null,"error":null}"#,
+    r#"{"jsonrpc":"2.0","id":<a>,"error":null}"#,
+    r#"{"jsonrpc":"2.0","id":<a>,"id":<a>,"result":{}}"#,
+    r#"{"jsonrpc":"2.0","id":<a>,"result":{},"result":{}}"#,
+    r#"{"jsonrpc":"1.0","id":<a>,"result":{}}"#,
+    r#"{"jsonrpc":2.0,"id":<a>,"result":{}}"#,
+    r#"{"jsonrpc":"2","id":<a>,"result":{}}"#,
+    r#"{"JSONRPC":"2.0","id":<a>,"result":{}}"#,
+    r#"{"id":<a>,"result":{}}"#,
+    r#"{"id":<a>,"error":{"code":1,"message":"x"}}"#,
+    r#"{ "jsonrpc" : "2.0" , "id" : <a> , "result" : NaN }"#,
+    r#"INFO: {"jsonrpc":"2.0","id":<a>,"result":{}}"#,
+    r#"{"jsonrpc":"2.0","id":<a>,"result":{}} (in 3 ms)"#,
+    r#"{"jsonrpc":"2.0","id":<a>,"result":{}}{"jsonrpc":"2.0","method":"notifications/x"}"#,
+    r#"{"jsonrpc":"2.0","method":"notifications/x"}{"jsonrpc":"2.0","id":<a>,"result":{}}"#,
+    r#"{"jsonrpc":"2.0","id":<a>,"re{"jsonrpc":"2.0","method":"notifications/x"}"#,
+    r#"<xEF><xBB><xBF>{"jsonrpc":"2.0",<xEF><xBB><xBF>"id":<a>,"result":{}}"#,
+    r#"[{"jsonrpc":"2.0","id":<a>,"result":NaN}]"#,
+    r#"[{"jsonrpc":"2.0","id":<a>,"result":{}},]"#,
+    r#"data: {"jsonrpc":"2.0","id":<a>,"result":{}}"#,
+];
+
+/// A response by its shape whose id cannot be read ends the only call in flight; of several it touches none.
+#[test]
+#[ignore = "until its cure is on main"]
+fn an_answer_without_a_readable_id() {
+    let scripted = Scripted::new();
+    for line in [
+        r#"{"jsonrpc":"2.0","result":{"x":1}}"#,
+        r#"{"jsonrpc":"2.0","id":null,"result":{"x":1}}"#,
+        r#"{"jsonrpc":"2.0","id":[1],"result":{"x":1}}"#,
+        r#"{"jsonrpc":"2.0","id":{"id":1},"result":{"x":1}}"#,
+        r#"{"jsonrpc":"2.0","id":true,"result":{"x":1}}"#,
+        r#"{"jsonrpc":"2.0","ID":1,"result":{"x":1}}"#,
+        r#"{"jsonrpc":"2.0","id":,"result":{"x":1}}"#,
+        r#"{"jsonrpc":"2.0","result":{"x":NaN}}"#,
+    ] {
+        let mut only = scripted.hold("1", "only");
+        scripted.say_only(&format!("{line}\n"));
+        failed(&mut only, "1");
+        let mut calls = [scripted.hold("1", "a"), scripted.hold("2", "b")];
+        scripted.say(line);
+        scripted.answer("b");
+        scripted.answer("a");
+        answered(&mut calls[0], "1", "a");
+        answered(&mut calls[1], "2", "b");
+    }
+    scripted.warned(&["2 calls"]);
+}
+
+/// L17: a message that is too large fails only the call that it names, wherever the id stands, and says so (case 28).
+#[test]
+#[ignore = "until its cure is on main"]
+fn a_message_that_is_too_large_fails_only_its_own_call() {
+    let scripted = Scripted::new();
+    for line in [
+        r#"{"jsonrpc":"2.0","id":<a>,"result":{"id":<b>,"text":"<fill:5000000>"}}"#,
+        r#"{"jsonrpc":"2.0","result":{"text":"<fill:5000000>"},"id":<a>}"#,
+        r#"{"id":<a>,"jsonrpc":"2.0","error":{"code":1,"message":"<fill:5000000>"}}"#,
+    ] {
+        let mut calls = [scripted.hold("1", "a"), scripted.hold("2", "b")];
+        scripted.say_only(&format!("{line}\n"));
+        let text = failed(&mut calls[0], "1");
+        assert!(text.contains("too large") && text.contains('5') && text.contains('4'), "{text}");
+        scripted.answer("b");
+        answered(&mut calls[1], "2", "b");
+    }
+}
+
+/// A notification or a log line that is too large is no call's end.
+#[test]
+#[ignore = "until its cure is on main"]
+fn a_line_that_is_too_large_and_no_answer() {
+    let scripted = Scripted::new();
+    for line in [
+        r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"id":<a>,"data":"<fill:5000000>"}}"#,
+        r#"{"level":30,"id":<a>,"msg":"<fill:5000000>"}"#,
+        "<fill:5000000>",
+    ] {
+        let mut call = scripted.hold("1", "a");
+        scripted.say(line);
+        scripted.answer("a");
+        answered(&mut call, "1", "a");
+    }
+}
+
+/// Attack M2: a line of a million members costs neither memory nor the time of others.
+#[test]
+#[ignore = "until its cure is on main"]
+fn a_line_of_a_million_members() {
+    let scripted = Scripted::with("2025-03-26", &[]);
+    let mut call = scripted.hold("1", "a");
+    let other = scripted.burdock.session(LATEST);
+    let before = peak_memory(&scripted.burdock);
+    for member in ["1,", "{},", "[],", r#"{"id":1},"#] {
+        scripted.say_only(&format!("[<times:{}:{member}>1]\n", 3_900_000 / member.len()));
+        for _ in 0..20 {
+            let begun = Instant::now();
+            other.call(1, "echo", json!({"text": "x"}));
+            assert!(begun.elapsed() < AT_ONCE, "{member}");
+        }
+        scripted.say("");
+    }
+    scripted.answer("a");
+    answered(&mut call, "1", "a");
+    let grown = peak_memory(&scripted.burdock) - before;
+    assert!(grown < 64 << 20, "{grown} bytes for lines of 4 MB");
+}
+
+/// The most that was resident at any time, in bytes.
+fn peak_memory(burdock: &Burdock) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", burdock.process.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+// --- Null members ---------------------------------------------------------------------------------------------
+
+/// Members that are null, which JSON-RPC has no use for, are left out of what the client gets (case 13).
+#[test]
+#[ignore = "until its cure is on main"]
+fn null_members_of_a_server() {
+    let scripted = Scripted::new();
+    for (line, want) in [
+        (r#"{"jsonrpc":"2.0","id":<a>,"result":{"x":null},"error":null}"#, json!({"result": {"x": null}})),
+        (r#"{"jsonrpc":"2.0","id":<a>,"error":null,"result":{}}"#, json!({"result": {}})),
+        (r#"{"error":null,"jsonrpc":"2.0","id":<a>,"result":{}}"#, json!({"result": {}})),
+        (r#"{"jsonrpc":"2.0","method":null,"id":<a>,"result":{}}"#, json!({"result": {}})),
+        (
+            r#"{"jsonrpc":"2.0","id":<a>,"params":null,"method":null,"result":{},"error":null}"#,
+            json!({"result": {}}),
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":<a>,"result":null,"error":{"code":-5,"message":"m","data":null}}"#,
+            json!({"error": {"code": -5, "message": "m", "data": null}}),
+        ),
+        (r#"{"jsonrpc":"2.0","id":<a>,"result":{},"meta":{"id":1},"took":3}"#, json!({"result": {}})),
+        (r#"{"jsonrpc":"2.0","id":<a>,"result":null}"#, json!({"result": null})),
+    ] {
+        let mut call = scripted.hold("\"x\"", "a");
+        scripted.say_only(&format!("{line}\n"));
+        let mut want = want;
+        want["jsonrpc"] = json!("2.0");
+        want["id"] = json!("x");
+        assert_eq!(ended(&mut call, "\"x\""), want, "{line}");
+    }
+}
+
+/// The same for what a server says by itself.
+#[test]
+#[ignore = "until its cure is on main"]
+fn null_members_of_a_servers_notifications_and_requests() {
+    let scripted = Scripted::new();
+    for line in [
+        r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":null}"#,
+        r#"{"jsonrpc":"2.0","id":null,"method":"notifications/tools/list_changed"}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed","result":null,"error":null,"id":null}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":[],"extra":1}"#,
+    ] {
+        let events = scripted.say(line);
+        assert_eq!(events.len(), 1, "{line}: {events:?}");
+        let message = events[0].json();
+        let members: Vec<&str> = message.as_object().unwrap().keys().map(String::as_str).collect();
+        let bare = members == ["jsonrpc", "method"];
+        assert!(
+            bare || (members == ["jsonrpc", "method", "params"] && message["params"] == json!({})),
+            "{message}"
+        );
+    }
+    for line in [
+        r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":null}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"_meta":null,"message":"?"},"result":null}"#,
+    ] {
+        let events = scripted.say(line);
+        assert_eq!(events.len(), 1, "{line}: {events:?}");
+        let message = events[0].json();
+        assert!(
+            message.get("result").is_none() && !message["params"].is_null()
+                || message.get("params").is_none()
+        );
+        let answer =
+            json!({"jsonrpc": "2.0", "id": message["id"], "result": {"action": "cancel"}, "error": null});
+        assert_eq!(scripted.session.post(&answer.to_string()).status, 202);
+        let heard = scripted.heard("\"action\":\"cancel\"", 1).pop().unwrap();
+        assert!(!heard.contains("null"), "{heard}");
+    }
+}
+
+/// Members that are null, in what clients send: nothing of it reaches the server.
+#[test]
+#[ignore = "until its cure is on main"]
+fn null_members_of_a_client() {
+    let scripted = Scripted::with(LATEST, &["--strict"]);
+    for body in [
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":null}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","error":null}"#,
+        r#"{"jsonrpc":"2.0","result":null,"id":1,"method":"tools/list","params":{}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":null}}"#,
+    ] {
+        let begun = Instant::now();
+        let reply = scripted.session.post(body);
+        assert_eq!(reply.status, 200, "{body}: {}", reply.text());
+        assert!(reply.json()["result"]["tools"].is_array(), "{body}: {}", reply.text());
+        assert!(begun.elapsed() < AT_ONCE, "{body}");
+    }
+    for body in [
+        r#"{"jsonrpc":"2.0","method":"notifications/roots/list_changed","params":null}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/roots/list_changed","id":null}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/roots/list_changed","result":null,"error":null}"#,
+    ] {
+        let reply = scripted.session.post(body);
+        // A request with a null id is none (L11); a notification has no id.
+        assert!(
+            reply.status == 202 || (reply.status == 400 && body.contains("\"id\"")),
+            "{body}: {}",
+            reply.text()
+        );
+    }
+    let sent = scripted.session.call(2, "sent", json!({}));
+    let count = sent.to_string().matches("roots/list_changed").count();
+    assert!(count >= 2, "dropped by the server: {sent}");
+    assert!(scripted.heard("null", 0).is_empty());
+    let reply = scripted.session.post(r#"{"jsonrpc":"2.0","id":null,"method":"tools/list"}"#);
+    assert_eq!(reply.status, 400, "an id that is null stays an error (L11)");
+}
+
+// --- Bytes around the JSON ------------------------------------------------------------------------------------
+
+/// What servers write around each of their lines (case 18 and its kind), the answer to initialize included.
+#[test]
+#[ignore = "until its cure is on main"]
+fn bytes_around_the_lines_of_a_server() {
+    for each in [
+        "<xEF><xBB><xBF><line>\n",
+        "<x00><line>\n",
+        "<line><x00>\n",
+        "<x00><x00><line><x00><x00>\n",
+        "<x1e><line>\n",
+        "<x1b>[32m<line><x1b>[0m\n",
+        "<x1b>[0;1;38;5;200m<x1b>[K<line><x1b>[39;49m\n",
+        "<line>\r\n",
+        " \t<line> \t\n",
+        "\n\r\n<line>\n\n",
+        "<x1b>[2K\r<line>\n",
+        "<xEF><xBB><xBF><x1e><x1b>[1m<line><x1b>[m\r<x00>\n",
+        "[<line>]\n",
+    ] {
+        let burdock = Burdock::with_child(&[], &["--script", "--each", each]);
+        let begun = Instant::now();
+        let session = burdock.session(LATEST);
+        let answer = session.call(1, "echo", json!({"text": "ü"}));
+        assert_eq!(answer["result"]["content"][0]["text"], "ü", "{each:?}");
+        let reply = session.post(&call(2, "log", json!({})));
+        assert!(
+            reply.events().iter().any(|event| event.data.contains("a log line")),
+            "{each:?}: {}",
+            reply.text()
+        );
+        for event in reply.events().iter().filter(|event| !event.data.is_empty()) {
+            assert!(event.data.starts_with('{') && event.data.ends_with('}'), "{each:?}: {:?}", event.data);
+        }
+        assert!(begun.elapsed() < AT_ONCE, "{each:?}");
+    }
+}
+
+/// What stands before a message on its line: the call ends or is answered, at once (`INFO: {json}`).
+#[test]
+#[ignore = "until its cure is on main"]
+fn a_prefix_on_the_lines_of_a_server() {
+    for opening in [
+        r#"INFO: {"jsonrpc":"2.0","id":<id>,"result":<result>}"#,
+        r#"{"jsonrpc":"2.0","id":<id>,"result":<result>}{"jsonrpc":"2.0","method":"notifications/x"}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/x"}{"jsonrpc":"2.0","id":<id>,"result":<result>}"#,
+        r#"{"jsonrpc":"2.0","id":<id>,"id":<id>,"result":<result>}"#,
+    ] {
+        let reply = opened(&format!("{opening}\n"), "\"protocolVersion\"");
+        assert!(matches!(reply.status, 200 | 502), "{opening}: {} {}", reply.status, reply.text());
+    }
+}
+
+/// RFC 8259 8.1: a BOM before a body is ignored (case 18).
+#[test]
+#[ignore = "until its cure is on main"]
+fn a_bom_before_a_body() {
+    let burdock = Burdock::with_child(&[], &[]);
+    let mut client = burdock.client();
+    client.request("POST", "/mcp", &[BOTH, JSON], &format!("\u{feff}{}", initialize(LATEST)));
+    assert_eq!(client.response().status, 200);
+    let session = burdock.session(LATEST);
+    let reply = session.post("\u{feff}{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}");
+    assert_eq!(reply.json(), json!({"jsonrpc": "2.0", "id": 1, "result": {}}));
+    let reply = session.post("{\u{feff}\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}");
+    assert_eq!(reply.status, 400, "in the middle it is no white space");
+    let old = burdock.session("2025-03-26");
+    assert_eq!(old.post("\u{feff}[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}]").status, 200);
+}
+
+// --- Starts ---------------------------------------------------------------------------------------------------
+
+/// Initializes a server that says `opening` to it; the answer must come at once, and quote `quoted` when it is 502.
+#[track_caller]
+fn opened(opening: &str, quoted: &str) -> Response {
+    let burdock = Burdock::with_child(&[], &["--script", "--opening", opening]);
+    let mut client = burdock.client();
+    client.request("POST", "/mcp", &[BOTH, JSON], &initialize(LATEST));
+    let begun = Instant::now();
+    let reply = client.response();
+    assert!(begun.elapsed() < AT_ONCE, "{opening:?}: {:?}", begun.elapsed());
+    if reply.status == 502 {
+        assert_eq!(reply.json()["id"], 0, "{opening:?}");
+        let text = reply.json()["error"]["message"].as_str().unwrap().to_owned();
+        assert!(text.contains(quoted), "{opening:?}: {text}");
+    }
+    reply
+}
+
+/// What was plainly meant as the answer to initialize and is none ends it at once, with that line.
+#[test]
+#[ignore = "until its cure is on main"]
+fn hopeless_starts() {
+    for (opening, quoted) in [
+        (
+            "Content-Length: 170\r\n\r\n{\"jsonrpc\":\"2.0\",\"id\":<id>,\"result\":<result>}",
+            "Content-Length: 170",
+        ),
+        ("content-length: 2\r\nContent-Type: x\r\n\r\n{}", "content-length"),
+        (
+            "Content-Type: application/vscode-jsonrpc; charset=utf-8\r\nContent-Length: 2\r\n\r\n{}",
+            "Content-",
+        ),
+        ("{\n  \"jsonrpc\": \"2.0\",\n  \"id\": <id>,\n  \"result\": <result>\n}\n", "{"),
+        ("{\r\n\t\"id\": <id>,\r\n\t\"jsonrpc\": \"2.0\",\r\n\t\"result\": <result>\r\n}\r\n", "{"),
+        ("{\"id\":<id>,\"result\":<result>}\n", "protocolVersion"),
+        ("{\"jsonrpc\":\"1.0\",\"id\":<id>,\"result\":<result>}\n", "1.0"),
+        ("{\"jsonrpc\":2.0,\"id\":<id>,\"result\":<result>}\n", "2.0"),
+        ("<message>\n", "initialize"),
+        (
+            "{\"jsonrpc\":\"2.0\",\"id\":<id>,\"result\":{\"protocolVersion\":\"2025-11-25\",\"x\":NaN}}\n",
+            "NaN",
+        ),
+        (
+            "{\"jsonrpc\":\"2.0\",\"id\":<id>,\"result\":{\"protocolVersion\":\"2025-11-25\",}}\n",
+            "protocolVersion",
+        ),
+        ("{\"jsonrpc\":\"2.0\",\"id\":<id>,\"result\":{\"x\":\"<xFF>\"}}\n", "jsonrpc"),
+        ("{\"jsonrpc\":\"2.0\",\"id\":<id>,\"result\":{\"protocolVersion\n", "protocolVersion"),
+        ("{\"jsonrpc\":\"2.0\",\"id\":null,\"result\":<result>}\n", ""),
+        ("{\"jsonrpc\":\"2.0\",\"result\":<result>}\n", ""),
+        ("{\"jsonrpc\":\"2.0\",\"id\":<id>}\n", ""),
+        ("{\"jsonrpc\":\"2.0\",\"id\":<id>,\"result\":{},\"error\":{}}\n", ""),
+        ("{\"jsonrpc\":\"2.0\",\"id\":<id>,\"result\":null}\n", ""),
+        ("{\"jsonrpc\":\"2.0\",\"id\":<id>,\"result\":[]}\n", ""),
+        ("{\"jsonrpc\":\"2.0\",\"id\":<id>,\"result\":{\"protocolVersion\":null}}\n", "protocolVersion"),
+        ("{\"jsonrpc\":\"2.0\",\"id\":<id>,\"result\":{\"protocolVersion\":20251125}}\n", "protocolVersion"),
+    ] {
+        let reply = opened(opening, quoted);
+        assert_eq!(reply.status, 502, "{opening:?}: {}", reply.text());
+    }
+}
+
+/// The same where an answer might be made of it: it is taken or refused, but not waited for.
+#[test]
+#[ignore = "until its cure is on main"]
+fn starts_that_can_be_mended() {
+    for opening in [
+        // A carriage return is the only end of a line.
+        "{\"jsonrpc\":\"2.0\",\"id\":<id>,\"result\":<result>}\r",
+        "{\"JSONRPC\":\"2.0\",\"id\":<id>,\"result\":<result>}\n",
+        "{\"jsonrpc\":\"2.0\",\"id\":<id>,\"result\":<result>} done\n",
+        "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32700,\"message\":\"Parse error\"}}\n",
+    ] {
+        let reply = opened(opening, "");
+        assert!(matches!(reply.status, 200 | 502), "{opening:?}: {}", reply.text());
+    }
+}
+
+/// `cat` gives our own request back.
+#[test]
+#[ignore = "until its cure is on main"]
+fn cat_is_no_server() {
+    let burdock = Burdock::serve(&["--", "cat"]);
+    let mut client = burdock.client();
+    client.request("POST", "/mcp", &[BOTH, JSON], &initialize(LATEST));
+    let begun = Instant::now();
+    let reply = client.response();
+    assert_eq!(reply.status, 502, "{}", reply.text());
+    assert!(begun.elapsed() < AT_ONCE);
+    assert!(reply.json()["error"]["message"].as_str().unwrap().contains("initialize"), "{}", reply.text());
+}
+
+/// A revision that is none is named as it came, blanks included (`"2025-11-25 "`).
+#[test]
+#[ignore = "until its cure is on main"]
+fn a_revision_with_a_blank() {
+    for version in ["2025-11-25 ", " 2025-11-25", "2025-11-25\\n"] {
+        let opening = format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":<id>,\"result\":{{\"protocolVersion\":\"{version}\",\"capabilities\":{{}}}}}}\n"
+        );
+        let reply = opened(&opening, "2025-11-25");
+        if reply.status == 502 {
+            assert!(!reply.text().contains("has no initialize"), "misleading: {}", reply.text());
+        }
+    }
+}
+
+/// The answer to initialize is taken from an array, in each revision (B10).
+#[test]
+#[ignore = "until its cure is on main"]
+fn the_answer_to_initialize_in_an_array() {
+    for opening in [
+        "[{\"jsonrpc\":\"2.0\",\"id\":<id>,\"result\":<result>}]\n",
+        "[{\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"},{\"jsonrpc\":\"2.0\",\"id\":<id>,\"result\":<result>}]\n",
+        "[{\"bad\":1},{\"jsonrpc\":\"2.0\",\"id\":<id>,\"result\":<result>}]\n",
+    ] {
+        let reply = opened(opening, "");
+        assert_eq!(reply.status, 200, "{opening:?}: {}", reply.text());
+        assert_eq!(reply.json()["result"]["serverInfo"]["name"], "test-child", "{opening:?}");
+    }
+}
+
+/// What good servers write before their answer is no answer: they are waited for.
+#[test]
+fn what_comes_before_the_answer() {
+    for before in [
+        "Starting server...\n",
+        "{\"level\":30,\"msg\":\"listening\",\"id\":<id>}\n",
+        "{ port: 3000 }\n",
+        "[1,2,3]\n{}\n[]\n",
+        "{\"id\":<id>,\"name\":\"banner\"}\n",
+        "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"data\":1}}\n",
+        "{\"jsonrpc\":\"2.0\",\"id\":\"early\",\"method\":\"ping\"}\n",
+        "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32601,\"message\":\"x\"}}\n",
+        "\n \n\r\n\t\n",
+        "<x1b>[1mBanner<x1b>[0m\n",
+        "> server@1.0.0 start\n> node server.js\n\n",
+        "INFO: ready\n2026-11-27 [info] {\"a\":1}\n",
+    ] {
+        for pause in ["", "<pause>"] {
+            let opening = format!("{before}{pause}{{\"jsonrpc\":\"2.0\",\"id\":<id>,\"result\":<result>}}\n");
+            let reply = opened(&opening, "");
+            assert_eq!(reply.status, 200, "{opening:?}: {}", reply.text());
+        }
+    }
+}
+
+/// Good answers in forms that are seldom: all at once or byte by byte, with odd white space, twice, the last words.
+#[test]
+#[ignore = "until its cure is on main"]
+fn answers_in_seldom_forms() {
+    let good = "{\"jsonrpc\":\"2.0\",\"id\":<id>,\"result\":<result>}";
+    for opening in [
+        format!("{good}\r\n"),
+        format!("  \t{good} \t\n"),
+        format!("{good}\n{good}\n"),
+        "{ \"result\" : <result> , \"id\" : <id> , \"jsonrpc\" : \"2.0\" }\n".to_owned(),
+        "{\"jsonrpc\":\"2.0\",<pause>\"id\":<pause><id>,\"result\":<pause><result>}<pause>\n".to_owned(),
+        "{\"json\\u0072pc\":\"2.0\",\"\\u0069d\":<id>,\"resul\\u0074\":<result>}\n".to_owned(),
+        format!("<xEF><xBB><xBF>{good}\n"),
+    ] {
+        let reply = opened(&opening, "");
+        assert_eq!(reply.status, 200, "{opening:?}: {}", reply.text());
+        assert!(reply.header("mcp-session-id").is_some());
+    }
+}
+
+/// A server that answers initialize and exits: the answer arrives, and then the session is over.
+#[test]
+fn a_server_that_exits_after_its_answer() {
+    let opening = "{\"jsonrpc\":\"2.0\",\"id\":<id>,\"result\":<result>}\n";
+    let burdock = Burdock::with_child(&[], &["--script", "--opening", opening, "--then-exit"]);
+    let mut client = burdock.client();
+    client.request("POST", "/mcp", &[BOTH, JSON], &initialize(LATEST));
+    let reply = client.response();
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let id = reply.header("mcp-session-id").unwrap().to_owned();
+    wait_for("the session's end", SOON, || {
+        client.request("POST", "/mcp", &[BOTH, JSON, ("Mcp-Session-Id", &id)], &request("1", "ping", "{}"));
+        (client.response().status == 404).then_some(())
+    });
+}
+
+// --- Servers that drop in silence what they do not like -------------------------------------------------------
+
+/// A message that MCP's schema does not allow is mended or refused by burdock (case 22): a server made with zod would
+/// drop it without a word, and the call would wait for ever.
+#[test]
+#[ignore = "until its cure is on main"]
+fn messages_that_a_strict_server_drops() {
+    let scripted = Scripted::with(LATEST, &["--strict"]);
+    for body in [
+        r#"{"jsonrpc":"2.0","id":4,"method":"tools/list","params":[]}"#,
+        r#"{"jsonrpc":"2.0","id":4,"method":"tools/list","params":null}"#,
+        r#"{"jsonrpc":"2.0","id":4,"method":"tools/list","params":{"_meta":null}}"#,
+        r#"{"jsonrpc":"2.0","id":4,"method":"tools/list","params":{"_meta":[]}}"#,
+        r#"{"jsonrpc":"2.0","id":4,"method":"tools/list","params":{"_meta":"x"}}"#,
+        r#"{"jsonrpc":"2.0","id":4,"method":"tools/list","params":{"_meta":{"progressToken":null}}}"#,
+        r#"{"jsonrpc":"2.0","id":4,"method":"tools/list","params":{"_meta":{"progressToken":true}}}"#,
+        r#"{"jsonrpc":"2.0","id":4,"method":"tools/list","params":{"_meta":{"progressToken":1.5}}}"#,
+        r#"{"jsonrpc":"2.0","id":4,"method":"tools/list","params":[1]}"#,
+        r#"{"jsonrpc":"2.0","id":4,"method":"tools/list","params":7}"#,
+        r#"{"jsonrpc":"2.0","id":4,"method":"tools/list","params":{},"extra":1}"#,
+        r#"{"jsonrpc":"2.0","id":4,"method":"tools/list","_meta":{"a":1},"auth":"x","result":null}"#,
+        r#"{"Jsonrpc":"2.0","jsonrpc":"2.0","id":4,"method":"tools/list"}"#,
+        r#"{"jsonrpc":"2.0","id":1790000000000000001,"method":"tools/list"}"#,
+        r#"{"jsonrpc":"2.0","id":4.0,"method":"tools/list"}"#,
+        r#"{"jsonrpc":"2.0","id":4,"method":7}"#,
+        r#"{"jsonrpc":"2.0","id":4,"method":"","params":{}}"#,
+        r#"{"jsonrpc":"2.0","id":4}"#,
+    ] {
+        let begun = Instant::now();
+        let reply = scripted.session.post(body);
+        assert!(begun.elapsed() < AT_ONCE, "{body}");
+        let answer: Value =
+            if reply.header("content-type") == Some("application/json") { reply.json() } else { Value::Null };
+        let code = answer["error"]["code"].as_i64();
+        let refused = matches!(code, Some(-32602..=-32600));
+        let served = answer["result"]["tools"].is_array();
+        assert!(refused || served || reply.status == 400, "{body}: {} {}", reply.status, reply.text());
+        // What means the same as good messages do is served.
+        let mended = body.contains("params\":[]") || body.contains(":null") || body.contains("extra");
+        assert!(!mended || served || body.contains("Token"), "{body}: {}", reply.text());
+    }
+    scripted.lives();
+    assert!(
+        !scripted.burdock.log().contains("dropped {"),
+        "the server dropped a message: {}",
+        scripted.burdock.log()
+    );
+}
+
+/// `params` and `result` stay the bytes they were, whatever the envelope is mended of.
+#[test]
+#[ignore = "until its cure is on main"]
+fn what_is_mended_is_only_the_envelope() {
+    let scripted = Scripted::new();
+    for params in [
+        r#"{"name":"echo","arguments":[],"x":null}"#,
+        r#"{"name":"echo","arguments":null}"#,
+        r#"{ "a" : 1.0 , "a" : 1e3, "id":null, "jsonrpc":null, "ü":"\u00fc" }"#,
+    ] {
+        let body = format!(
+            r#"{{"error":null,"id":"i","extra":[{{"params":1}}],"params":{params},"jsonrpc":"2.0","method":"test/params"}}"#
+        );
+        let reply = scripted.session.post(&body);
+        assert_eq!(reply.json()["result"]["params"], params, "{}", reply.text());
+    }
+    let result = r#"{ "a" : 1.0 , "a" : 1e3, "id":null, "error":null, "ü":"\u00fc" }"#;
+    let mut call = scripted.hold("1", "a");
+    scripted.say_only(&format!(r#"{{"error":null,"x":1,"result":{result},"id":<a>,"jsonrpc":"2.0"}}"#));
+    scripted.say_only("\n");
+    let message = last_message(&call.response());
+    assert!(message.contains(result), "{message}");
+    assert!(!message.contains("\"x\""), "{message}");
+}
