@@ -33,6 +33,7 @@
 //! | `backend` | what answers: a child process, its pipes, its end, and the watchdog; or a handler |
 //! | `message` | JSON-RPC envelopes; params and results stay raw bytes |
 //! | `http` | HTTP/1.1 and server-sent events over any byte stream |
+//! | `authority` | `host[:port]` and the origin of a URL, read in one place |
 //! | `small_file` | reads a file of bounded size: a config, tokens |
 //! | `version` | what differs between protocol revisions |
 //! | `systemd` | a socket passed at start, and how it goes, for a service manager |
@@ -60,6 +61,7 @@
 //! - What comes from outside cannot panic, and reaches a log only through `foreign`.
 
 pub mod admin;
+pub mod authority;
 pub mod backend;
 pub mod budget;
 pub mod cli;

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{Failure, VERSION, print};
 use crate::config::args::Takes;
-use crate::config::{Config, Environment, Flag, Launch, LogFormat, Server, Typed};
+use crate::config::{Config, Environment, Flag, Launch, LogFormat, ServerConfig, Typed};
 use crate::logging;
 use crate::{server, systemd};
 
@@ -125,7 +125,7 @@ fn url(config: &Config, base: &str, index: usize) -> String {
 }
 
 /// The servers with their URLs.
-fn addressed<'a>(config: &'a Config, base: &'a str) -> impl Iterator<Item = (&'a Server, String)> {
+fn addressed<'a>(config: &'a Config, base: &'a str) -> impl Iterator<Item = (&'a ServerConfig, String)> {
     config.servers.iter().enumerate().map(move |(index, server)| (&**server, url(config, base, index)))
 }
 
@@ -162,7 +162,7 @@ fn claude_snippet(config: &Config, base: &str) -> String {
         None => String::new(),
         Some(_) => format!(" --header \"Authorization: {TOKEN}\""),
     };
-    let line = |(server, url): (&Server, String)| {
+    let line = |(server, url): (&ServerConfig, String)| {
         format!("  claude mcp add --transport http {} {url}{header}", server.name)
     };
     addressed(config, base).map(line).collect::<Vec<_>>().join("\n")

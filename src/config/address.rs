@@ -1,9 +1,11 @@
 //! Addresses as they are typed: where to listen, and networks of proxies.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+
+use crate::authority::{Authority, AuthorityError};
 
 /// What `--listen` may be, for messages.
 const SOCKET_ALLOWED: &str =
@@ -15,45 +17,34 @@ const SOCKET_ALLOWED: &str =
 /// What is wrong with `text` and what is allowed, in words for the user.
 pub fn socket(text: &str) -> Result<SocketAddr, String> {
     let wrong = |problem: String| format!("{text:?} {problem}; {SOCKET_ALLOWED}");
-    // A bare IPv6 address has colons too, and none of them is before a port.
-    let (host, port) = match text.rsplit_once(':') {
-        Some(parts) if text.parse::<Ipv6Addr>().is_err() && !text.ends_with(']') => parts,
-        Some(_) | None => return Err(wrong(without_port(text))),
+    let authority = match Authority::parse(text) {
+        Err(AuthorityError::NoHost) if text.is_empty() => return Err(wrong("has no port".to_owned())),
+        Err(error) => return Err(wrong(error.to_string())),
+        Ok(authority) => authority,
     };
-    Ok(SocketAddr::new(ip(host).map_err(wrong)?, self::port(port).map_err(wrong)?))
+    match (host_address(&authority), authority.port) {
+        (Some(address), Some(port)) => Ok(SocketAddr::new(address, port)),
+        (_, None) => Err(wrong(without_port(text))),
+        (None, Some(_)) => Err(wrong(AuthorityError::NoName(authority.host.to_owned()).to_string())),
+    }
+}
+
+fn host_address(authority: &Authority<'_>) -> Option<IpAddr> {
+    let is_localhost = authority.host.eq_ignore_ascii_case("localhost");
+    authority.address().or(is_localhost.then_some(Ipv4Addr::LOCALHOST.into()))
 }
 
 fn without_port(text: &str) -> String {
-    match (text.parse::<u64>(), text.parse::<Ipv6Addr>()) {
-        (Ok(_), _) => format!("has no address: with one it is 127.0.0.1:{text}"),
-        (_, Ok(_)) => "has no port, and an IPv6 address with one stands in brackets".to_owned(),
-        (Err(_), Err(_)) => "has no port".to_owned(),
+    match text.parse::<u64>() {
+        Ok(_) => format!("has no address: with one it is 127.0.0.1:{text}"),
+        Err(_) if text.ends_with(':') => AuthorityError::NoPort(String::new()).to_string(),
+        Err(_) => "has no port".to_owned(),
     }
 }
 
-fn ip(host: &str) -> Result<IpAddr, String> {
-    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    match (bracketed, host) {
-        (Some(inside), _) => inside
-            .parse::<Ipv6Addr>()
-            .map(IpAddr::V6)
-            .map_err(|_| format!("has no IPv6 address in its brackets: {inside}")),
-        (None, "") => Err("has no address before its port".to_owned()),
-        (None, name) if name.eq_ignore_ascii_case("localhost") => Ok(Ipv4Addr::LOCALHOST.into()),
-        (None, address) => address
-            .parse::<Ipv4Addr>()
-            .map(IpAddr::V4)
-            .map_err(|_| format!("begins with {address:?}, which is no address")),
-    }
-}
-
-fn port(text: &str) -> Result<u16, String> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    match text.parse::<u16>() {
-        Ok(port) if digits => Ok(port),
-        _ if digits => Err(format!("has the port {text}, and the largest is 65535")),
-        _ => Err(format!("has {text:?} where its port should be")),
-    }
+/// Whether only this machine reaches `address`.
+pub(super) fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
 }
 
 /// Where the admin listener is.

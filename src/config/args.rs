@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use lexopt::Arg;
 
-use super::Error;
+use super::error::Error;
 use super::nearest::hint;
 use crate::backend::mark::MARK_NAME;
 
@@ -248,6 +248,11 @@ impl Typed {
         typed.flags(flags)?;
         typed.variables(environment);
         Ok(typed)
+    }
+
+    /// Nothing but an address to listen on.
+    pub fn on(listen: SocketAddr) -> Typed {
+        Typed { passed: Some(listen), ..Typed::default() }
     }
 
     /// The value of a flag that takes one.

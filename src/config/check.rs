@@ -1,6 +1,5 @@
 //! The conversion: from what was typed to a [`Config`] that can be run.
 
-use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -8,13 +7,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::args::Given;
+use super::address::{self, AdminListen, is_loopback};
+use super::args::{Environment, Flag, Typed};
+use super::error::Error;
 use super::json::Document;
-use super::{
-    Access, AdminListen, Config, Environment, Error, Flag, IpNet, Launch, LogFormat, LogSettings, Names,
-    Server, SessionLimits, Typed, address, duration, file, is_own_name, is_server_name, program, redis,
-    server_name,
-};
+use super::settings::{Config, Launch, LogFormat, LogSettings, ServerConfig, SessionLimits};
+use super::values::{count, switch, time};
+use super::{access, file, machine, program, redis, server_name};
 use crate::backend::command::Command;
 use crate::demo;
 use crate::handler;
@@ -24,7 +23,6 @@ use crate::limits::{
     KEEP_ALIVE_COMMENT, KEEP_ALIVE_COMMENT_MAX, KEEP_ALIVE_COMMENT_MIN, NODE_NAME_BYTES_MAX, RETIRE_WINDOW,
     SESSIONS_DERIVED_MAX, SESSIONS_DERIVED_MIN, SESSIONS_MAX, THREADS_MAX,
 };
-use crate::principal::Tokens;
 use crate::small_file;
 
 /// Where `--listen` is when nobody says.
@@ -41,10 +39,15 @@ impl Config {
     /// # Errors
     /// When others could reach the address: there are no tokens here.
     pub fn of_handler(server: handler::Server, listen: SocketAddr) -> Result<Config, Error> {
-        let arguments = [OsString::from("--listen"), listen.to_string().into()];
-        let environment = Environment::new();
-        let (mut config, _) = Config::check(&Typed::parse(&arguments, &environment)?, &environment)?;
-        config.servers = vec![Arc::new(Server::in_process(server))];
+        if !is_loopback(listen) {
+            return Err(Error::Usage(format!(
+                "{listen}: others can reach this address, and nothing here asks who they are; listen on 127.0.0.1, or \
+                 serve with the burdock program and --token-file"
+            )));
+        }
+        let typed = Typed::on(listen);
+        let (mut config, _) = Config::check(&typed, &Environment::new())?;
+        config.servers = vec![Arc::new(ServerConfig::in_process(server))];
         Ok(config)
     }
 
@@ -58,7 +61,7 @@ impl Config {
         let log = log_settings(typed)?;
         let listen = listen(typed, &mut warnings)?;
         let insecure_public = switch(typed, Flag::InsecurePublic)?;
-        let access = access(typed, listen, insecure_public, &mut warnings)?;
+        let access = access::of(typed, listen, insecure_public, &mut warnings)?;
         let servers = servers(typed, environment, &mut warnings)?;
         let in_process = servers.iter().all(|server| matches!(server.launch, Launch::Handler(_)));
         let sessions = session_limits(typed, access.tokens.is_some(), in_process)?;
@@ -79,8 +82,8 @@ impl Config {
             drain_timeout: time(typed, Flag::DrainTimeout, ANY_WAIT, DRAIN_TIMEOUT)?,
             retire_window: time(typed, Flag::RetireWindow, ANY_WAIT, RETIRE_WINDOW)?,
             redis: redis::of(typed, switch(typed, Flag::RedisRequired)?, &mut warnings)?,
-            advertise: typed.one(Flag::Advertise).map(advertised).transpose()?,
-            threads: count(typed, Flag::Threads, THREADS_MAX)?.unwrap_or_else(cores),
+            advertise: typed.one(Flag::Advertise).map(access::advertised).transpose()?,
+            threads: count(typed, Flag::Threads, THREADS_MAX)?.unwrap_or_else(machine::cores),
             log,
         };
         warn_of_no_cluster(typed, &config, &mut warnings);
@@ -201,7 +204,7 @@ fn servers(
     typed: &Typed,
     environment: &Environment,
     warnings: &mut Vec<String>,
-) -> Result<Vec<Server>, Error> {
+) -> Result<Vec<ServerConfig>, Error> {
     match (&typed.command, typed.one(Flag::Config)) {
         (Some(words), None) => Ok(vec![typed_server(words, environment)?]),
         (None, Some(given)) => {
@@ -213,15 +216,15 @@ fn servers(
         (Some(_), Some(given)) => {
             Err(given.error("goes without a command after --; leave out one of the two"))
         }
-        (None, None) => Ok(vec![Server::in_process(demo::server())]),
+        (None, None) => Ok(vec![ServerConfig::in_process(demo::server())]),
     }
 }
 
-impl Server {
+impl ServerConfig {
     /// A server of this process, under its own name if that can be a part of a path.
-    fn in_process(server: handler::Server) -> Server {
-        let name = Some(server.name()).filter(|name| is_server_name(name));
-        Server {
+    fn in_process(server: handler::Server) -> ServerConfig {
+        let name = Some(server.name()).filter(|name| server_name::is_server_name(name));
+        ServerConfig {
             name: name.unwrap_or(server_name::UNNAMED).to_owned(),
             launch: Launch::Handler(Arc::new(server)),
             start_deadline: CHILD_START_DEADLINE,
@@ -233,7 +236,7 @@ impl Server {
 }
 
 /// The server made of the words after `--`, named after what they run.
-fn typed_server(words: &[String], environment: &Environment) -> Result<Server, Error> {
+fn typed_server(words: &[String], environment: &Environment) -> Result<ServerConfig, Error> {
     let (program, args) =
         words.split_first().ok_or_else(|| Error::Usage("there is no command after --".to_owned()))?;
     let command = Command {
@@ -245,7 +248,7 @@ fn typed_server(words: &[String], environment: &Environment) -> Result<Server, E
     };
     program::check(&command, environment)
         .map_err(|problem| Error::Typed { by: format!("-- {program}"), problem })?;
-    Ok(Server {
+    Ok(ServerConfig {
         name: server_name::of_command(words),
         launch: Launch::Child(Arc::new(command)),
         start_deadline: CHILD_START_DEADLINE,
@@ -255,7 +258,7 @@ fn typed_server(words: &[String], environment: &Environment) -> Result<Server, E
     })
 }
 
-fn default_server(typed: &Typed, servers: &[Server]) -> Result<Option<usize>, Error> {
+fn default_server(typed: &Typed, servers: &[ServerConfig]) -> Result<Option<usize>, Error> {
     let Some(given) = typed.one(Flag::Default) else {
         return Ok((servers.len() == 1).then_some(0));
     };
@@ -266,156 +269,9 @@ fn default_server(typed: &Typed, servers: &[Server]) -> Result<Option<usize>, Er
         .ok_or_else(|| given.error(format_args!("there is no server {}; there is: {}", given.text, names())))
 }
 
-fn access(
-    typed: &Typed,
-    listen: SocketAddr,
-    insecure_public: bool,
-    warnings: &mut Vec<String>,
-) -> Result<Access, Error> {
-    let loopback = is_loopback(listen);
-    let tokens = tokens(typed)?;
-    if !loopback && tokens.is_none() && !insecure_public {
-        return Err(public_without_tokens(typed, listen));
-    }
-    let public_url = typed.one(Flag::PublicUrl).map(public_url).transpose()?;
-    let mut allowed = each(typed, Flag::AllowHost, host)?;
-    allowed.extend(public_url.as_deref().map(|url| url_host(url).to_ascii_lowercase()));
-    if !loopback && !listen.ip().is_unspecified() {
-        allowed.push(as_host(listen.ip()));
-    }
-    if allowed.is_empty() && !loopback {
-        warnings.push(format!(
-            "nobody said by which name clients reach {listen}: those that come by its address are served, \
-             those that come by a name are refused until --public-url or --allow-host says it"
-        ));
-    }
-    let access = Access {
-        names: Names { loopback, allowed },
-        allow_origins: each(typed, Flag::AllowOrigin, origin)?,
-        trusted_proxies: each(typed, Flag::TrustedProxy, |text| text.parse::<IpNet>().ok())?,
-        tokens,
-        public_url,
-    };
-    if access.is_behind_local_proxy() && !insecure_public {
-        proxied(typed, &access, warnings)?;
-    }
-    Ok(access)
-}
-
-/// Refuses a loopback address that a proxy on this machine opens to others while nothing says who may call. A name
-/// alone is no proof of such a proxy (it may stand in `/etc/hosts`), so that is a warning only.
-fn proxied(typed: &Typed, access: &Access, warnings: &mut Vec<String>) -> Result<(), Error> {
-    if access.tokens.is_some() || !access.trusted_proxies.is_empty() {
-        return Ok(());
-    }
-    let url = access.public_url.as_deref().filter(|url| !is_own_name(url_host(url)));
-    if let (Some(url), Some(given)) = (url, typed.one(Flag::PublicUrl)) {
-        return Err(given.error(format_args!(
-            "{url} brings in others through a proxy, and whoever comes may run the servers; \
-             say who may call with --token-file FILE (burdock token NAME --append FILE makes one), name the proxy \
-             that decides it with --trusted-proxy 127.0.0.1, or allow everyone with --insecure-public"
-        )));
-    }
-    warnings.push(
-        "--allow-host names more than this machine: if a proxy brings in others, all of them may run the servers; \
-         say who may call with --token-file FILE"
-            .to_owned(),
-    );
-    Ok(())
-}
-
-fn tokens(typed: &Typed) -> Result<Option<Tokens>, Error> {
-    let Some(given) = typed.one(Flag::TokenFile) else { return Ok(None) };
-    Tokens::load(Path::new(&given.text)).map(Some).map_err(|error| Error::Usage(error.to_string()))
-}
-
-fn public_without_tokens(typed: &Typed, listen: SocketAddr) -> Error {
-    let problem = "others can reach this address, and whoever does may run the servers; \
-                   say who may call with --token-file FILE (burdock token NAME --append FILE makes one), \
-                   listen on 127.0.0.1, or allow everyone with --insecure-public";
-    match (typed.passed, typed.one(Flag::Listen)) {
-        (Some(_), _) => Error::Usage(format!("the socket that was passed, on {listen}: {problem}")),
-        (None, Some(given)) => given.error(format_args!("{listen}: {problem}")),
-        (None, None) => Error::Usage(format!("{listen}: {problem}")),
-    }
-}
-
-fn public_url(given: &Given) -> Result<String, Error> {
-    let url = given.text.trim_end_matches('/');
-    let rest = url.strip_prefix("https://").or(url.strip_prefix("http://"));
-    // Nothing that a shell or a JSON file would read as more than text: the URL is printed for copying.
-    let plain = url.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":/.-_~[]%".contains(&byte));
-    match rest {
-        Some(_) if url.ends_with("/mcp") => {
-            Err(given.error("goes without the /mcp at its end, which burdock adds"))
-        }
-        Some(rest) if plain && authority(rest.split('/').next().unwrap_or(rest)).is_some() => {
-            Ok(url.to_owned())
-        }
-        Some(_) | None => Err(given.error("must be a URL like https://mcp.example.com")),
-    }
-}
-
-/// A URL of this node for other nodes and for operators.
-fn advertised(given: &Given) -> Result<String, Error> {
-    let url = given.text.trim_end_matches('/');
-    let rest = url.strip_prefix("https://").or(url.strip_prefix("http://"));
-    match rest.and_then(authority) {
-        Some(_) => Ok(url.to_owned()),
-        None => Err(given.error("must be a URL without a path, like http://10.0.0.1:8080")),
-    }
-}
-
-/// The name in a URL that [`public_url`] has checked, in the form of [`Names::allowed`].
-fn url_host(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    authority(rest.split('/').next().unwrap_or(rest)).map_or("", |(name, _)| name)
-}
-
-/// Splits `name[:port]` when both are well formed.
-fn authority(text: &str) -> Option<(&str, Option<u16>)> {
-    let (name, port) = match text.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => (name, Some(port.parse().ok()?)),
-        Some(_) | None => (text, None),
-    };
-    is_host(name).then_some((name, port))
-}
-
-/// A host name, an IPv4 address, or an IPv6 address in brackets.
-fn is_host(text: &str) -> bool {
-    let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
-    match inside {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-            !text.is_empty() && text.bytes().all(letters)
-        }
-    }
-}
-
-fn host(text: &str) -> Option<String> {
-    is_host(text).then(|| text.to_ascii_lowercase())
-}
-
-fn as_host(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => format!("[{address}]"),
-    }
-}
-
-/// `scheme://name[:port]`; extensions of editors have schemes of their own.
-fn origin(text: &str) -> Option<String> {
-    let (scheme, rest) = text.split_once("://")?;
-    let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
-    let is_scheme =
-        scheme.starts_with(|first: char| first.is_ascii_alphabetic()) && scheme.bytes().all(letters);
-    (is_scheme && authority(rest).is_some()).then(|| text.to_ascii_lowercase())
-}
-
 fn session_limits(typed: &Typed, principals: bool, in_process: bool) -> Result<SessionLimits, Error> {
     let max = count(typed, Flag::MaxSessions, SESSIONS_MAX)?
-        .unwrap_or_else(|| derived_sessions(memory_bytes(), in_process));
+        .unwrap_or_else(|| derived_sessions(machine::memory_bytes(Path::new("/")), in_process));
     let idle_timeout = time(typed, Flag::IdleTimeout, ONE_MILLISECOND..=CONFIGURED_WAIT_MAX, IDLE_TIMEOUT)?;
     Ok(SessionLimits {
         max,
@@ -433,73 +289,6 @@ fn derived_sessions(memory_bytes: u64, in_process: bool) -> usize {
     };
     let fitting = usize::try_from(memory_bytes / each).unwrap_or(most);
     fitting.clamp(SESSIONS_DERIVED_MIN, most)
-}
-
-/// The memory of the machine or of the container, whichever is less; 0 when neither can be read.
-fn memory_bytes() -> u64 {
-    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_bytes(&text));
-    let container = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
-    let container = container.and_then(|text| text.trim().parse().ok()).unwrap_or(u64::MAX);
-    machine.unwrap_or(0).min(container)
-}
-
-/// `MemTotal:       16384 kB` of `/proc/meminfo` (proc(5)).
-fn total_bytes(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kibibytes.checked_mul(1024)
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX)
-}
-
-fn is_loopback(address: SocketAddr) -> bool {
-    address.ip().to_canonical().is_loopback()
-}
-
-/// Each value of a list, as `convert` reads it.
-fn each<T>(typed: &Typed, flag: Flag, convert: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, Error> {
-    let must = match flag {
-        Flag::AllowHost => "must be a name or address without a port: mcp.example.com, 10.0.0.5, [fd00::5]",
-        Flag::AllowOrigin => {
-            "must be a scheme and a name, with a port if there is one: https://app.example.com:8443"
-        }
-        _ => "must be an address or a network: 10.0.0.5, 10.0.0.0/8, fd00::/8",
-    };
-    let one = |given: &Given| {
-        convert(&given.text).ok_or_else(|| given.error(format_args!("{:?} {must}", given.text)))
-    };
-    typed.all(flag).iter().map(one).collect()
-}
-
-fn switch(typed: &Typed, flag: Flag) -> Result<bool, Error> {
-    let Some(given) = typed.one(flag) else { return Ok(false) };
-    match given.text.as_str() {
-        "1" | "true" => Ok(true),
-        "0" | "false" => Ok(false),
-        _ => Err(given.error("must be 1 or true, 0 or false")),
-    }
-}
-
-fn count(typed: &Typed, flag: Flag, max: usize) -> Result<Option<usize>, Error> {
-    let Some(given) = typed.one(flag) else { return Ok(None) };
-    let count = given.text.parse().ok().filter(|count| (1..=max).contains(count));
-    count.map(Some).ok_or_else(|| given.error(format_args!("must be a whole number from 1 to {max}")))
-}
-
-fn time(
-    typed: &Typed,
-    flag: Flag,
-    allowed: RangeInclusive<Duration>,
-    default: Duration,
-) -> Result<Duration, Error> {
-    let Some(given) = typed.one(flag) else { return Ok(default) };
-    let time = duration::parse(&given.text).filter(|time| allowed.contains(time));
-    time.ok_or_else(|| {
-        let (min, max) = (duration::show(*allowed.start()), duration::show(*allowed.end()));
-        given.error(format_args!("must be {}; from {min} to {max}", duration::ALLOWED))
-    })
 }
 
 #[cfg(test)]
@@ -723,9 +512,5 @@ mod tests {
         assert_eq!(derived_sessions(100 * CHILD_MEMORY_BYTES, false), 100);
         assert_eq!(derived_sessions(u64::MAX, false), SESSIONS_DERIVED_MAX);
         assert_eq!(derived_sessions(u64::MAX, true), HANDLER_SESSIONS_DERIVED_MAX);
-        assert_eq!(total_bytes("MemFree: 1 kB\nMemTotal:       16384 kB\n"), Some(16384 * 1024));
-        assert_eq!(total_bytes("MemTotal: x kB"), None);
-        assert_eq!(total_bytes(""), None);
-        assert!(memory_bytes() > 0);
     }
 }

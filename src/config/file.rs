@@ -9,10 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::Environment;
+use super::error::Error;
 use super::expand::expand;
-use super::json::{Document, Kind, Node};
+use super::json::{Document, JsonType, JsonValue};
 use super::nearest::hint;
-use super::{Error, Launch, Server, duration, is_server_name, program};
+use super::server_name::{self, is_server_name};
+use super::settings::{Launch, ServerConfig};
+use super::{duration, program};
 use crate::backend::command::Command;
 use crate::limits::{
     CHILD_START_DEADLINE, CHILD_TERM_GRACE, CHILD_TERM_GRACE_MAX, CONFIGURED_WAIT_MAX,
@@ -30,7 +33,7 @@ pub fn servers(
     document: &Document,
     environment: &Environment,
     warnings: &mut Vec<String>,
-) -> Result<Vec<Server>, Error> {
+) -> Result<Vec<ServerConfig>, Error> {
     let root = document.root()?;
     let mut reader = Reader { environment, warnings, told: BTreeSet::new() };
     let list = reader.list(&root)?;
@@ -56,21 +59,21 @@ struct Reader<'a> {
 
 /// The keys of a server that burdock reads, sorted out.
 #[derive(Default)]
-struct Entry<'a> {
-    command: Option<Node<'a>>,
-    args: Option<Node<'a>>,
-    env: Option<Node<'a>>,
-    cwd: Option<Node<'a>>,
-    kind: Option<Node<'a>>,
-    disabled: Option<Node<'a>>,
-    url: Option<Node<'a>>,
-    own: Option<Node<'a>>,
-    others: Vec<(String, Node<'a>)>,
+struct ServerEntry<'a> {
+    command: Option<JsonValue<'a>>,
+    args: Option<JsonValue<'a>>,
+    env: Option<JsonValue<'a>>,
+    cwd: Option<JsonValue<'a>>,
+    kind: Option<JsonValue<'a>>,
+    disabled: Option<JsonValue<'a>>,
+    url: Option<JsonValue<'a>>,
+    own: Option<JsonValue<'a>>,
+    others: Vec<(String, JsonValue<'a>)>,
 }
 
-impl<'a> Entry<'a> {
-    fn sort(node: &Node<'a>) -> Result<Entry<'a>, Error> {
-        let mut entry = Entry::default();
+impl<'a> ServerEntry<'a> {
+    fn sort(node: &JsonValue<'a>) -> Result<ServerEntry<'a>, Error> {
+        let mut entry = ServerEntry::default();
         for (key, value) in node.entries()? {
             match key.as_str() {
                 "command" => entry.command = Some(value),
@@ -88,7 +91,7 @@ impl<'a> Entry<'a> {
     }
 
     fn is_disabled(&self) -> Result<bool, Error> {
-        self.disabled.as_ref().map_or(Ok(false), Node::boolean)
+        self.disabled.as_ref().map_or(Ok(false), JsonValue::boolean)
     }
 
     /// Whether it is a server on the network already, which burdock has nothing to do with.
@@ -114,8 +117,8 @@ struct Own {
 
 impl Reader<'_> {
     /// The object with the servers.
-    fn list<'a>(&mut self, root: &Node<'a>) -> Result<Node<'a>, Error> {
-        let mut list: Option<Node<'a>> = None;
+    fn list<'a>(&mut self, root: &JsonValue<'a>) -> Result<JsonValue<'a>, Error> {
+        let mut list: Option<JsonValue<'a>> = None;
         for (key, value) in root.entries()? {
             match key.as_str() {
                 "mcpServers" | "servers" => match &list {
@@ -140,8 +143,8 @@ impl Reader<'_> {
     }
 
     /// One server; `None` when it is not for burdock to run.
-    fn server(&mut self, name: String, node: &Node<'_>) -> Result<Option<Server>, Error> {
-        let entry = Entry::sort(node)?;
+    fn server(&mut self, name: String, node: &JsonValue<'_>) -> Result<Option<ServerConfig>, Error> {
+        let entry = ServerEntry::sort(node)?;
         if entry.is_disabled()? {
             return Ok(None);
         }
@@ -151,14 +154,14 @@ impl Reader<'_> {
             return Ok(None);
         }
         if !is_server_name(&name) {
-            return Err(node.error(super::SERVER_NAME_ALLOWED));
+            return Err(node.error(server_name::ALLOWED));
         }
         for (key, value) in &entry.others {
             self.tell_ignored(key, value);
         }
         let own = entry.own.as_ref().map_or(Ok(Own::default()), own_settings)?;
         let command = self.command(node, &entry, own.stop_timeout.unwrap_or(CHILD_TERM_GRACE))?;
-        Ok(Some(Server {
+        Ok(Some(ServerConfig {
             name,
             launch: Launch::Child(Arc::new(command)),
             start_deadline: own.start_timeout.unwrap_or(CHILD_START_DEADLINE),
@@ -168,7 +171,12 @@ impl Reader<'_> {
         }))
     }
 
-    fn command(&self, node: &Node<'_>, entry: &Entry<'_>, term_grace: Duration) -> Result<Command, Error> {
+    fn command(
+        &self,
+        node: &JsonValue<'_>,
+        entry: &ServerEntry<'_>,
+        term_grace: Duration,
+    ) -> Result<Command, Error> {
         let Some(program) = &entry.command else {
             return Err(
                 node.error("has no command; a server looks like {\"command\": \"...\", \"args\": [...]}")
@@ -188,14 +196,14 @@ impl Reader<'_> {
         Ok(command)
     }
 
-    fn args(&self, node: Option<&Node<'_>>) -> Result<Vec<String>, Error> {
-        let items = node.map_or(Ok(Vec::new()), Node::items)?;
+    fn args(&self, node: Option<&JsonValue<'_>>) -> Result<Vec<String>, Error> {
+        let items = node.map_or(Ok(Vec::new()), JsonValue::items)?;
         items.iter().map(|item| self.text(item)).collect()
     }
 
-    fn env(&self, node: Option<&Node<'_>>) -> Result<Vec<(String, String)>, Error> {
-        let entries = node.map_or(Ok(Vec::new()), Node::entries)?;
-        let pair = |(name, value): (String, Node<'_>)| {
+    fn env(&self, node: Option<&JsonValue<'_>>) -> Result<Vec<(String, String)>, Error> {
+        let entries = node.map_or(Ok(Vec::new()), JsonValue::entries)?;
+        let pair = |(name, value): (String, JsonValue<'_>)| {
             if name.is_empty() || name.contains(['=', '\0']) {
                 return Err(value.error("is no name for a variable"));
             }
@@ -205,7 +213,7 @@ impl Reader<'_> {
         entries.into_iter().map(pair).collect()
     }
 
-    fn directory(&self, node: &Node<'_>) -> Result<PathBuf, Error> {
+    fn directory(&self, node: &JsonValue<'_>) -> Result<PathBuf, Error> {
         let path = PathBuf::from(self.text(node)?);
         if path.is_dir() {
             return Ok(path);
@@ -214,7 +222,7 @@ impl Reader<'_> {
     }
 
     /// A string with its variables filled in.
-    fn text(&self, node: &Node<'_>) -> Result<String, Error> {
+    fn text(&self, node: &JsonValue<'_>) -> Result<String, Error> {
         let text = expand(&node.string()?, self.environment).map_err(|problem| node.error(problem))?;
         if text.contains('\0') {
             return Err(node.error("has a NUL character, which cannot be passed to a program"));
@@ -222,7 +230,7 @@ impl Reader<'_> {
         Ok(text)
     }
 
-    fn tell_ignored(&mut self, key: &str, node: &Node<'_>) {
+    fn tell_ignored(&mut self, key: &str, node: &JsonValue<'_>) {
         // A key of outrageous length or number is not worth remembering.
         if key.len() <= FOREIGN_TEXT_BYTES_MAX && self.told.insert(key.to_owned()) {
             self.warnings.push(node.error("another tool's key, ignored (said once)").to_string());
@@ -230,9 +238,9 @@ impl Reader<'_> {
     }
 }
 
-fn own_settings(node: &Node<'_>) -> Result<Own, Error> {
+fn own_settings(node: &JsonValue<'_>) -> Result<Own, Error> {
     let mut own = Own::default();
-    let entries: BTreeMap<String, Node<'_>> = node.entries()?.into_iter().collect();
+    let entries: BTreeMap<String, JsonValue<'_>> = node.entries()?.into_iter().collect();
     for (key, value) in &entries {
         match key.as_str() {
             "maxSessions" => own.max_sessions = Some(count(value)?),
@@ -249,7 +257,7 @@ fn own_settings(node: &Node<'_>) -> Result<Own, Error> {
     Ok(own)
 }
 
-fn count(node: &Node<'_>) -> Result<usize, Error> {
+fn count(node: &JsonValue<'_>) -> Result<usize, Error> {
     let allowed = 1..=SESSIONS_MAX;
     let count = node.whole_number().ok().and_then(|count| usize::try_from(count).ok());
     count
@@ -257,11 +265,11 @@ fn count(node: &Node<'_>) -> Result<usize, Error> {
         .ok_or_else(|| node.error(format_args!("must be a whole number from 1 to {SESSIONS_MAX}")))
 }
 
-fn time(node: &Node<'_>, max: Duration) -> Result<Duration, Error> {
+fn time(node: &JsonValue<'_>, max: Duration) -> Result<Duration, Error> {
     let time = match node.kind() {
-        Kind::Number => node.whole_number().ok().map(Duration::from_secs),
-        Kind::String => duration::parse(&node.string()?),
-        Kind::Object | Kind::Array | Kind::Bool | Kind::Null => None,
+        JsonType::Number => node.whole_number().ok().map(Duration::from_secs),
+        JsonType::String => duration::parse(&node.string()?),
+        JsonType::Object | JsonType::Array | JsonType::Bool | JsonType::Null => None,
     };
     let allowed = Duration::from_millis(1)..=max;
     time.filter(|time| allowed.contains(time)).ok_or_else(|| {
@@ -276,7 +284,7 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> (Result<Vec<Server>, String>, Vec<String>) {
+    fn read(text: &str) -> (Result<Vec<ServerConfig>, String>, Vec<String>) {
         let environment = [("PATH", "/bin:/usr/bin"), ("DIR", "/tmp"), ("KEY", "k")]
             .map(|(n, v)| (n.to_owned(), v.to_owned()))
             .into();

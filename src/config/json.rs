@@ -1,6 +1,6 @@
 //! JSON as people write it in config files (comments, trailing commas), where every value knows its line and key.
 //!
-//! Sans-io. The text is checked as a whole first; after that a [`Node`] is a slice of it, taken apart on demand.
+//! Sans-io. The text is checked as a whole first; after that a [`JsonValue`] is a slice of it, taken apart on demand.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Error;
+use super::error::Error;
 use crate::foreign::Foreign;
 
 /// The text of a config file, under the name it has in messages.
@@ -20,7 +20,7 @@ pub struct Document {
 
 /// One value in a [`Document`].
 #[derive(Clone)]
-pub struct Node<'a> {
+pub struct JsonValue<'a> {
     document: &'a Document,
     /// The value itself, a slice of the document's text.
     raw: &'a str,
@@ -31,7 +31,7 @@ pub struct Node<'a> {
 
 /// What a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum JsonType {
     /// `{...}`
     Object,
     /// `[...]`
@@ -46,15 +46,15 @@ pub enum Kind {
     Null,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for JsonType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Kind::Object => "an object",
-            Kind::Array => "an array",
-            Kind::String => "a string",
-            Kind::Number => "a number",
-            Kind::Bool => "true or false",
-            Kind::Null => "null",
+            JsonType::Object => "an object",
+            JsonType::Array => "an array",
+            JsonType::String => "a string",
+            JsonType::Number => "a number",
+            JsonType::Bool => "true or false",
+            JsonType::Null => "null",
         })
     }
 }
@@ -69,9 +69,9 @@ impl Document {
     ///
     /// # Errors
     /// What is not JSON, with its line.
-    pub fn root(&self) -> Result<Node<'_>, Error> {
+    pub fn root(&self) -> Result<JsonValue<'_>, Error> {
         let raw: &RawValue = serde_json::from_str(&self.text).map_err(|error| self.syntax(&error))?;
-        Ok(Node { document: self, raw: raw.get(), offset: self.offset(raw), key: String::new() })
+        Ok(JsonValue { document: self, raw: raw.get(), offset: self.offset(raw), key: String::new() })
     }
 
     fn syntax(&self, error: &serde_json::Error) -> Error {
@@ -91,21 +91,21 @@ impl Document {
     }
 }
 
-impl<'a> Node<'a> {
+impl<'a> JsonValue<'a> {
     /// The path of keys that leads here: `mcpServers.git.args[1]`.
     pub fn key(&self) -> &str {
         &self.key
     }
 
     /// What it is.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> JsonType {
         match self.raw.as_bytes().first() {
-            Some(b'{') => Kind::Object,
-            Some(b'[') => Kind::Array,
-            Some(b'"') => Kind::String,
-            Some(b't' | b'f') => Kind::Bool,
-            Some(b'n') | None => Kind::Null,
-            Some(_) => Kind::Number,
+            Some(b'{') => JsonType::Object,
+            Some(b'[') => JsonType::Array,
+            Some(b'"') => JsonType::String,
+            Some(b't' | b'f') => JsonType::Bool,
+            Some(b'n') | None => JsonType::Null,
+            Some(_) => JsonType::Number,
         }
     }
 
@@ -124,9 +124,9 @@ impl<'a> Node<'a> {
     ///
     /// # Errors
     /// When it is no object, or has a key twice.
-    pub fn entries(&self) -> Result<Vec<(String, Node<'a>)>, Error> {
-        self.expect(Kind::Object)?;
-        let Entries(pairs) = self.parse()?;
+    pub fn entries(&self) -> Result<Vec<(String, JsonValue<'a>)>, Error> {
+        self.expect(JsonType::Object)?;
+        let Members(pairs) = self.parse()?;
         let mut seen = HashSet::new();
         let mut entries = Vec::with_capacity(pairs.len());
         for (key, value) in pairs {
@@ -134,7 +134,7 @@ impl<'a> Node<'a> {
             let key: String = serde_json::from_str(key.get()).map_err(|error| self.error(error))?;
             let shown = Foreign(key.as_bytes());
             let path = if self.key.is_empty() { shown.to_string() } else { format!("{}.{shown}", self.key) };
-            let node = Node { document: self.document, raw, offset, key: path };
+            let node = JsonValue { document: self.document, raw, offset, key: path };
             if !seen.insert(key.clone()) {
                 return Err(node.error("given twice"));
             }
@@ -147,10 +147,10 @@ impl<'a> Node<'a> {
     ///
     /// # Errors
     /// When it is no array.
-    pub fn items(&self) -> Result<Vec<Node<'a>>, Error> {
-        self.expect(Kind::Array)?;
+    pub fn items(&self) -> Result<Vec<JsonValue<'a>>, Error> {
+        self.expect(JsonType::Array)?;
         let items: Vec<&'a RawValue> = self.parse()?;
-        let node = |(index, item): (usize, &'a RawValue)| Node {
+        let node = |(index, item): (usize, &'a RawValue)| JsonValue {
             document: self.document,
             raw: item.get(),
             offset: self.document.offset(item),
@@ -165,12 +165,12 @@ impl<'a> Node<'a> {
     /// When it is no string; for what would be one in quotes, that is said.
     pub fn string(&self) -> Result<String, Error> {
         match self.kind() {
-            Kind::Number | Kind::Bool => {
+            JsonType::Number | JsonType::Bool => {
                 let quoted = Foreign(self.raw.as_bytes());
                 Err(self.error(format_args!("must be a string: put it in quotes, \"{quoted}\"")))
             }
-            Kind::String | Kind::Object | Kind::Array | Kind::Null => {
-                self.expect(Kind::String)?;
+            JsonType::String | JsonType::Object | JsonType::Array | JsonType::Null => {
+                self.expect(JsonType::String)?;
                 self.parse()
             }
         }
@@ -181,7 +181,7 @@ impl<'a> Node<'a> {
     /// # Errors
     /// When it is something else.
     pub fn boolean(&self) -> Result<bool, Error> {
-        self.expect(Kind::Bool)?;
+        self.expect(JsonType::Bool)?;
         self.parse()
     }
 
@@ -193,7 +193,7 @@ impl<'a> Node<'a> {
         serde_json::from_str(self.raw).map_err(|_| self.error("must be a whole number"))
     }
 
-    fn expect(&self, kind: Kind) -> Result<(), Error> {
+    fn expect(&self, kind: JsonType) -> Result<(), Error> {
         if self.kind() == kind {
             return Ok(());
         }
@@ -205,32 +205,32 @@ impl<'a> Node<'a> {
     }
 }
 
-impl fmt::Debug for Node<'_> {
+impl fmt::Debug for JsonValue<'_> {
     /// The place only: values may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Node({}: {})", self.key, self.kind())
+        write!(f, "JsonValue({}: {})", self.key, self.kind())
     }
 }
 
 /// An object's keys and values as slices of the text. A map would lose the order, the places and what is there twice.
-struct Entries<'a>(Vec<(&'a RawValue, &'a RawValue)>);
+struct Members<'a>(Vec<(&'a RawValue, &'a RawValue)>);
 
-impl<'de> Deserialize<'de> for Entries<'de> {
+impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Pairs;
         impl<'de> Visitor<'de> for Pairs {
-            type Value = Entries<'de>;
+            type Value = Members<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<'de>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
                 let mut pairs = Vec::new();
                 while let Some(pair) = map.next_entry()? {
                     pairs.push(pair);
                 }
-                Ok(Entries(pairs))
+                Ok(Members(pairs))
             }
         }
         deserializer.deserialize_map(Pairs)

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
-use super::args::Given;
-use super::{Error, Flag, Typed};
+use super::args::{Flag, Given, Typed};
+use super::error::Error;
 use crate::small_file;
 
 /// What a URL may be, for messages.
@@ -23,7 +23,7 @@ const READ_BY_OTHERS: u32 = 0o004;
 
 /// Where the registry is, and whether burdock may serve without it.
 #[derive(Clone)]
-pub struct Redis {
+pub struct RedisTarget {
     /// For the client.
     pub connection: ConnectionInfo,
     /// The address without user and password, for messages.
@@ -36,10 +36,10 @@ pub struct Redis {
     pub required: bool,
 }
 
-impl fmt::Debug for Redis {
+impl fmt::Debug for RedisTarget {
     /// Without user and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redis").field("shown", &self.shown).field("required", &self.required).finish()
+        f.debug_struct("RedisTarget").field("shown", &self.shown).field("required", &self.required).finish()
     }
 }
 
@@ -47,7 +47,7 @@ impl fmt::Debug for Redis {
 ///
 /// # Errors
 /// Both are there, the file cannot be read, or the URL is not one that burdock can use.
-pub fn of(typed: &Typed, required: bool, warnings: &mut Vec<String>) -> Result<Option<Redis>, Error> {
+pub fn of(typed: &Typed, required: bool, warnings: &mut Vec<String>) -> Result<Option<RedisTarget>, Error> {
     match (typed.one(Flag::Redis), typed.one(Flag::RedisFile)) {
         (Some(_), Some(given)) => Err(given.error("goes without --redis; leave out one of the two")),
         (Some(given), None) => typed_url(given, required, warnings).map(Some),
@@ -59,7 +59,7 @@ pub fn of(typed: &Typed, required: bool, warnings: &mut Vec<String>) -> Result<O
     }
 }
 
-fn typed_url(given: &Given, required: bool, warnings: &mut Vec<String>) -> Result<Redis, Error> {
+fn typed_url(given: &Given, required: bool, warnings: &mut Vec<String>) -> Result<RedisTarget, Error> {
     let mut redis = parse(given, &given.text, required)?;
     if !given.by.starts_with("--") {
         return Ok(redis);
@@ -77,7 +77,7 @@ fn typed_url(given: &Given, required: bool, warnings: &mut Vec<String>) -> Resul
     Ok(redis)
 }
 
-fn of_file(given: &Given, required: bool, warnings: &mut Vec<String>) -> Result<Redis, Error> {
+fn of_file(given: &Given, required: bool, warnings: &mut Vec<String>) -> Result<RedisTarget, Error> {
     let path = Path::new(&given.text);
     let (text, metadata) = small_file::read(path)
         .map_err(|problem| given.error(format_args!("{} {problem}", path.display())))?;
@@ -103,7 +103,7 @@ fn of_file(given: &Given, required: bool, warnings: &mut Vec<String>) -> Result<
 }
 
 /// Reads a URL. Nothing of it is in the error, for it may hold a password.
-fn parse(given: &Given, url: &str, required: bool) -> Result<Redis, Error> {
+fn parse(given: &Given, url: &str, required: bool) -> Result<RedisTarget, Error> {
     let (scheme, _) = url.split_once(':').unwrap_or_default();
     match scheme {
         "rediss" | "valkeys" => {
@@ -124,7 +124,7 @@ fn parse(given: &Given, url: &str, required: bool) -> Result<Redis, Error> {
     // So that operators see in CLIENT LIST who it is.
     let settings = connection.redis_settings().clone().set_lib_name("burdock", env!("CARGO_PKG_VERSION"));
     let connection = connection.set_redis_settings(settings);
-    Ok(Redis { connection, shown, by: given.by.clone(), again: String::new(), required })
+    Ok(RedisTarget { connection, shown, by: given.by.clone(), again: String::new(), required })
 }
 
 /// The address as a URL without user and password; the number of a database only when it is not 0.
@@ -145,7 +145,7 @@ fn shown(connection: &ConnectionInfo) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn read(url: &str) -> Result<Redis, String> {
+    fn read(url: &str) -> Result<RedisTarget, String> {
         let given = Given { by: "--redis".to_owned(), text: url.to_owned() };
         parse(&given, url, false).map_err(|error| error.to_string())
     }

@@ -1,8 +1,21 @@
-//! The name of a server that was typed as a command: what is run, not what runs it.
+//! What a server may be called, and what one is called that was typed as a command: after what is run, not after what
+//! runs it.
 
 use std::path::Path;
 
-use super::is_server_name;
+use crate::limits::SERVER_NAME_BYTES_MAX;
+
+/// What a server's name may be, for messages.
+pub(super) const ALLOWED: &str = "cannot be a part of a URL's path; allowed: letters, digits, '.', '_', '-', 1 to 64 of them, but not . or ..";
+
+/// Whether a server may have this name: `[A-Za-z0-9._-]{1,64}`, not `.` or `..`.
+pub fn is_server_name(name: &str) -> bool {
+    let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=SERVER_NAME_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(letters)
+        && name != "."
+        && name != ".."
+}
 
 /// A server's name when its command gives none.
 pub(super) const UNNAMED: &str = "server";

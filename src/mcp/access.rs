@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::authority::{self, Authority, Origin};
 use crate::config::{Access, Names};
 use crate::foreign::Foreign;
 use crate::http::{Field, Refusal, Reply, RequestHead};
@@ -16,13 +17,14 @@ const EXPOSED_HEADERS: &str = "Mcp-Session-Id, WWW-Authenticate, Retry-After";
 /// Refuses a `Host` that is not ours: a page whose name was rebound to our address (S12).
 pub fn check_host(names: &Names, head: &RequestHead) -> Result<(), Refusal> {
     let Some(host) = head.host() else { return Ok(()) };
-    let name = name_of(host);
-    if names.allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name)) || own_name(names, name) {
+    // The head was refused if it is not well formed.
+    let host = Authority::parse(host).map_or(host, |authority| authority.host);
+    if names.allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(host)) || is_own(names, host) {
         return Ok(());
     }
     METRICS.forbidden_total.add_one();
-    let name = name.to_ascii_lowercase();
-    let shown = Foreign(name.as_bytes());
+    let host = host.to_ascii_lowercase();
+    let shown = Foreign(host.as_bytes());
     Err(Refusal::with(
         403,
         format!(
@@ -31,35 +33,14 @@ pub fn check_host(names: &Names, head: &RequestHead) -> Result<(), Refusal> {
     ))
 }
 
-/// A loopback bind answers to loopback names, another to any address (only names can be rebound).
-fn own_name(names: &Names, name: &str) -> bool {
-    // What nearly every local client says: known without being read as an address.
-    if names.loopback && matches!(name, "127.0.0.1" | "localhost") {
-        return true;
+/// A loopback bind answers to the machine's own names and addresses, any other bind to every address: only names can
+/// be rebound.
+fn is_own(names: &Names, host: &str) -> bool {
+    if names.loopback {
+        // What nearly every local client says is known without being read as an address.
+        return matches!(host, "127.0.0.1" | "localhost") || authority::is_own_host(host);
     }
-    let bracketed = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
-    let address: Option<IpAddr> = bracketed.unwrap_or(name).parse().ok();
-    match address {
-        Some(address) => address.is_loopback() || !names.loopback,
-        None => names.loopback && is_localhost(name),
-    }
-}
-
-/// `localhost`, and what is below it (RFC 6761, section 6.3).
-fn is_localhost(name: &str) -> bool {
-    const LOCALHOST: &str = "localhost";
-    let split = name.len().checked_sub(LOCALHOST.len()).and_then(|at| name.split_at_checked(at));
-    split.is_some_and(|(above, last)| {
-        last.eq_ignore_ascii_case(LOCALHOST) && (above.is_empty() || above.ends_with('.'))
-    })
-}
-
-/// `host` without its port.
-fn name_of(host: &str) -> &str {
-    match memchr::memrchr(b':', host.as_bytes()) {
-        Some(colon) if !host.as_bytes()[colon..].contains(&b']') => &host[..colon],
-        _ => host,
-    }
+    authority::address(host).is_some()
 }
 
 /// The `Origin` of a request, when it has one and it is allowed (L2, L3). None is no error: only browsers send it.
@@ -79,23 +60,33 @@ pub fn check_origin<'a>(access: &Access, head: &'a RequestHead) -> Result<Option
 }
 
 fn origin_allowed(access: &Access, origin: &str) -> bool {
-    let Some((scheme, authority)) = origin.split_once("://") else { return false };
-    let name = name_of(authority);
-    let by_flag = |allowed: &String| match allowed.split_once("://") {
-        // Without a port in the flag any port will do (design 6).
-        Some((allowed_scheme, allowed)) => {
-            allowed_scheme == scheme && (allowed == authority || allowed == name)
-        }
-        None => false,
+    let Some(origin) = alone(origin) else { return false };
+    // Without a port in the flag any port will do (design 6).
+    let by_flag = |allowed: &String| {
+        alone(allowed).is_some_and(|allowed| {
+            same_host(&allowed, &origin)
+                && (allowed.authority.port.is_none() || allowed.port() == origin.port())
+        })
     };
     let of_public_url = |url: &String| {
-        url.to_ascii_lowercase().split_once("://").is_some_and(|(public_scheme, rest)| {
-            public_scheme == scheme && name_of(rest.split('/').next().unwrap_or_default()) == name
-        })
+        let url = url.to_ascii_lowercase();
+        Origin::split(&url)
+            .is_ok_and(|(public, _)| same_host(&public, &origin) && public.port() == origin.port())
     };
     access.allow_origins.iter().any(by_flag)
         || access.public_url.as_ref().is_some_and(of_public_url)
-        || matches!(scheme, "http" | "https") && access.names.loopback && own_name(&access.names, name)
+        || matches!(origin.scheme, "http" | "https")
+            && access.names.loopback
+            && is_own(&access.names, origin.authority.host)
+}
+
+/// An origin with nothing behind it. A user before the host, as in `http://localhost:80@evil.example`, is none.
+fn alone(text: &str) -> Option<Origin<'_>> {
+    Origin::split(text).ok().filter(|(_, rest)| rest.is_empty()).map(|(origin, _)| origin)
+}
+
+fn same_host(one: &Origin<'_>, other: &Origin<'_>) -> bool {
+    one.scheme == other.scheme && one.authority.host == other.authority.host
 }
 
 /// The other end of a socket.
@@ -202,7 +193,11 @@ mod tests {
     fn access(loopback: bool) -> Access {
         Access {
             names: Names { loopback, allowed: vec!["mcp.example.com".into()] },
-            allow_origins: vec!["https://app.example.com".into(), "https://one.example.com:8443".into()],
+            allow_origins: vec![
+                "https://app.example.com".into(),
+                "https://one.example.com:8443".into(),
+                "https://two.example.com:443".into(),
+            ],
             trusted_proxies: Vec::new(),
             tokens: None,
             public_url: Some("https://mcp.example.com/mcp".into()),
@@ -223,12 +218,9 @@ mod tests {
             ("evillocalhost", false, false),
             ("\u{e4}ocalhost", false, false),
         ] {
-            assert_eq!(own_name(&access(true).names, name), on_loopback, "{name} on loopback");
-            assert_eq!(own_name(&access(false).names, name), on_public, "{name} on a public bind");
+            assert_eq!(is_own(&access(true).names, name), on_loopback, "{name} on loopback");
+            assert_eq!(is_own(&access(false).names, name), on_public, "{name} on a public bind");
         }
-        assert_eq!(name_of("[::1]:80"), "[::1]");
-        assert_eq!(name_of("[::1]"), "[::1]");
-        assert_eq!(name_of("a:1"), "a");
     }
 
     #[test]
@@ -242,8 +234,17 @@ mod tests {
             ("https://one.example.com:8443", true),
             ("https://one.example.com", false),
             ("https://mcp.example.com", true),
+            ("https://mcp.example.com:443", true),
+            ("https://mcp.example.com:9000", false),
             ("https://evil.example.com", false),
             ("http://localhost.evil.com", false),
+            // The flag has the port that browsers leave out, or the other way round.
+            ("https://two.example.com", true),
+            ("https://two.example.com:443", true),
+            ("https://two.example.com:444", false),
+            ("http://localhost:80@evil.example.com", false),
+            ("https://app.example.com@evil.example.com", false),
+            ("https://app.example.com/", false),
             ("null", false),
             ("chrome-extension://localhost", false),
             ("", false),

@@ -27,7 +27,7 @@ impl Link {
     ///
     /// # Errors
     /// When the address cannot be used.
-    pub(super) fn new(settings: &config::Redis, deadline: Duration) -> Result<Link, String> {
+    pub(super) fn new(settings: &config::RedisTarget, deadline: Duration) -> Result<Link, String> {
         let client = Client::open(settings.connection.clone())
             .map_err(|error| format!("{} cannot be used: {error}", settings.shown))?;
         Ok(Link { client, deadline: deadline.min(REDIS_DEADLINE), connection: None })

@@ -64,7 +64,7 @@ pub struct Service {
     asker: Asker,
     notes: (Receiver<Note>, Receiver<()>),
     shared: Arc<Shared>,
-    settings: config::Redis,
+    settings: config::RedisTarget,
     heartbeat: Heartbeat,
 }
 
@@ -72,7 +72,7 @@ pub struct Service {
 ///
 /// # Errors
 /// When the system's CSPRNG cannot be read, or the address cannot be used.
-pub(super) fn open(settings: &config::Redis, config: &Config) -> Result<(Redis, Service), String> {
+pub(super) fn open(settings: &config::RedisTarget, config: &Config) -> Result<(Redis, Service), String> {
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(|error| format!("no random bits for an epoch: {error}"))?;
     let shared = Arc::new(Shared {

@@ -60,7 +60,7 @@ pub(super) struct Writer {
     sessions: Arc<Sessions>,
     heartbeat: Heartbeat,
     /// The address, for messages.
-    settings: config::Redis,
+    settings: config::RedisTarget,
     /// Notes that are not written yet, oldest first: at most `NOTES_BATCH_MAX`.
     waiting: Vec<Note>,
     /// How many epochs this process has had.
@@ -85,7 +85,7 @@ impl Writer {
         shared: Arc<Shared>,
         sessions: Arc<Sessions>,
         heartbeat: Heartbeat,
-        settings: config::Redis,
+        settings: config::RedisTarget,
     ) -> Writer {
         let mut writer = Writer {
             link,

@@ -30,7 +30,7 @@ pub use self::streams::{Form, ReturnAddress};
 pub use self::worker::{Attach, Input, Opened, Post};
 use crate::backend::{Backend, Exit, child, handler};
 use crate::budget::{self, Payload};
-use crate::config::{Config, Launch, Server, SessionLimits};
+use crate::config::{Config, Launch, ServerConfig, SessionLimits};
 use crate::foreign::Foreign;
 use crate::http::Room;
 use crate::limits::{
@@ -269,7 +269,7 @@ impl Hasher for Random {
 #[derive(Debug)]
 pub struct Sessions {
     node: Arc<str>,
-    servers: Vec<Arc<Server>>,
+    servers: Vec<Arc<ServerConfig>>,
     limits: SessionLimits,
     keep_alive_comment: Duration,
     shards: [Mutex<Shard>; TABLE_SHARDS],
@@ -475,7 +475,7 @@ impl Sessions {
         self: &Arc<Self>,
         id: SessionId,
         owner: Owner,
-        settings: &Server,
+        settings: &ServerConfig,
         initialize: Message,
     ) -> (Arc<SessionHandle>, queue::Receiver<Opened>) {
         let (handle, worker) = self.prepare(id, owner, settings, &initialize, Activity::new());
@@ -489,7 +489,7 @@ impl Sessions {
         &self,
         id: SessionId,
         owner: Owner,
-        settings: &Server,
+        settings: &ServerConfig,
         initialize: &Message,
         activity: Activity,
     ) -> (Arc<SessionHandle>, Box<worker::Worker>) {
@@ -598,7 +598,7 @@ impl Sessions {
     fn make_room(
         &self,
         server: usize,
-        settings: &Server,
+        settings: &ServerConfig,
         principal: Option<&Principal>,
     ) -> Result<(), &'static str> {
         let Err(cap) = self.take_place(server, settings, principal) else { return Ok(()) };
@@ -614,7 +614,12 @@ impl Sessions {
         self.take_place(server, settings, principal).map_err(Cap::describe)
     }
 
-    fn take_place(&self, server: usize, settings: &Server, principal: Option<&Principal>) -> Result<(), Cap> {
+    fn take_place(
+        &self,
+        server: usize,
+        settings: &ServerConfig,
+        principal: Option<&Principal>,
+    ) -> Result<(), Cap> {
         if !self.phase().begins_sessions() {
             return Err(Cap::Stopping);
         }
@@ -818,7 +823,7 @@ mod tests {
             cwd: None,
             term_grace: second,
         };
-        let server = Server {
+        let server = ServerConfig {
             name: "s".into(),
             launch: Launch::Child(Arc::new(command)),
             start_deadline: second * 10,

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::{Activity, Lookup, Opened, Owner, SessionHandle, SessionId, Sessions, worker};
 use crate::budget;
-use crate::config::Server;
+use crate::config::ServerConfig;
 use crate::foreign::Foreign;
 use crate::limits::RESTORE_BYTES_MAX;
 use crate::message::{self, Kind, Message, Parsed};
@@ -83,7 +83,7 @@ impl Sessions {
         &self,
         id: SessionId,
         owner: Owner,
-        settings: &Server,
+        settings: &ServerConfig,
         initialize: &Message,
         protocol: &str,
     ) -> Result<(Arc<SessionHandle>, Box<worker::Worker>), Arc<SessionHandle>> {

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
+use crate::authority::{Authority, AuthorityError, Origin};
 use crate::http::body::ChunkedDecoder;
 use crate::limits::{CHECK_BODY_BYTES_MAX, CHECK_DEADLINE, CHECK_HEAD_BYTES_MAX, CHECK_HEADERS_MAX};
 
@@ -30,20 +31,24 @@ impl Url {
                 "https is not spoken here: check the plain port behind the proxy, or a tunnel to it".into()
             );
         }
-        let rest = text
-            .strip_prefix("http://")
-            .ok_or("a URL begins with http://, as in http://127.0.0.1:8080/mcp")?;
-        let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
-        if authority.is_empty() || authority.contains(['@', ' ', '?', '#']) {
-            return Err(format!("{authority:?} is no host"));
+        let (origin, path) = match Origin::split(text) {
+            Ok((origin, path)) if origin.scheme == "http" => (origin, path),
+            Ok(_) | Err(AuthorityError::NoScheme) => {
+                return Err("a URL begins with http://, as in http://127.0.0.1:8080/mcp".to_owned());
+            }
+            Err(AuthorityError::NoHost) => return Err("there is no host in it".to_owned()),
+            Err(error) => return Err(format!("what follows http:// {error}")),
+        };
+        if path.contains('#') {
+            return Err("goes without a fragment (#...): servers are not sent it".to_owned());
         }
         if path.contains(|byte: char| byte.is_ascii_control() || byte == ' ' || !byte.is_ascii()) {
             return Err("the path has characters that must be percent-encoded".into());
         }
-        let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
-        let address = if has_port { authority.to_owned() } else { format!("{authority}:80") };
-        let path = if path.is_empty() { "/".to_owned() } else { path.to_owned() };
-        Ok(Url { address, authority: authority.to_owned(), path })
+        let Authority { host, port } = origin.authority;
+        let address = format!("{host}:{}", port.unwrap_or(80));
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        Ok(Url { address, authority: origin.authority.to_string(), path })
     }
 }
 
@@ -359,10 +364,15 @@ mod tests {
         );
         assert_eq!(Url::parse("http://[::1]/mcp").unwrap().address, "[::1]:80");
         assert_eq!(Url::parse("http://h").unwrap().path, "/");
+        assert_eq!(Url::parse("http://h?x=1").unwrap().path, "/?x=1");
+        assert_eq!(Url::parse("http://h:/x").unwrap().address, "h:80");
         for (text, part) in [
             ("https://h/mcp", "https"),
             ("h/mcp", "http://"),
             ("http:///x", "no host"),
+            ("http://h:x/", "has \"x\" where its port should be"),
+            ("http://u:p@h/", "a user in front"),
+            ("http://h/#x", "without a fragment"),
             ("http://h/a b", "percent"),
         ] {
             assert!(Url::parse(text).unwrap_err().contains(part), "{text}");

@@ -6,7 +6,7 @@ use lexopt::Arg;
 
 use crate::cli::Failure;
 use crate::config::nearest::hint;
-use crate::config::{Environment, Flag, Redis, Typed, redis};
+use crate::config::{Environment, Flag, RedisTarget, Typed, redis};
 use crate::session::{SessionId, is_node_name};
 
 /// The options, for hints.
@@ -17,7 +17,7 @@ const OPTIONS: [&str; 9] =
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) action: Action,
-    pub(super) redis: Redis,
+    pub(super) redis: RedisTarget,
     /// What is odd but harmless.
     pub(super) warnings: Vec<String>,
 }
@@ -139,7 +139,7 @@ fn where_redis_is(
     flags: &[OsString],
     environment: &Environment,
     warnings: &mut Vec<String>,
-) -> Result<Redis, Failure> {
+) -> Result<RedisTarget, Failure> {
     let ours = [Flag::Redis, Flag::RedisFile].map(Flag::variable);
     let of_environment = environment.iter().filter(|(name, _)| flags.is_empty() && ours.contains(name));
     let variables = of_environment.map(|(name, text)| (name.clone(), text.clone())).collect();

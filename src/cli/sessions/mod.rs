@@ -10,7 +10,7 @@ use redis::Connection;
 
 use self::arguments::{Action, Asked};
 use super::{Failure, complain, print};
-use crate::config::{Environment, Redis};
+use crate::config::{Environment, RedisTarget};
 use crate::foreign::Foreign;
 use crate::limits::{HEARTBEAT_STEP, LISTED_SESSIONS_MAX, OPERATOR_ANSWER_DEADLINE};
 use crate::registry::operator::{self, Listing, Standing};
@@ -168,7 +168,7 @@ fn close(
 
 fn prune(
     connection: &mut Connection,
-    redis: &Redis,
+    redis: &RedisTarget,
     yes: bool,
     restorable: bool,
 ) -> redis::RedisResult<Result<(), Failure>> {
@@ -225,6 +225,6 @@ fn pruned(per_node: &BTreeMap<&str, usize>, yes: bool, restorable: usize, change
 }
 
 /// What is wrong with Redis, in words that follow its address.
-fn failed(redis: &Redis, problem: &str) -> Failure {
+fn failed(redis: &RedisTarget, problem: &str) -> Failure {
     Failure::Failed(format!("Redis at {} {problem}", redis.shown))
 }

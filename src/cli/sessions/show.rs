@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::config::Redis;
+use crate::config::RedisTarget;
 use crate::foreign::Foreign;
 use crate::registry::operator::{Listed, Listing, Standing};
 use crate::registry::record::Heartbeat;
@@ -69,7 +69,7 @@ fn age(created: u64) -> u64 {
 // --- Tables -------------------------------------------------------------------------------------------------------------
 
 /// Both tables.
-pub(super) fn tables(listing: &Listing, redis: &Redis, full: bool) -> String {
+pub(super) fn tables(listing: &Listing, redis: &RedisTarget, full: bool) -> String {
     let mut text = String::new();
     if listing.sessions.is_empty() {
         text.push_str("there are no sessions\n");
@@ -202,7 +202,7 @@ struct Node<'a> {
 }
 
 /// One object, in ASCII.
-pub(super) fn json(listing: &Listing, redis: &Redis, full: bool) -> String {
+pub(super) fn json(listing: &Listing, redis: &RedisTarget, full: bool) -> String {
     let report = Report {
         redis: &redis.shown,
         sessions: listing.sessions.iter().map(|listed| session(listed, full)).collect(),

@@ -3,10 +3,10 @@
 mod file;
 
 use std::ffi::OsString;
-use std::net::Ipv6Addr;
 
 use self::file::File;
 use super::{Failure, print};
+use crate::authority::{AuthorityError, Origin};
 use crate::config::nearest::hint;
 use crate::limits::NODE_NAME_BYTES_MAX;
 use crate::session::is_node_name;
@@ -158,51 +158,25 @@ impl Place {
     /// Reads `http://HOST[:PORT]`; nothing that needs to be quoted passes.
     fn of(url: &str) -> Result<Place, String> {
         const ALLOWED: &str = "must be a URL like http://10.0.0.1:8080 or http://[fd00::1]:8080";
-        let (scheme, rest) = url.split_once("://").ok_or(ALLOWED)?;
-        let secure = match scheme {
-            "http" => false,
-            "https" => true,
-            _ => return Err(format!("{ALLOWED}, with http or https")),
-        };
-        if rest.contains(['/', '?', '#']) {
+        const PORTS: &str = "its port must be from 1 to 65535";
+        let (origin, rest) = Origin::split(url).map_err(|error| match error {
+            AuthorityError::User => "goes without user and password; Traefik does not use them",
+            AuthorityError::LargePort(_) => PORTS,
+            _ => ALLOWED,
+        })?;
+        if !matches!(origin.scheme, "http" | "https") {
+            return Err(format!("{ALLOWED}, with http or https"));
+        }
+        if !rest.is_empty() {
             return Err(
                 "goes without what follows the port; Traefik passes on the path of each request".into()
             );
         }
-        if rest.contains('@') {
-            return Err("goes without user and password; Traefik does not use them".into());
-        }
-        let (host, port) = match rest.rsplit_once(':') {
-            Some((host, port)) if !rest.ends_with(']') => (host, Some(port)),
-            Some(_) | None => (rest, None),
-        };
-        if !is_host(host) {
-            return Err(ALLOWED.into());
-        }
-        let port = match port {
-            None => {
-                if secure {
-                    443
-                } else {
-                    80
-                }
-            }
-            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                digits.parse().ok().filter(|port| *port > 0).ok_or("its port must be from 1 to 65535")?
-            }
-            Some(_) => return Err(ALLOWED.into()),
-        };
-        Ok(Place { secure, host: host.to_ascii_lowercase(), port })
+        // An empty port is valid, but one place is to be written in one way.
+        let port = origin.port().filter(|port| *port > 0 && !url.ends_with(':')).ok_or(PORTS)?;
+        let (secure, host) = (origin.scheme == "https", origin.authority.host.to_ascii_lowercase());
+        Ok(Place { secure, host, port })
     }
-}
-
-/// An address, or a name of letters, digits, `.`, `-` and the `_` of compose files.
-fn is_host(host: &str) -> bool {
-    if let Some(inside) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        return inside.parse::<Ipv6Addr>().is_ok();
-    }
-    let letters = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-    host.starts_with(|first: char| first.is_ascii_alphanumeric()) && host.bytes().all(letters)
 }
 
 #[cfg(test)]

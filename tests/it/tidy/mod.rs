@@ -29,6 +29,7 @@ const FLOORS: &[(&[&str], &str)] = &[
     (&["systemd"], ""),
     (&["version"], ""),
     (&["small_file"], ""),
+    (&["authority"], ""),
     (&["http"], ""),
     (&["message"], ""),
     (&["backend", "handler"], "a backend runs handlers; what their contexts say are its outputs"),
@@ -46,6 +47,7 @@ const FLOORS: &[(&[&str], &str)] = &[
 
 /// Files that take bytes and `now`: no async, no clock, no I/O (ARCHITECTURE.md, invariant 2).
 const SANS_IO: &[&str] = &[
+    "authority.rs",
     "http/head.rs",
     "http/body.rs",
     "http/sse.rs",
