@@ -11,13 +11,13 @@ use smol::io::{AsyncRead, AsyncWrite};
 use smol::lock::Semaphore;
 
 use crate::config::{AdminListen, Config, Names};
-use crate::http::connection::Ended;
-use crate::http::{Body, Connection, Method, Reply, RequestHead, Socket, Status};
+use crate::connections::Connections;
+use crate::http::{Body, Connection, Disconnected, Method, Reply, RequestHead, Socket, Status};
 use crate::limits::{ACCEPT_BACKOFF, ADMIN_CONNECTIONS_MAX};
+use crate::listener::{self, CannotListen, next_socket};
 use crate::mcp::access;
 use crate::reactor::Source;
-use crate::server::{RunError, next_socket};
-use crate::{budget, metrics, runtime};
+use crate::{budget, metrics};
 
 /// The admin listener, bound.
 #[derive(Debug)]
@@ -31,15 +31,15 @@ pub enum Listener {
 /// Binds the admin listener.
 ///
 /// # Errors
-/// [`RunError::Listen`]. A socket file that nobody listens on any more is replaced.
-pub fn bind(listen: &AdminListen) -> Result<Listener, RunError> {
+/// [`CannotListen`]. A socket file that nobody listens on any more is replaced.
+pub fn bind(listen: &AdminListen) -> Result<Listener, CannotListen> {
     match listen {
-        AdminListen::Tcp(address) => TcpListener::bind(address)
-            .map(Listener::Tcp)
-            .map_err(|error| RunError::Listen("--admin", address.to_string(), error)),
-        AdminListen::Unix(path) => bind_unix(path)
-            .map(Listener::Unix)
-            .map_err(|error| RunError::Listen("--admin", path.display().to_string(), error)),
+        AdminListen::Tcp(address) => listener::bind("--admin", *address).map(Listener::Tcp),
+        AdminListen::Unix(path) => bind_unix(path).map(Listener::Unix).map_err(|error| CannotListen {
+            flag: "--admin",
+            address: path.display().to_string(),
+            error,
+        }),
     }
 }
 
@@ -78,16 +78,17 @@ where
         Ok(listener) => listener,
         Err(error) => return error,
     };
+    let connections = Connections::default();
     let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
     loop {
         let place = places.acquire_arc().await;
         let names = names.clone();
         match next_socket(&listener, &accept).await {
-            Ok(socket) => runtime::spawn(async move {
+            Ok(socket) => connections.serve(|_| async move {
                 let _place = place;
-                serve_connection(Connection::new(Socket::new(socket)?), names.as_deref()).await
-            })
-            .detach(),
+                let ended = serve_socket(socket, names.as_deref()).await;
+                log::trace!("admin connection over: {ended:?}");
+            }),
             Err(error) => {
                 log::warn!("cannot accept an admin connection: {error}");
                 Timer::after(ACCEPT_BACKOFF).await;
@@ -96,7 +97,14 @@ where
     }
 }
 
-async fn serve_connection<S>(mut connection: Connection<S>, names: Option<&Names>) -> Result<(), Ended>
+async fn serve_socket<S>(socket: S, names: Option<&Names>) -> Result<(), Disconnected>
+where
+    S: AsFd + Send + Sync + Unpin,
+{
+    serve_connection(Connection::new(Socket::new(socket)?), names).await
+}
+
+async fn serve_connection<S>(mut connection: Connection<S>, names: Option<&Names>) -> Result<(), Disconnected>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

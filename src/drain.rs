@@ -15,6 +15,7 @@ use smol::stream::StreamExt as _;
 
 use crate::backend;
 use crate::config::Config;
+use crate::connections::Connections;
 use crate::limits::{
     DRAIN_GRACE, DRAIN_POLL, DRAIN_TELL_STEP, FLUSH_DEADLINE, RETIRE_CALLS_MAX, RETIRE_STEP, STOP_DEADLINE,
 };
@@ -58,6 +59,7 @@ pub async fn until_stopped(
     config: &Config,
     endpoint: &Endpoint,
     sessions: &Arc<Sessions>,
+    connections: &Connections,
     accepting: Task<()>,
 ) {
     let way = Way::of(next(&mut signals).await, config, endpoint);
@@ -76,7 +78,7 @@ pub async fn until_stopped(
     sessions.stop();
     // No new connections; replies on their way and the ends of streams still go out.
     accepting.cancel().await;
-    none_left(|| METRICS.requests.get(), FLUSH_DEADLINE).await;
+    none_left(|| connections.requests() as i64, FLUSH_DEADLINE).await;
     none_left(|| METRICS.children.get(), STOP_DEADLINE).await;
     sessions.registry().flush().await;
     backend::watchdog::stop().await;

@@ -19,9 +19,11 @@
 //! | `main` | takes what the system hands over; the only exit |
 //! | `cli` | one file or folder per command: serve, check, token, sessions, traefik |
 //! | `embed` | burdock as a library: serves one server of this process over HTTP or stdio |
-//! | `server` | listeners, permits, and `serve_connection`, a request's whole life |
+//! | `server` | starts everything, accepts, and `serve_connection`, a request's whole life |
 //! | `drain` | signals, and the order in which a node stops |
 //! | `admin` | the second listener: metrics |
+//! | `listener` | what both listeners need: bind, the next client, caps |
+//! | `connections` | the table of client sockets |
 //! | `mcp` | the endpoint: who may call what; the handshake era in `mcp::legacy`, where a session's 404 is decided |
 //! | `session` | the table of sessions, their workers, and the event log of each stream |
 //! | `registry` | which sessions exist and where, in memory or in Redis |
@@ -51,8 +53,8 @@
 //!
 //! What holds everywhere (`tests/it/tidy` checks what can be checked):
 //!
-//! - A room uses only those below it in this table; `session` and `registry`, `backend` and `handler`, and `server`,
-//!   `drain` and `admin`, are one floor each.
+//! - A room uses only those below it in this table; `session` and `registry`, and `backend` and `handler`, are one
+//!   floor each.
 //! - A session's state has one owner, its worker, which has no lock and waits for nobody.
 //! - Every queue is bounded, every wait has a deadline, and the bound is in `limits`.
 //! - Inside a living session no limit is an HTTP error: it is a JSON-RPC error with the request's id.
@@ -66,6 +68,7 @@ pub mod backend;
 pub mod budget;
 pub mod cli;
 pub mod config;
+pub mod connections;
 pub mod demo;
 pub mod drain;
 mod embed;
@@ -73,6 +76,7 @@ pub mod foreign;
 pub mod handler;
 pub mod http;
 pub mod limits;
+pub mod listener;
 mod lock;
 pub mod logging;
 pub mod mcp;

@@ -1,11 +1,9 @@
 //! Accepts sockets, one task each; [`serve_connection`] is a request's whole life.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 
 use async_io::Timer;
 use smol::future::yield_now;
@@ -13,14 +11,10 @@ use smol::io::{AsyncRead, AsyncWrite};
 use smol::lock::Semaphore;
 
 use crate::config::{Config, Launch};
-use crate::drain;
-use crate::http::connection::Ended;
-use crate::http::{Connection, Reply, RequestHead, Socket};
-use crate::limits::{
-    ACCEPT_BACKOFF, BODY_BYTES_MAX, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DESCRIPTORS_SPARE,
-    LISTEN_BACKLOG,
-};
-use crate::lock::lock;
+use crate::connections::{Connections, Requests};
+use crate::http::{Connection, Disconnected, Reply, RequestHead, Socket};
+use crate::limits::{ACCEPT_BACKOFF, BODY_BYTES_MAX};
+use crate::listener::{self, CannotListen, Crowds, connections_max, next_socket};
 use crate::mcp::access::Peer;
 use crate::mcp::{Admission, Endpoint};
 use crate::metrics::METRICS;
@@ -30,13 +24,13 @@ use crate::registry::Registry;
 use crate::runtime;
 use crate::session::Sessions;
 use crate::systemd::{self, News};
-use crate::{admin, backend, memory, sweep};
+use crate::{admin, backend, drain, memory, sweep};
 
 /// Why burdock cannot serve: a message for the user.
 #[derive(Debug)]
 pub enum RunError {
-    /// A listener could not be opened; the flag that names it.
-    Listen(&'static str, String, io::Error),
+    /// A listener could not be opened.
+    Listen(CannotListen),
     /// The system refuses something burdock cannot do without.
     System(&'static str, io::Error),
     /// Redis is required and cannot be used, in words.
@@ -46,19 +40,7 @@ pub enum RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RunError::Listen(flag, address, error) => {
-                let advice = match error.kind() {
-                    io::ErrorKind::AddrInUse => {
-                        "the port is in use; stop what listens there (`ss -ltnp` shows it), or choose another address"
-                    }
-                    io::ErrorKind::AddrNotAvailable => "this machine does not have that address",
-                    io::ErrorKind::PermissionDenied => {
-                        "permission denied; ports below 1024 need CAP_NET_BIND_SERVICE, or choose another address"
-                    }
-                    _ => return write!(f, "cannot listen on {address} ({flag}): {error}"),
-                };
-                write!(f, "cannot listen on {address} ({flag}): {advice}")
-            }
+            RunError::Listen(error) => error.fmt(f),
             RunError::System(what, error) => write!(f, "cannot {what}: {error}"),
             RunError::Redis(problem) => write!(f, "cannot use Redis at {problem}"),
         }
@@ -66,6 +48,12 @@ impl fmt::Display for RunError {
 }
 
 impl std::error::Error for RunError {}
+
+impl From<CannotListen> for RunError {
+    fn from(error: CannotListen) -> RunError {
+        RunError::Listen(error)
+    }
+}
 
 /// Serves `config` until a signal ends it. `announce` is called once, with the address that was bound.
 ///
@@ -88,36 +76,46 @@ pub fn run_on(
     let config = Arc::new(config);
     let (listener, bound) = open(passed, config.listen)?;
     let admin = config.admin.as_ref().map(admin::bind).transpose()?;
-    let refused = |what| move |error| RunError::System(what, error);
     runtime::start(config.threads).map_err(refused("start threads"))?;
     let listener = Source::new(listener).map_err(refused("watch the listening socket"))?;
     // A plain one: async-io's would take part in waiting for timers.
     smol::future::block_on(async {
-        let children = config.servers.iter().any(|server| matches!(server.launch, Launch::Child(_)));
-        // Without children there is nothing it could watch, and this program may not be burdock.
-        if children {
-            backend::watchdog::start().await.map_err(refused("start the watchdog"))?;
-        }
+        let children = begin_watchdog(&config).await?;
         let signals = drain::signals().map_err(refused("listen for signals"))?;
         let sessions = begin_sessions(&config).await?;
         let endpoint = Arc::new(Endpoint::new(Arc::clone(&config), Arc::clone(&sessions)));
         runtime::spawn(sweep::run()).detach();
-        runtime::spawn(Arc::clone(&sessions).reap()).detach();
-        if let Some(admin) = admin {
-            runtime::spawn(admin::serve(admin, Arc::clone(&config))).detach();
-        }
+        let connections = Arc::new(Connections::default());
+        // Both end with this server.
+        let _reaping = runtime::spawn(Arc::clone(&sessions).reap());
+        let _told = admin.map(|admin| runtime::spawn(admin::serve(admin, Arc::clone(&config))));
         let accepting = runtime::spawn(accept(
             listener,
             connections_max(descriptors, children),
             Arc::clone(&endpoint),
             Arc::clone(&config),
+            Arc::clone(&connections),
         ));
         announce(&config, bound);
         systemd::tell(News::Ready, format!("node {}: listening on {bound}", config.node)).await;
         runtime::spawn(systemd::be_watched()).detach();
-        drain::until_stopped(signals, &config, &endpoint, &sessions, accepting).await;
+        drain::until_stopped(signals, &config, &endpoint, &sessions, &connections, accepting).await;
         Ok(())
     })
+}
+
+fn refused(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
+    move |error| RunError::System(what, error)
+}
+
+/// Starts the watchdog if there will be children; returns whether there will. Without children it could watch nothing,
+/// and this program, which the watchdog would be a second process of, may not be burdock.
+async fn begin_watchdog(config: &Config) -> Result<bool, RunError> {
+    let children = config.servers.iter().any(|server| matches!(server.launch, Launch::Child(_)));
+    if children {
+        backend::watchdog::start().await.map_err(refused("start the watchdog"))?;
+    }
+    Ok(children)
 }
 
 /// The empty table of sessions, and behind it the registry.
@@ -139,27 +137,10 @@ fn open(passed: Option<TcpListener>, address: SocketAddr) -> Result<(TcpListener
             log::info!("serving on a socket that was passed");
             passed
         }
-        None => bind(address)?,
+        None => listener::bind("--listen", address)?,
     };
     let bound = listener.local_addr().map_err(unusable)?;
     Ok((listener, bound))
-}
-
-fn bind(address: SocketAddr) -> Result<TcpListener, RunError> {
-    let bound = TcpListener::bind(address).and_then(|listener| {
-        // Again, for more than the standard library asks for.
-        rustix::net::listen(&listener, LISTEN_BACKLOG)?;
-        Ok(listener)
-    });
-    bound.map_err(|error| RunError::Listen("--listen", address.to_string(), error))
-}
-
-/// Descriptors decide when they are few: half of what can be spared where each session's child takes some too.
-fn connections_max(descriptors: u64, children: bool) -> usize {
-    let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
-    let spare = DESCRIPTORS_SPARE.min(descriptors / 2);
-    let left = descriptors - spare;
-    CONNECTIONS_MAX.min(if children { left / 2 } else { left }).max(1)
 }
 
 /// Accepts for ever. At the cap it waits: the backlog holds clients better than a 503 would (invariant 7).
@@ -168,6 +149,7 @@ async fn accept(
     connections_max: usize,
     endpoint: Arc<Endpoint>,
     config: Arc<Config>,
+    connections: Arc<Connections>,
 ) {
     let places = Arc::new(Semaphore::new(connections_max));
     let crowds = Arc::new(Crowds::default());
@@ -189,64 +171,56 @@ async fn accept(
             continue;
         };
         let endpoint = Arc::clone(&endpoint);
-        runtime::spawn(async move {
+        connections.serve(|requests| async move {
             let _held = (place, member, METRICS.connections.enter());
-            let ended = serve_socket(socket, peer, &endpoint).await;
+            let ended = serve_socket(socket, peer, &endpoint, &requests).await;
             memory::ended();
             log::trace!("connection of {} over: {ended:?}", peer.address);
-        })
-        .detach();
+        });
         // A crowd that connects must not keep the thread from those who are served.
         yield_now().await;
     }
 }
 
-/// What `accept` takes from a listener, as soon as there is something.
-pub(crate) async fn next_socket<L: AsFd, T>(
-    listener: &Source<L>,
-    accept: impl Fn(&L) -> io::Result<T>,
-) -> io::Result<T> {
-    loop {
-        match accept(listener.get_ref()) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => listener.readable().await,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            accepted => return accepted,
-        }
-    }
-}
-
-async fn serve_socket(socket: TcpStream, peer: Peer, endpoint: &Endpoint) -> Result<(), Ended> {
+async fn serve_socket(
+    socket: TcpStream,
+    peer: Peer,
+    endpoint: &Endpoint,
+    requests: &Requests,
+) -> Result<(), Disconnected> {
     // A reply is one write: waiting for more to fill the segment would only delay it.
     let _ = socket.set_nodelay(true);
     let mut connection = Connection::new(Socket::new(socket)?);
-    serve_connection(&mut connection, peer, endpoint).await
+    serve_connection(&mut connection, peer, endpoint, requests).await
 }
 
 /// A connection's whole story: read a request, serve it, write the reply, again.
 ///
 /// # Errors
-/// [`Ended`] when the connection ended otherwise than between two requests.
+/// [`Disconnected`] when the connection ended otherwise than between two requests.
 pub async fn serve_connection<S>(
     connection: &mut Connection<S>,
     peer: Peer,
     endpoint: &Endpoint,
-) -> Result<(), Ended>
+    requests: &Requests,
+) -> Result<(), Disconnected>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut known = Presented::default();
-    while serve_request(connection, peer, &mut known, endpoint).await? {}
+    while serve_request(connection, peer, &mut known, endpoint, requests).await? {}
     Ok(())
 }
 
-/// False when there is no more. Idle connections and open streams wait in here: what is not needed any more while
-/// they do is in a future of its own.
+/// Serves one request; false after the last. Idle connections and open streams wait in this future, so everything
+/// short-lived is awaited in a callee and dropped.
 async fn serve_request<S>(
     connection: &mut Connection<S>,
     peer: Peer,
     known: &mut Presented,
     endpoint: &Endpoint,
-) -> Result<bool, Ended>
+    requests: &Requests,
+) -> Result<bool, Disconnected>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -255,7 +229,7 @@ where
         Ok(None) => return Ok(false),
         Err(ended) => return Err(ended),
     };
-    let _served = METRICS.requests.enter();
+    let _served = requests.enter();
     let reply = answer(connection, &head, peer, known, endpoint).await?;
     if endpoint.draining() {
         connection.close_after_reply();
@@ -273,7 +247,7 @@ async fn answer<S>(
     peer: Peer,
     known: &mut Presented,
     endpoint: &Endpoint,
-) -> Result<Reply, Ended>
+) -> Result<Reply, Disconnected>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -283,84 +257,7 @@ where
     };
     let body = connection.read_body(head, BODY_BYTES_MAX).await?;
     let begins = admitted.begins_session();
-    // In a box: an idle connection would have to have room for it.
+    // Boxed: an idle connection would have to have room for it.
     let served = Box::pin(endpoint.serve(admitted, body));
     if begins { connection.unless_closed(served).await } else { Ok(served.await) }
-}
-
-/// How many sockets each address has open.
-#[derive(Debug, Default)]
-struct Crowds(Mutex<HashMap<IpAddr, usize>>);
-
-/// One socket of an address, until dropped.
-#[derive(Debug)]
-struct Member(Option<(Arc<Crowds>, IpAddr)>);
-
-impl Crowds {
-    /// `None` when the address has too many. Loopback and trusted proxies stand for many clients and have no cap.
-    fn join(self: &Arc<Self>, peer: Peer) -> Option<Member> {
-        let address = crowd_of(peer.address);
-        if peer.address.is_loopback() || peer.trusted {
-            return Some(Member(None));
-        }
-        let mut crowds = lock(&self.0);
-        let crowd = crowds.entry(address).or_default();
-        if *crowd >= CONNECTIONS_PER_ADDRESS_MAX {
-            return None;
-        }
-        *crowd += 1;
-        Some(Member(Some((Arc::clone(self), address))))
-    }
-}
-
-/// Whose sockets are counted together: an IPv6 host has a whole /64 to itself.
-fn crowd_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(six) => Ipv6Addr::from_bits(six.to_bits() & !u128::from(u64::MAX)).into(),
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        let Some((crowds, address)) = &self.0 else { return };
-        let mut crowds = lock(&crowds.0);
-        if let Some(crowd) = crowds.get_mut(address) {
-            *crowd -= 1;
-            if *crowd == 0 {
-                crowds.remove(address);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_has_a_cap_and_gives_places_back() {
-        let crowds = Arc::new(Crowds::default());
-        let peer = |last, trusted| Peer { address: [192, 0, 2, last].into(), trusted };
-        let held: Vec<_> =
-            (0..CONNECTIONS_PER_ADDRESS_MAX).map(|_| crowds.join(peer(1, false)).unwrap()).collect();
-        assert!(crowds.join(peer(1, false)).is_none());
-        assert!(crowds.join(peer(2, false)).is_some(), "another address");
-        assert!(crowds.join(peer(1, true)).is_some(), "a trusted proxy");
-        assert!(crowds.join(Peer { address: [127, 0, 0, 1].into(), trusted: false }).is_some());
-        let six = |text: &str| crowd_of(text.parse().unwrap());
-        assert_eq!(six("2001:db8:1:2::1"), six("2001:db8:1:2:ffff::"));
-        assert_ne!(six("2001:db8:1:2::1"), six("2001:db8:1:3::1"));
-        drop(held);
-        assert!(crowds.join(peer(1, false)).is_some());
-        assert!(crowds.0.lock().unwrap().is_empty(), "an address that left is remembered");
-    }
-
-    #[test]
-    fn descriptors_bound_the_connections() {
-        assert_eq!(connections_max(1_000_000, true), CONNECTIONS_MAX);
-        assert_eq!(connections_max(64, true), 16);
-        assert_eq!(connections_max(0, true), 1);
-        assert_eq!(connections_max(64, false), 32);
-    }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use burdock::config::{Config, Environment, SessionLimits, Typed};
+use burdock::connections::Requests;
 use burdock::http::Connection;
 use burdock::mcp::Endpoint;
 use burdock::mcp::access::Peer;
@@ -84,7 +85,8 @@ impl Node {
         let peer = Peer::new([127, 0, 0, 1].into(), &self.config.access);
         let endpoint = Arc::clone(&self.endpoint);
         runtime::spawn(async move {
-            let _ = server::serve_connection(&mut Connection::new(far), peer, &endpoint).await;
+            let requests = Requests::default();
+            let _ = server::serve_connection(&mut Connection::new(far), peer, &endpoint, &requests).await;
         })
         .detach();
         Client { socket: near, received: Vec::new() }

@@ -6,10 +6,10 @@ use crate::limits::{CHUNK_EXTENSIONS_BYTES_MAX, CHUNK_LINE_BYTES_MAX};
 
 /// Reads one body, fed in pieces of any size.
 #[derive(Debug)]
-pub struct BodyDecoder(Kind);
+pub struct BodyDecoder(Framed);
 
 #[derive(Debug)]
-enum Kind {
+enum Framed {
     /// Bytes still to come.
     Length(u64),
     Chunked(ChunkedDecoder),
@@ -19,25 +19,25 @@ impl BodyDecoder {
     /// A decoder at the beginning of a body.
     pub fn new(framing: Framing) -> BodyDecoder {
         BodyDecoder(match framing {
-            Framing::None => Kind::Length(0),
-            Framing::Length(length) => Kind::Length(length),
-            Framing::Chunked => Kind::Chunked(ChunkedDecoder::new()),
+            Framing::None => Framed::Length(0),
+            Framing::Length(length) => Framed::Length(length),
+            Framing::Chunked => Framed::Chunked(ChunkedDecoder::new()),
         })
     }
 
     /// Whether the body has ended.
     pub fn is_done(&self) -> bool {
         match &self.0 {
-            Kind::Length(left) => *left == 0,
-            Kind::Chunked(chunks) => chunks.is_done(),
+            Framed::Length(left) => *left == 0,
+            Framed::Chunked(chunks) => chunks.is_done(),
         }
     }
 
     /// The bytes still to come, when they are known.
     pub fn left(&self) -> Option<u64> {
         match &self.0 {
-            Kind::Length(left) => Some(*left),
-            Kind::Chunked(chunks) => chunks.is_done().then_some(0),
+            Framed::Length(left) => Some(*left),
+            Framed::Chunked(chunks) => chunks.is_done().then_some(0),
         }
     }
 
@@ -53,8 +53,8 @@ impl BodyDecoder {
         take: impl FnMut(&[u8]),
     ) -> Result<usize, Refusal> {
         match &mut self.0 {
-            Kind::Length(left) => decode_length(left, input, bytes_max, take),
-            Kind::Chunked(chunks) => chunks.decode(input, bytes_max, take),
+            Framed::Length(left) => decode_length(left, input, bytes_max, take),
+            Framed::Chunked(chunks) => chunks.decode(input, bytes_max, take),
         }
     }
 }
@@ -78,9 +78,9 @@ fn decode_length(
     Ok(used)
 }
 
-/// The state between two bytes of a chunked body.
+/// The part of a chunked body that the next byte belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum Part {
     /// Before the first digit of a chunk's size.
     SizeBegin,
     /// In the size.
@@ -112,7 +112,7 @@ enum State {
 /// Takes chunks apart. Extensions and trailers are read and forgotten.
 #[derive(Debug)]
 pub struct ChunkedDecoder {
-    state: State,
+    state: Part,
     /// Bytes of this size line, or of all trailers.
     line_bytes: usize,
     /// Bytes of all extensions.
@@ -125,12 +125,12 @@ impl ChunkedDecoder {
     #[allow(clippy::new_without_default, reason = "a position in a body, not a plain value")]
     /// A decoder before the first chunk.
     pub fn new() -> ChunkedDecoder {
-        ChunkedDecoder { state: State::SizeBegin, line_bytes: 0, extension_bytes: 0, content_bytes: 0 }
+        ChunkedDecoder { state: Part::SizeBegin, line_bytes: 0, extension_bytes: 0, content_bytes: 0 }
     }
 
     /// Whether the last chunk and the trailers have ended.
     pub fn is_done(&self) -> bool {
-        self.state == State::Done
+        self.state == Part::Done
     }
 
     /// See [`BodyDecoder::decode`].
@@ -145,13 +145,13 @@ impl ChunkedDecoder {
     ) -> Result<usize, Refusal> {
         let mut used = 0;
         while used < input.len() && !self.is_done() {
-            if let State::Data(left) = self.state {
+            if let Part::Data(left) = self.state {
                 let data = &input[used..];
                 let data = &data[..data.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
                 take(data);
                 used += data.len();
                 let left = left - data.len() as u64;
-                self.state = if left == 0 { State::DataCr } else { State::Data(left) };
+                self.state = if left == 0 { Part::DataCr } else { Part::Data(left) };
             } else {
                 self.step(input[used], bytes_max)?;
                 used += 1;
@@ -164,39 +164,39 @@ impl ChunkedDecoder {
     fn step(&mut self, byte: u8, bytes_max: usize) -> Result<(), Refusal> {
         self.count_line_byte()?;
         self.state = match (self.state, byte) {
-            (State::SizeBegin, _) => State::Size(digit(byte).ok_or(BAD_SIZE)?),
-            (State::Size(size) | State::Padding(size) | State::Extension(size), b'\r') => {
-                if matches!(self.state, State::Padding(_)) {
+            (Part::SizeBegin, _) => Part::Size(digit(byte).ok_or(BAD_SIZE)?),
+            (Part::Size(size) | Part::Padding(size) | Part::Extension(size), b'\r') => {
+                if matches!(self.state, Part::Padding(_)) {
                     return Err(BAD_SIZE);
                 }
-                State::SizeLf(size)
+                Part::SizeLf(size)
             }
-            (State::Size(size) | State::Padding(size), b';') => State::Extension(size),
-            (State::Size(size) | State::Padding(size), b' ' | b'\t') => State::Padding(size),
-            (State::Size(size), _) => State::Size(longer_size(size, byte)?),
-            (State::Padding(_), _) => return Err(BAD_SIZE),
-            (State::Extension(size), _) if is_text(byte) => State::Extension(self.count_extension(size)?),
-            (State::SizeLf(size), b'\n') => self.begin_chunk(size, bytes_max)?,
-            (State::DataCr, b'\r') => State::DataLf,
-            (State::DataLf, b'\n') => self.begin_line(State::SizeBegin),
-            (State::TrailerBegin, b'\r') => State::EndLf,
+            (Part::Size(size) | Part::Padding(size), b';') => Part::Extension(size),
+            (Part::Size(size) | Part::Padding(size), b' ' | b'\t') => Part::Padding(size),
+            (Part::Size(size), _) => Part::Size(longer_size(size, byte)?),
+            (Part::Padding(_), _) => return Err(BAD_SIZE),
+            (Part::Extension(size), _) if is_text(byte) => Part::Extension(self.count_extension(size)?),
+            (Part::SizeLf(size), b'\n') => self.begin_chunk(size, bytes_max)?,
+            (Part::DataCr, b'\r') => Part::DataLf,
+            (Part::DataLf, b'\n') => self.begin_line(Part::SizeBegin),
+            (Part::TrailerBegin, b'\r') => Part::EndLf,
             // A folded line, or one that is no field.
-            (State::TrailerBegin, b' ' | b'\t' | b':') => return Err(BAD_LINE),
-            (State::TrailerBegin | State::Trailer, _) if is_text(byte) => State::Trailer,
-            (State::Trailer, b'\r') => State::TrailerLf,
-            (State::TrailerLf, b'\n') => State::TrailerBegin,
-            (State::EndLf, b'\n') => State::Done,
+            (Part::TrailerBegin, b' ' | b'\t' | b':') => return Err(BAD_LINE),
+            (Part::TrailerBegin | Part::Trailer, _) if is_text(byte) => Part::Trailer,
+            (Part::Trailer, b'\r') => Part::TrailerLf,
+            (Part::TrailerLf, b'\n') => Part::TrailerBegin,
+            (Part::EndLf, b'\n') => Part::Done,
             // Data is taken in one piece in `decode`, and nothing is read when done.
-            (State::Data(_) | State::Done, _) => return Ok(()),
+            (Part::Data(_) | Part::Done, _) => return Ok(()),
             (
-                State::Extension(_)
-                | State::SizeLf(_)
-                | State::DataCr
-                | State::DataLf
-                | State::TrailerBegin
-                | State::Trailer
-                | State::TrailerLf
-                | State::EndLf,
+                Part::Extension(_)
+                | Part::SizeLf(_)
+                | Part::DataCr
+                | Part::DataLf
+                | Part::TrailerBegin
+                | Part::Trailer
+                | Part::TrailerLf
+                | Part::EndLf,
                 _,
             ) => return Err(BAD_LINE),
         };
@@ -220,19 +220,19 @@ impl ChunkedDecoder {
     }
 
     /// After a size line: data, or the trailers after the last chunk.
-    fn begin_chunk(&mut self, size: u64, bytes_max: usize) -> Result<State, Refusal> {
+    fn begin_chunk(&mut self, size: u64, bytes_max: usize) -> Result<Part, Refusal> {
         self.content_bytes = self
             .content_bytes
             .checked_add(size)
             .filter(|sum| *sum <= bytes_max as u64)
             .ok_or(BODY_TOO_LARGE)?;
         Ok(match size {
-            0 => self.begin_line(State::TrailerBegin),
-            _ => self.begin_line(State::Data(size)),
+            0 => self.begin_line(Part::TrailerBegin),
+            _ => self.begin_line(Part::Data(size)),
         })
     }
 
-    fn begin_line(&mut self, state: State) -> State {
+    fn begin_line(&mut self, state: Part) -> Part {
         self.line_bytes = 0;
         state
     }

@@ -10,9 +10,7 @@
 //!
 //! [`Socket`]: crate::http::Socket
 
-use std::fmt;
 use std::future::poll_fn;
-use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -20,10 +18,11 @@ use smol::future::or;
 use smol::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 use crate::budget::Share;
+use crate::http::Refusal;
 use crate::http::body::{BODY_TOO_LARGE, BodyDecoder};
-use crate::http::head::{self, Parsed, RequestHead};
+use crate::http::ended::{Disconnected, ReadPhase};
+use crate::http::head::{self, ParsedHead, RequestHead};
 use crate::http::read_ahead::ReadAhead;
-use crate::http::{Refusal, Status};
 use crate::limits::{
     BODY_BYTES_PER_SEC_MIN, BODY_DEADLINE, BODY_ROOM_BYTES, DISCARD_BYTES_MAX, HEAD_DEADLINE,
     IDLE_CONNECTION_DEADLINE, LINGER_DEADLINE, WRITE_DEADLINE,
@@ -57,58 +56,6 @@ impl Default for Deadlines {
             body_bytes_per_sec_min: BODY_BYTES_PER_SEC_MIN,
             write: WRITE_DEADLINE,
             linger: LINGER_DEADLINE,
-        }
-    }
-}
-
-/// What a connection was doing when a deadline passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Reading a head.
-    Head,
-    /// Reading a body.
-    Body,
-    /// Throwing away a body that nobody wanted.
-    Discard,
-}
-
-/// Why a connection is of no more use. What could be answered has been answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// The other end closed in the middle of a request or while an event stream was open.
-    Closed,
-    /// The request could not be served and was answered with this status.
-    Refused(Status),
-    /// A deadline passed and nothing could be answered.
-    Deadline(Phase),
-    /// The other end did not take what was written to it.
-    SlowReader,
-    /// The socket failed.
-    Io(io::ErrorKind),
-}
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Ended::Closed => f.write_str("the client closed the connection"),
-            Ended::Refused(status) => write!(f, "refused with {} {}", status.0, status.reason()),
-            Ended::Deadline(phase) => write!(f, "the client was too slow ({phase:?})"),
-            Ended::SlowReader => f.write_str("the client did not read what was written"),
-            Ended::Io(kind) => write!(f, "the socket failed: {kind}"),
-        }
-    }
-}
-
-impl std::error::Error for Ended {}
-
-impl From<io::Error> for Ended {
-    /// A reset is a close in bad manners.
-    fn from(error: io::Error) -> Ended {
-        match error.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
-                Ended::Closed
-            }
-            kind => Ended::Io(kind),
         }
     }
 }
@@ -168,8 +115,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// was silent for too long, or the last reply closed the connection.
     ///
     /// # Errors
-    /// [`Ended`]; a head that was refused has been answered.
-    pub async fn read_head(&mut self) -> Result<Option<RequestHead>, Ended> {
+    /// [`Disconnected`]; a head that was refused has been answered.
+    pub async fn read_head(&mut self) -> Result<Option<RequestHead>, Disconnected> {
         if self.closed {
             return Ok(None);
         }
@@ -180,8 +127,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             // Nothing, as a rule, until something was read.
             if !self.ahead.unread().is_empty() {
                 match head::parse(self.ahead.unread(), scanned) {
-                    Ok(Parsed::Complete(head, used)) => return Ok(Some(self.begin_request(head, used))),
-                    Ok(Parsed::Partial { scanned: so_far }) => scanned = so_far,
+                    Ok(ParsedHead::Complete(head, used)) => return Ok(Some(self.begin_request(head, used))),
+                    Ok(ParsedHead::Partial { scanned: so_far }) => scanned = so_far,
                     Err(refusal) => return Err(self.refuse(refusal).await),
                 }
             }
@@ -189,13 +136,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 in_head = true;
                 self.deadline.arm(self.deadlines.head);
             }
-            match self.fill(Phase::Head).await {
+            match self.fill(ReadPhase::Head).await {
                 Ok(true) => {}
-                Ok(false) | Err(Ended::Deadline(_) | Ended::Closed) if !in_head => {
+                Ok(false) | Err(Disconnected::Deadline(_) | Disconnected::Closed) if !in_head => {
                     return Ok(self.hang_up().await);
                 }
-                Ok(false) => return Err(Ended::Closed),
-                Err(Ended::Deadline(_)) => return Err(self.refuse(HEAD_TOO_SLOW).await),
+                Ok(false) => return Err(Disconnected::Closed),
+                Err(Disconnected::Deadline(_)) => return Err(self.refuse(HEAD_TOO_SLOW).await),
                 Err(ended) => return Err(ended),
             }
         }
@@ -223,9 +170,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Reads the body of the request whose head was read last, once, of at most `bytes_max` bytes.
     ///
     /// # Errors
-    /// [`Ended`]; a body that was refused (400, 408, 413, 503) has been answered. A body that is cut short by a
-    /// close is [`Ended::Closed`]: it never reaches anybody.
-    pub async fn read_body(&mut self, head: &RequestHead, bytes_max: usize) -> Result<RequestBody, Ended> {
+    /// [`Disconnected`]; a body that was refused (400, 408, 413, 503) has been answered. A body that is cut short by a
+    /// close is [`Disconnected::Closed`]: it never reaches anybody.
+    pub async fn read_body(
+        &mut self,
+        head: &RequestHead,
+        bytes_max: usize,
+    ) -> Result<RequestBody, Disconnected> {
         let mut body = RequestBody::default();
         // Known before anything is read: the client need not be asked to send it.
         if matches!(head.framing(), head::Framing::Length(length) if length > bytes_max as u64) {
@@ -239,10 +190,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.deadline.arm(self.deadlines.body);
         }
         while !self.body.is_done() {
-            match self.fill(Phase::Body).await {
+            match self.fill(ReadPhase::Body).await {
                 Ok(true) => self.take_body(&mut body, bytes_max).await?,
-                Ok(false) => return Err(Ended::Closed),
-                Err(Ended::Deadline(_)) => {
+                Ok(false) => return Err(Disconnected::Closed),
+                Err(Disconnected::Deadline(_)) => {
                     self.extend_body_deadline(body.bytes.len() - counted).await?;
                     counted = body.bytes.len();
                 }
@@ -255,7 +206,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Moves what has been read ahead into the body.
-    async fn take_body(&mut self, body: &mut RequestBody, bytes_max: usize) -> Result<(), Ended> {
+    async fn take_body(&mut self, body: &mut RequestBody, bytes_max: usize) -> Result<(), Disconnected> {
         let input = self.ahead.unread();
         if input.is_empty() {
             return Ok(());
@@ -279,7 +230,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Asks for the body when the client waits to be asked (RFC 9110, section 10.1.1).
-    async fn send_continue(&mut self) -> Result<(), Ended> {
+    async fn send_continue(&mut self) -> Result<(), Disconnected> {
         if std::mem::take(&mut self.continue_owed) {
             self.write_all(b"HTTP/1.1 100 Continue\r\n\r\n", None).await?;
         }
@@ -287,7 +238,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// A body may take as long as it brings `body_bytes_per_sec_min`: `received` in the time that has just passed.
-    async fn extend_body_deadline(&mut self, received: usize) -> Result<(), Ended> {
+    async fn extend_body_deadline(&mut self, received: usize) -> Result<(), Disconnected> {
         let wanted = self.deadlines.body.as_secs_f64() * self.deadlines.body_bytes_per_sec_min as f64;
         if (received as f64) < wanted {
             return Err(self.refuse(BODY_TOO_SLOW).await);
@@ -297,7 +248,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Reads some bytes ahead; false at the end. The deadline must be armed, and there must be room.
-    pub(super) async fn fill(&mut self, phase: Phase) -> Result<bool, Ended> {
+    pub(super) async fn fill(&mut self, phase: ReadPhase) -> Result<bool, Disconnected> {
         let Connection { socket, ahead, deadline, .. } = self;
         let read = async {
             let count = poll_fn(|cx| ahead.poll_fill(socket, cx)).await?;
@@ -305,24 +256,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         let late = async {
             deadline.wait().await;
-            Err(Ended::Deadline(phase))
+            Err(Disconnected::Deadline(phase))
         };
         or(read, late).await
     }
 
     /// Answers what is not served and closes. The caller returns the result. In a box, for it is seldom, and every
     /// connection would have to have room for it.
-    fn refuse(&mut self, refusal: Refusal) -> Pin<Box<impl Future<Output = Ended>>> {
+    fn refuse(&mut self, refusal: Refusal) -> Pin<Box<impl Future<Output = Disconnected>>> {
         Box::pin(self.refuse_and_close(refusal))
     }
 
-    async fn refuse_and_close(&mut self, refusal: Refusal) -> Ended {
+    async fn refuse_and_close(&mut self, refusal: Refusal) -> Disconnected {
         METRICS.wire_refusals_total.add_one();
         let status = refusal.status;
         match self.write_refusal(refusal).await {
             Ok(()) => {
                 self.close_gracefully().await;
-                Ended::Refused(status)
+                Disconnected::Refused(status)
             }
             Err(ended) => {
                 self.closed = true;
@@ -335,25 +286,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// sends is read ahead as far as there is room.
     ///
     /// # Errors
-    /// [`Ended::Closed`] or [`Ended::Io`]; then `work` was dropped.
-    pub async fn unless_closed<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Ended> {
+    /// [`Disconnected::Closed`] or [`Disconnected::Io`]; then `work` was dropped.
+    pub async fn unless_closed<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Disconnected> {
         let Connection { socket, ahead, .. } = self;
         or(async { Ok(work.await) }, ahead.closed(socket)).await
     }
 
     /// Throws away the rest of a body that nobody read, so that the next request can be.
-    pub(super) async fn discard_body(&mut self) -> Result<(), Ended> {
+    pub(super) async fn discard_body(&mut self) -> Result<(), Disconnected> {
         if self.body.is_done() {
             return Ok(());
         }
         self.deadline.arm(self.deadlines.linger);
         while !self.body.is_done() {
             let Ok(used) = self.body.decode(self.ahead.unread(), DISCARD_BYTES_MAX, |_| {}) else {
-                return Err(Ended::Closed);
+                return Err(Disconnected::Closed);
             };
             self.ahead.consume(used);
-            if !self.body.is_done() && !self.fill(Phase::Discard).await? {
-                return Err(Ended::Closed);
+            if !self.body.is_done() && !self.fill(ReadPhase::Discard).await? {
+                return Err(Disconnected::Closed);
             }
         }
         self.deadline.disarm();
@@ -371,7 +322,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let count = self.ahead.unread().len();
             self.ahead.consume(count);
             discarded += count;
-            if !matches!(self.fill(Phase::Discard).await, Ok(true)) {
+            if !matches!(self.fill(ReadPhase::Discard).await, Ok(true)) {
                 break;
             }
         }

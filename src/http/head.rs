@@ -55,7 +55,7 @@ pub enum Framing {
 
 /// What [`parse`] found.
 #[derive(Debug)]
-pub enum Parsed {
+pub enum ParsedHead {
     /// The head is not all there. `scanned` is to be given to the next call, with the same bytes and more.
     Partial {
         /// Bytes that need not be looked at again.
@@ -273,7 +273,7 @@ impl RequestHead {
 ///
 /// # Errors
 /// A refusal with 400, 414, 417, 431, 501 or 505; the connection cannot be used after it.
-pub fn parse(bytes: &[u8], scanned: usize) -> Result<Parsed, Refusal> {
+pub fn parse(bytes: &[u8], scanned: usize) -> Result<ParsedHead, Refusal> {
     let start = after_blank_lines(bytes)?;
     let head = &bytes[start..bytes.len().min(start + HEAD_BYTES_MAX)];
     if head.first().is_some_and(|first| !is_token_byte(*first)) {
@@ -282,12 +282,12 @@ pub fn parse(bytes: &[u8], scanned: usize) -> Result<Parsed, Refusal> {
     if scanned == 0
         && let Some((head, length)) = parse_at_once(head)?
     {
-        return Ok(Parsed::Complete(head, start + length));
+        return Ok(ParsedHead::Complete(head, start + length));
     }
     match find_end(head, scanned.saturating_sub(start))? {
-        Scan::End(length) => Ok(Parsed::Complete(parse_complete(&head[..length])?, start + length)),
-        Scan::Searched(_) if head.len() == HEAD_BYTES_MAX => Err(too_long(head)),
-        Scan::Searched(searched) => Ok(Parsed::Partial { scanned: start + searched }),
+        HeadEnd::At(length) => Ok(ParsedHead::Complete(parse_complete(&head[..length])?, start + length)),
+        HeadEnd::NotIn(_) if head.len() == HEAD_BYTES_MAX => Err(too_long(head)),
+        HeadEnd::NotIn(searched) => Ok(ParsedHead::Partial { scanned: start + searched }),
     }
 }
 
@@ -309,32 +309,32 @@ fn after_blank_lines(bytes: &[u8]) -> Result<usize, Refusal> {
 const BARE_LF: Refusal = Refusal::new(400, "a line of the head ends with LF alone: lines end with CRLF");
 const BARE_CR: Refusal = Refusal::new(400, "there is a CR in the head that is not part of a line end");
 
-enum Scan {
+enum HeadEnd {
     /// The length of the head, its blank line included.
-    End(usize),
+    At(usize),
     /// There is no end in so many bytes.
-    Searched(usize),
+    NotIn(usize),
 }
 
 /// Finds the blank line, and refuses line ends that are not CRLF on the way: httparse would take a bare LF.
-fn find_end(head: &[u8], scanned: usize) -> Result<Scan, Refusal> {
+fn find_end(head: &[u8], scanned: usize) -> Result<HeadEnd, Refusal> {
     for at in memchr::memchr2_iter(b'\r', b'\n', &head[scanned..]).map(|at| at + scanned) {
         if head[at] == b'\n' {
             if at == 0 || head[at - 1] != b'\r' {
                 return Err(BARE_LF);
             }
             if head[..at].ends_with(b"\r\n\r") {
-                return Ok(Scan::End(at + 1));
+                return Ok(HeadEnd::At(at + 1));
             }
         } else {
             match head.get(at + 1) {
                 Some(b'\n') => {}
                 Some(_) => return Err(BARE_CR),
-                None => return Ok(Scan::Searched(at)),
+                None => return Ok(HeadEnd::NotIn(at)),
             }
         }
     }
-    Ok(Scan::Searched(head.len()))
+    Ok(HeadEnd::NotIn(head.len()))
 }
 
 /// A head that came in one piece, as most do: httparse finds its end by itself. What is wrong with another is not
@@ -750,17 +750,17 @@ mod tests {
     use super::*;
 
     /// What a head comes to: comparable, and without what may differ between two ways of feeding it.
-    fn outcome(result: Result<Parsed, Refusal>) -> Result<Option<(RequestHead, usize)>, Status> {
+    fn outcome(result: Result<ParsedHead, Refusal>) -> Result<Option<(RequestHead, usize)>, Status> {
         match result {
-            Ok(Parsed::Partial { .. }) => Ok(None),
-            Ok(Parsed::Complete(head, used)) => Ok(Some((head, used))),
+            Ok(ParsedHead::Partial { .. }) => Ok(None),
+            Ok(ParsedHead::Complete(head, used)) => Ok(Some((head, used))),
             Err(refusal) => Err(refusal.status),
         }
     }
 
     fn head(bytes: &[u8]) -> RequestHead {
         match parse(bytes, 0) {
-            Ok(Parsed::Complete(head, used)) if used == bytes.len() => head,
+            Ok(ParsedHead::Complete(head, used)) if used == bytes.len() => head,
             other => panic!("{}: {other:?}", String::from_utf8_lossy(bytes)),
         }
     }
@@ -943,7 +943,7 @@ mod tests {
         assert_eq!(status(b"GET / HTTP/1.1\rX"), 400);
         assert_eq!(status(b"\n"), 400);
         assert_eq!(status(&b"\r\n".repeat(BLANK_LINES_MAX + 1)), 400);
-        assert!(matches!(parse(&b"\r\n".repeat(BLANK_LINES_MAX), 0), Ok(Parsed::Partial { .. })));
+        assert!(matches!(parse(&b"\r\n".repeat(BLANK_LINES_MAX), 0), Ok(ParsedHead::Partial { .. })));
     }
 
     #[test]
@@ -1033,7 +1033,7 @@ mod tests {
             let mut in_pieces = Ok(None);
             for end in ends {
                 let result = parse(&bytes[..end], scanned);
-                if let Ok(Parsed::Partial { scanned: so_far }) = &result {
+                if let Ok(ParsedHead::Partial { scanned: so_far }) = &result {
                     prop_assert!(scanned <= *so_far && *so_far <= end);
                     scanned = *so_far;
                     continue;
@@ -1046,7 +1046,7 @@ mod tests {
 
         #[test]
         fn prop_accepts_only_what_httparse_accepts(bytes in some_head()) {
-            if let Ok(Parsed::Complete(head, used)) = parse(&bytes, 0) {
+            if let Ok(ParsedHead::Complete(head, used)) = parse(&bytes, 0) {
                 let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
                 let mut request = httparse::Request::new(&mut fields);
                 prop_assert_eq!(request.parse(&bytes), Ok(httparse::Status::Complete(used)));

@@ -6,6 +6,7 @@
 pub mod accept;
 pub mod body;
 pub mod connection;
+mod ended;
 pub mod head;
 mod read_ahead;
 mod room;
@@ -13,7 +14,8 @@ pub mod socket;
 pub mod sse;
 mod writer;
 
-pub use connection::{Connection, Deadlines, Ended, Phase, RequestBody};
+pub use connection::{Connection, Deadlines, RequestBody};
+pub use ended::{Disconnected, ReadPhase};
 pub use head::{Asked, Field, Method, RequestHead};
 pub use room::Room;
 pub use socket::Socket;

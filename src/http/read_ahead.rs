@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use smol::io::AsyncRead;
 
-use super::connection::Ended;
+use super::ended::Disconnected;
 use crate::limits::{BLANK_LINES_MAX, POOLED_BUFFERS_MAX, READ_AHEAD_BYTES_MAX};
 use crate::metrics::METRICS;
 
@@ -71,12 +71,15 @@ impl ReadAhead {
     }
 
     /// Reads ahead as far as there is room, until the other end closes.
-    pub(super) async fn closed<T, S: AsyncRead + Unpin>(&mut self, socket: &mut S) -> Result<T, Ended> {
+    pub(super) async fn closed<T, S: AsyncRead + Unpin>(
+        &mut self,
+        socket: &mut S,
+    ) -> Result<T, Disconnected> {
         // Without room nothing wakes this half; the other, with which it is raced, does.
         poll_fn(|cx| {
             while !self.is_full() {
                 if ready!(self.poll_fill(socket, cx))? == 0 {
-                    return Poll::Ready(Err(Ended::Closed));
+                    return Poll::Ready(Err(Disconnected::Closed));
                 }
             }
             Poll::Pending

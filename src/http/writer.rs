@@ -12,7 +12,8 @@ use smol::future::or;
 use smol::io::{AsyncRead, AsyncWrite};
 
 use crate::budget::Payload;
-use crate::http::connection::{Connection, Ended};
+use crate::http::connection::Connection;
+use crate::http::ended::Disconnected;
 use crate::http::head::{Asked, ReplyFraming, ReplyHead};
 use crate::http::sse::{Event, EventReader, KEEP_ALIVE, Opening};
 use crate::http::{Body, Header, Refusal, Reply, Status};
@@ -72,7 +73,7 @@ fn with_date<T>(write: impl FnOnce(&str) -> T) -> T {
 }
 
 /// How a reply of events turned out.
-enum Turn {
+enum ReplyShape {
     /// One JSON body: the first event was the response, or the client takes nothing else.
     Json(Payload),
     /// There is no response, and there will be none.
@@ -87,36 +88,36 @@ enum Turn {
 }
 
 /// What a writer of events woke up for.
-enum Next {
+enum Upcoming {
     Event(Event),
     /// Nothing happened for as long as was to be waited.
     Silence,
     /// The sending end was dropped.
-    Ended,
+    Over,
 }
 
-impl Next {
+impl Upcoming {
     /// The bytes it takes, about.
     fn room(&self) -> usize {
         match self {
-            Next::Event(Event { data: Some(data), .. }) => EVENT_ROOM_BYTES + data.len(),
-            Next::Event(_) | Next::Silence | Next::Ended => EVENT_ROOM_BYTES,
+            Upcoming::Event(Event { data: Some(data), .. }) => EVENT_ROOM_BYTES + data.len(),
+            Upcoming::Event(_) | Upcoming::Silence | Upcoming::Over => EVENT_ROOM_BYTES,
         }
     }
 }
 
-async fn next_event(reader: &mut EventReader) -> Next {
+async fn next_event(reader: &mut EventReader) -> Upcoming {
     if let Some(event) = reader.backlog.pop_front() {
-        return Next::Event(event);
+        return Upcoming::Event(event);
     }
-    let next = reader.live.recv().await.map_or(Next::Ended, Next::Event);
+    let next = reader.live.recv().await.map_or(Upcoming::Over, Upcoming::Event);
     reader.tell_room();
     next
 }
 
-async fn silence(deadline: &Deadline) -> Next {
+async fn silence(deadline: &Deadline) -> Upcoming {
     deadline.wait().await;
-    Next::Silence
+    Upcoming::Silence
 }
 
 /// Appends a piece of an event stream: one chunk, or the bare bytes for HTTP/1.0.
@@ -138,17 +139,17 @@ fn prepend_size(out: &mut Vec<u8>, begin: usize) {
 }
 
 /// Appends what a stream writes next; returns whether it ended.
-fn append_next(out: &mut Vec<u8>, chunks: bool, next: &Next) -> bool {
+fn append_next(out: &mut Vec<u8>, chunks: bool, next: &Upcoming) -> bool {
     let ended = match next {
-        Next::Event(event) => {
+        Upcoming::Event(event) => {
             append_piece(out, chunks, |out| event.encode_into(out));
             event.last
         }
-        Next::Silence => {
+        Upcoming::Silence => {
             append_piece(out, chunks, |out| out.extend_from_slice(KEEP_ALIVE));
             false
         }
-        Next::Ended => true,
+        Upcoming::Over => true,
     };
     if ended && chunks {
         out.extend_from_slice(b"0\r\n\r\n");
@@ -165,8 +166,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// goes away.
     ///
     /// # Errors
-    /// [`Ended`] when the reply could not be written to its end.
-    pub async fn write_reply(&mut self, asked: Asked, reply: Reply) -> Result<(), Ended> {
+    /// [`Disconnected`] when the reply could not be written to its end.
+    pub async fn write_reply(&mut self, asked: Asked, reply: Reply) -> Result<(), Disconnected> {
         let outline = Outline {
             status: reply.status,
             headers: reply.headers,
@@ -189,7 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Writes the answer to a request that is not served. The caller closes.
-    pub(super) async fn write_refusal(&mut self, refusal: Refusal) -> Result<(), Ended> {
+    pub(super) async fn write_refusal(&mut self, refusal: Refusal) -> Result<(), Disconnected> {
         let reply = Reply::from(refusal);
         let outline = Outline {
             status: reply.status,
@@ -215,7 +216,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.body.is_done() || (small && !self.continue_owed)
     }
 
-    async fn write_full(&mut self, outline: &Outline, body: Option<(&str, &Payload)>) -> Result<(), Ended> {
+    async fn write_full(
+        &mut self,
+        outline: &Outline,
+        body: Option<(&str, &Payload)>,
+    ) -> Result<(), Disconnected> {
         let length = body.map_or(0, |(_, payload)| payload.len());
         let content = body.map(|(_, payload)| payload).filter(|_| !outline.body_left_out);
         let framing = match outline.status.0 {
@@ -235,17 +240,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         &mut self,
         mut outline: Outline,
         mut reader: Box<EventReader>,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), Disconnected> {
         match self.turn(&mut reader).await? {
-            Turn::Json(payload) => {
+            ReplyShape::Json(payload) => {
                 drop(reader);
                 self.write_full(&outline, Some(("application/json", &payload))).await
             }
-            Turn::Nothing => {
+            ReplyShape::Nothing => {
                 outline.status = Status(202);
                 self.write_full(&outline, None).await
             }
-            Turn::Stream { first, then } => {
+            ReplyShape::Stream { first, then } => {
                 self.begin_stream(&mut outline, first).await?;
                 match outline.body_left_out {
                     true => Ok(()),
@@ -259,15 +264,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ///
     /// While patience lasts, the socket is not looked at: a client that shuts its half after the request still gets
     /// its answer, and an answer that comes soon costs no read that would find nothing.
-    async fn turn(&mut self, reader: &mut EventReader) -> Result<Turn, Ended> {
+    async fn turn(&mut self, reader: &mut EventReader) -> Result<ReplyShape, Disconnected> {
         match std::mem::replace(&mut reader.opening, Opening::Json) {
-            Opening::Stream { first } => Ok(Turn::Stream { first, then: None }),
+            Opening::Stream { first } => Ok(ReplyShape::Stream { first, then: None }),
             Opening::Either { patience, first } => {
                 self.deadline.arm(patience);
                 Ok(match or(next_event(reader), silence(&self.deadline)).await {
-                    Next::Event(Event { last: true, data: Some(payload), .. }) => Turn::Json(payload),
-                    Next::Event(event) => Turn::Stream { first, then: Some(event) },
-                    Next::Silence | Next::Ended => Turn::Stream { first, then: None },
+                    Upcoming::Event(Event { last: true, data: Some(payload), .. }) => {
+                        ReplyShape::Json(payload)
+                    }
+                    Upcoming::Event(event) => ReplyShape::Stream { first, then: Some(event) },
+                    Upcoming::Silence | Upcoming::Over => ReplyShape::Stream { first, then: None },
                 })
             }
             Opening::Json => self.last_event(reader).await,
@@ -275,20 +282,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Skips events until the last. After a moment of silence a client that is gone is noticed.
-    async fn last_event(&mut self, reader: &mut EventReader) -> Result<Turn, Ended> {
+    async fn last_event(&mut self, reader: &mut EventReader) -> Result<ReplyShape, Disconnected> {
         self.deadline.arm(REPLY_PATIENCE);
         let mut next = or(next_event(reader), silence(&self.deadline)).await;
         loop {
             match next {
-                Next::Event(Event { last: false, .. }) | Next::Silence => {}
-                Next::Event(Event { data: Some(payload), .. }) => return Ok(Turn::Json(payload)),
-                Next::Event(_) | Next::Ended => return Ok(Turn::Nothing),
+                Upcoming::Event(Event { last: false, .. }) | Upcoming::Silence => {}
+                Upcoming::Event(Event { data: Some(payload), .. }) => return Ok(ReplyShape::Json(payload)),
+                Upcoming::Event(_) | Upcoming::Over => return Ok(ReplyShape::Nothing),
             }
             next = self.next_or_close(reader, REPLY_PATIENCE).await?;
         }
     }
 
-    async fn begin_stream(&mut self, outline: &mut Outline, first: Option<Event>) -> Result<(), Ended> {
+    async fn begin_stream(
+        &mut self,
+        outline: &mut Outline,
+        first: Option<Event>,
+    ) -> Result<(), Disconnected> {
         outline.headers.extend(STREAM_HEADERS);
         let framing = if outline.chunks { ReplyFraming::Chunked } else { ReplyFraming::UntilClose };
         let mut out = Vec::with_capacity(REPLY_HEAD_ROOM_BYTES);
@@ -306,9 +317,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         chunks: bool,
         then: Option<Event>,
         reader: &mut EventReader,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), Disconnected> {
         let _counted = METRICS.streams.enter();
-        let mut then = then.map(Next::Event);
+        let mut then = then.map(Upcoming::Event);
         loop {
             let next = match then.take() {
                 Some(next) => next,
@@ -326,7 +337,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// The next event, or silence, or the end; an error when the other end closes meanwhile. What it sends is read
     /// ahead as far as there is room.
-    async fn next_or_close(&mut self, reader: &mut EventReader, patience: Duration) -> Result<Next, Ended> {
+    async fn next_or_close(
+        &mut self,
+        reader: &mut EventReader,
+        patience: Duration,
+    ) -> Result<Upcoming, Disconnected> {
         let Connection { socket, ahead, deadline, .. } = self;
         deadline.arm(patience);
         let next = or(next_event(reader), silence(deadline));
@@ -334,7 +349,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Writes two parts, the second without copying it, under the write deadline.
-    pub(super) async fn write_all(&mut self, first: &[u8], second: Option<&Payload>) -> Result<(), Ended> {
+    pub(super) async fn write_all(
+        &mut self,
+        first: &[u8],
+        second: Option<&Payload>,
+    ) -> Result<(), Disconnected> {
         let at_once = poll_fn(|cx| Poll::Ready(poll_write(&mut self.socket, cx, first, second, 0))).await;
         let written = match at_once {
             Poll::Ready(count) => counted(count?)?,
@@ -353,7 +372,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         first: &[u8],
         second: Option<&Payload>,
         mut written: usize,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), Disconnected> {
         let Connection { socket, deadline, deadlines, .. } = self;
         let write = async {
             let mut step_end = 0;
@@ -369,7 +388,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let late = async {
             deadline.wait().await;
             METRICS.slow_readers_total.add_one();
-            Err(Ended::SlowReader)
+            Err(Disconnected::SlowReader)
         };
         let result = or(write, late).await;
         self.deadline.disarm();
@@ -378,9 +397,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 }
 
 /// What one write took. Nothing is the other end's word that it takes no more.
-fn counted(written: usize) -> Result<usize, Ended> {
+fn counted(written: usize) -> Result<usize, Disconnected> {
     METRICS.sent_bytes_total.add(written as u64);
-    if written == 0 { Err(Ended::Closed) } else { Ok(written) }
+    if written == 0 { Err(Disconnected::Closed) } else { Ok(written) }
 }
 
 /// One write of what is left of two parts when `written` bytes of them are out.

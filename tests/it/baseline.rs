@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use async_io::block_on;
-use burdock::http::connection::Ended;
+use burdock::http::Disconnected;
 use burdock::http::{Connection, Reply};
 use smol::io::{AsyncRead, AsyncWrite};
 
@@ -53,7 +53,7 @@ impl AsyncWrite for Socket {
 }
 
 /// Answers each request with its path.
-async fn ours(socket: Socket) -> Result<(), Ended> {
+async fn ours(socket: Socket) -> Result<(), Disconnected> {
     let mut connection = Connection::new(socket);
     while let Some(head) = connection.read_head().await? {
         connection.write_reply(head.asked(), Reply::text(200, format!("path {}", head.path()))).await?;

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use async_io::{Async, Timer, block_on};
 use burdock::budget::Payload;
 use burdock::http::{
-    Connection, Deadlines, Ended, Event, EventId, EventReader, Method, Opening, Reply, RequestHead, Socket,
-    Status,
+    Connection, Deadlines, Disconnected, Event, EventId, EventReader, Method, Opening, Reply, RequestHead,
+    Socket, Status,
 };
 use burdock::limits::{HEAD_BYTES_MAX, HEADERS_MAX, TARGET_BYTES_MAX};
 use burdock::metrics::METRICS;
@@ -47,7 +47,7 @@ struct Seen {
     /// Requests that reached the endpoint with their body.
     served: Mutex<Vec<String>>,
     /// How connections ended; `None` is an orderly end.
-    ended: Mutex<Vec<Option<Ended>>>,
+    ended: Mutex<Vec<Option<Disconnected>>>,
     /// Streams that `/events/<name>` hands out.
     streams: Mutex<HashMap<String, EventReader>>,
 }
@@ -106,7 +106,7 @@ impl TestServer {
     }
 
     /// Waits for the `count`th connection to end and returns how it did.
-    fn ended(&self, count: usize) -> Option<Ended> {
+    fn ended(&self, count: usize) -> Option<Disconnected> {
         wait_until(|| self.seen.ended.lock().unwrap().len() >= count);
         self.seen.ended.lock().unwrap()[count - 1].clone()
     }
@@ -123,7 +123,7 @@ impl TestServer {
 async fn serve(socket: Async<TcpStream>, deadlines: Deadlines, seen: Arc<Seen>) {
     let mut connection =
         Connection::with_deadlines(Socket::new(socket.into_inner().unwrap()).unwrap(), deadlines);
-    let mut serve = async || -> Result<(), Ended> {
+    let mut serve = async || -> Result<(), Disconnected> {
         while let Some(head) = connection.read_head().await? {
             let reply = match head.path() {
                 "/lazy" => Reply::text(404, "not read"),
@@ -414,7 +414,7 @@ fn an_endless_header_is_answered_and_not_held() {
     client.send_some(&vec![b'a'; 200 * 1024]);
     assert_eq!(client.reply().status, 431);
     client.send_some(&vec![b'a'; 32 * 1024 * 1024]);
-    assert_eq!(server.ended(1), Some(Ended::Refused(Status(431))));
+    assert_eq!(server.ended(1), Some(Disconnected::Refused(Status(431))));
     server.still_serves();
 }
 
@@ -657,7 +657,7 @@ fn what_is_cut_short_reaches_no_handler() {
         client.send(bytes);
         client.socket.shutdown(Shutdown::Write).unwrap();
         client.is_closed();
-        assert_eq!(server.ended(at + 1), Some(Ended::Closed), "{bytes:?}");
+        assert_eq!(server.ended(at + 1), Some(Disconnected::Closed), "{bytes:?}");
     }
     assert!(server.served().is_empty());
     server.still_serves();
@@ -848,7 +848,7 @@ fn a_reader_that_takes_nothing_loses_its_connection() {
     let before = METRICS.slow_readers_total.get();
     let mut client = server.client();
     client.send("GET /huge HTTP/1.1\r\nHost: n1\r\n\r\n");
-    assert_eq!(server.ended(1), Some(Ended::SlowReader));
+    assert_eq!(server.ended(1), Some(Disconnected::SlowReader));
     assert!(METRICS.slow_readers_total.get() > before);
     server.still_serves();
 }
@@ -1000,7 +1000,7 @@ fn a_client_that_closes_is_noticed_while_nothing_happens() {
     drop(client);
     wait_until(|| feed.is_closed());
     assert!(begun.elapsed() < Duration::from_secs(2));
-    assert_eq!(server.ended(1), Some(Ended::Closed));
+    assert_eq!(server.ended(1), Some(Disconnected::Closed));
     // Also when it waits for JSON that does not come.
     let feed = server.offer("b", Opening::Json, vec![], PATIENCE);
     let mut client = server.client();
@@ -1065,7 +1065,7 @@ fn a_stream_whose_reader_takes_nothing_is_dropped() {
     let feed = server.offer("a", Opening::Stream { first: None }, vec![event(1, &huge, false)], PATIENCE);
     let mut client = server.client();
     client.send(get_events("a"));
-    assert_eq!(server.ended(1), Some(Ended::SlowReader));
+    assert_eq!(server.ended(1), Some(Disconnected::SlowReader));
     assert!(feed.is_closed());
     server.still_serves();
 }

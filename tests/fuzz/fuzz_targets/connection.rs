@@ -70,7 +70,7 @@ fn serve(input: &[u8], step: usize, read_bodies: bool) -> Served {
                 )
                 .await?;
         }
-        Ok::<(), burdock::http::Ended>(())
+        Ok::<(), burdock::http::Disconnected>(())
     });
     drop(connection);
     (served, format!("{ended:?}"), statuses(&output))

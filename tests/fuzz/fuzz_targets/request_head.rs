@@ -1,7 +1,7 @@
 //! Request heads: the cut does not matter, and what is accepted has every property the rest of burdock relies on.
 #![no_main]
 
-use burdock::http::head::{Framing, Parsed, parse};
+use burdock::http::head::{Framing, ParsedHead, parse};
 use burdock::limits::{BLANK_LINES_MAX, HEAD_BYTES_MAX, HEADERS_MAX};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
@@ -10,7 +10,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let (step, mut scanned) = (1 + bytes.len() % 5, 0);
     let in_pieces = (0..bytes.len()).step_by(step).chain([bytes.len()]).find_map(|end| {
         match parse(&bytes[..end], scanned) {
-            Ok(Parsed::Partial { scanned: so_far }) => {
+            Ok(ParsedHead::Partial { scanned: so_far }) => {
                 assert!(so_far <= end);
                 scanned = so_far;
                 None
@@ -19,11 +19,11 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         }
     });
     let (head, used) = match (whole, in_pieces) {
-        (Ok(Parsed::Partial { .. }), None) => {
+        (Ok(ParsedHead::Partial { .. }), None) => {
             return assert!(bytes.len() < HEAD_BYTES_MAX + BLANK_LINES_MAX * 2);
         }
         (Err(whole), Some(Err(in_pieces))) => return assert_eq!(whole, in_pieces),
-        (Ok(Parsed::Complete(head, used)), Some(Ok(Parsed::Complete(same, same_used)))) => {
+        (Ok(ParsedHead::Complete(head, used)), Some(Ok(ParsedHead::Complete(same, same_used)))) => {
             assert!(head == same && used == same_used, "the cut matters");
             (head, used)
         }
