@@ -1,7 +1,8 @@
-//! The process-wide byte budget: what is held of messages is counted, from the socket or pipe it came from
-//! until the last holder lets go.
+//! The byte budget of the process: the bytes of a message count from the moment they are read from a socket
+//! or pipe until the last holder lets go of them.
 //!
-//! One atomic counter. A [`Share`] is a part of it that gives itself back; a [`Payload`] is bytes with their share.
+//! It is one atomic counter. A [`Share`] is a part of it that is given back on drop; a [`Payload`] is the
+//! bytes of a message with their share.
 
 use std::fmt;
 use std::ops::Range;
@@ -16,17 +17,17 @@ use crate::memory;
 static HELD_BYTES: AtomicUsize = AtomicUsize::new(0);
 static UNFINISHED_BYTES: AtomicUsize = AtomicUsize::new(0);
 
-/// Bytes held at this moment.
+/// How many bytes of messages are held at this moment.
 pub fn held_bytes() -> usize {
     HELD_BYTES.load(Ordering::Relaxed)
 }
 
-/// Whether so much is held that logs should shed what can be done without.
+/// Whether so much is held that replay logs should drop notifications ([`HELD_BYTES_PRESSURE`]).
 pub fn pressure() -> bool {
     held_bytes() > HELD_BYTES_PRESSURE
 }
 
-/// Adds `more` to a counter unless that would exceed `max`.
+/// Adds `more` to a counter; false, and nothing added, where the sum would exceed `max`.
 fn take(counter: &AtomicUsize, more: usize, max: usize) -> bool {
     let taken = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
         held.checked_add(more).filter(|sum| *sum <= max)
@@ -38,30 +39,31 @@ fn take(counter: &AtomicUsize, more: usize, max: usize) -> bool {
 #[derive(Debug, Default)]
 pub struct Share {
     bytes: usize,
-    /// Of these, what an unfinished body holds beyond a small one's size.
+    /// How many of these belong to an unfinished body and lie beyond its first [`BODY_BYTES_SMALL`].
     unfinished: usize,
 }
 
 impl Share {
-    /// Takes `bytes` of the budget, or nothing when that would exceed [`HELD_BYTES_MAX`].
+    /// Takes `bytes` of the budget; `None` when more than [`HELD_BYTES_MAX`] would be held then.
     pub fn reserve(bytes: usize) -> Option<Share> {
         let mut share = Share::default();
         share.grow_to(bytes).then_some(share)
     }
 
-    /// Takes `bytes` whatever is left: for what must not be refused (a response, an error).
+    /// Takes `bytes` even if the budget is spent: for what must not be refused, such as an error response.
     pub fn overdraw(bytes: usize) -> Share {
         HELD_BYTES.fetch_add(bytes, Ordering::Relaxed);
         Share { bytes, unfinished: 0 }
     }
 
-    /// Grows by `more` bytes whatever is left: for what is put into a message that was let in already.
+    /// Grows by `more` bytes even if the budget is spent: for what is put into a message that was accepted
+    /// already.
     pub fn overdraw_more(&mut self, more: usize) {
         HELD_BYTES.fetch_add(more, Ordering::Relaxed);
         self.bytes += more;
     }
 
-    /// Makes the share at least `bytes` large; false (and unchanged) when the budget is spent.
+    /// Makes the share at least `bytes` large; false, and nothing taken, when the budget is spent.
     pub fn grow_to(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.bytes);
         let grown = more == 0 || take(&HELD_BYTES, more, HELD_BYTES_MAX);
@@ -71,8 +73,9 @@ impl Share {
         grown
     }
 
-    /// The same for a body that is still being read: what all of these hold beyond [`BODY_BYTES_SMALL`] each is
-    /// bounded by itself. [`Share::body_finished`] ends that.
+    /// As [`Share::grow_to`], for a body that is still being read, until [`Share::body_finished`]. All such
+    /// bodies together may hold [`UNFINISHED_BYTES_MAX`] beyond their first [`BODY_BYTES_SMALL`] bytes, so
+    /// that slow senders cannot spend the whole budget.
     pub fn grow_unfinished_to(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(BODY_BYTES_SMALL).saturating_sub(self.unfinished);
         if more > 0 && !take(&UNFINISHED_BYTES, more, UNFINISHED_BYTES_MAX) {
@@ -82,7 +85,7 @@ impl Share {
         self.grow_to(bytes)
     }
 
-    /// The body has been read to its end.
+    /// The body has been read to its end: it no longer counts as unfinished.
     pub fn body_finished(&mut self) {
         UNFINISHED_BYTES.fetch_sub(std::mem::take(&mut self.unfinished), Ordering::Relaxed);
     }
@@ -100,9 +103,9 @@ impl Drop for Share {
 
 /// Bytes of a message and their share of the budget; cloning shares both.
 ///
-/// A payload may have edits: what was put in place of some of its bytes (an id, a token). A small payload is edited in
-/// place. A large one keeps its bytes where they are; its edits lie beside them, and [`Payload::pieces`] gives all of it
-/// in order, so that a writer gathers what nobody joined.
+/// A payload may have edits: what was put in place of some of its bytes (an id, a token). A small payload is
+/// edited in place. A large one keeps its bytes where they are; its edits lie beside them, and
+/// [`Payload::pieces`] gives all of it in order, so that a writer gathers what nobody joined.
 #[derive(Clone)]
 pub struct Payload(Arc<Held>);
 
@@ -152,15 +155,15 @@ impl Payload {
         self.len() == 0
     }
 
-    /// The bytes as they came in. Of a payload that was edited only [`Payload::pieces`] has what goes out: this is for
-    /// whoever reads a message before that.
+    /// The bytes as they came in. Of a payload that was edited only [`Payload::pieces`] has what goes out:
+    /// this is for whoever reads a message before that.
     pub fn bytes(&self) -> &[u8] {
         debug_assert!(self.0.edits.is_empty(), "read after it was edited");
         &self.0.bytes
     }
 
-    /// The same payload with `edits`, which are in their order and do not overlap. The bytes stay where they are when
-    /// this is their only holder; so small a payload that a copy costs nothing is edited in place.
+    /// The same payload with `edits`, which are in their order and do not overlap. The bytes stay where they
+    /// are when this is their only holder; so small a payload that a copy costs nothing is edited in place.
     pub fn edited(self, edits: &[Edit<'_>]) -> Payload {
         if edits.is_empty() {
             return self;
@@ -254,6 +257,34 @@ mod tests {
         assert_eq!(payload.pieces().collect::<Vec<_>>(), [br#"{"id":"client"}"#]);
         assert_eq!(payload.clone().edited(&[edit(0..1, b"[")]).to_vec(), br#"["id":"client"}"#);
         assert_eq!(payload.to_vec(), br#"{"id":"client"}"#, "a holder's bytes were changed under it");
+    }
+
+    #[test]
+    fn a_counter_stops_at_its_bound() {
+        let counter = AtomicUsize::new(3);
+        assert!(take(&counter, 4, 7) && !take(&counter, 1, 7) && take(&counter, 0, 7));
+        assert!(!take(&counter, usize::MAX, usize::MAX), "the sum is too large for a usize");
+        assert_eq!(counter.into_inner(), 7);
+    }
+
+    #[test]
+    fn a_share_that_cannot_grow_stays_as_it_was() {
+        assert!(Share::reserve(HELD_BYTES_MAX + 1).is_none());
+        let mut share = Share::reserve(10).unwrap();
+        assert!(!share.grow_to(HELD_BYTES_MAX + 1) && share.grow_to(4) && share.bytes == 10);
+        share.overdraw_more(5);
+        assert!(share.grow_to(20) && share.bytes == 20);
+    }
+
+    #[test]
+    fn a_body_is_unfinished_beyond_its_first_bytes_and_until_its_end() {
+        let mut share = Share::default();
+        assert!(share.grow_unfinished_to(BODY_BYTES_SMALL) && share.unfinished == 0);
+        assert!(share.grow_unfinished_to(BODY_BYTES_SMALL + 7) && share.unfinished == 7);
+        let too_much = BODY_BYTES_SMALL + UNFINISHED_BYTES_MAX + 1;
+        assert!(!share.grow_unfinished_to(too_much) && share.bytes == BODY_BYTES_SMALL + 7);
+        share.body_finished();
+        assert_eq!((share.unfinished, share.bytes), (0, BODY_BYTES_SMALL + 7));
     }
 
     proptest! {

@@ -1,4 +1,5 @@
-//! The demo: what `burdock serve` shows when it is given no server, and an example of one made with handlers.
+//! The demo: the server that `burdock serve` runs when it is given none, and an example of one made with
+//! handlers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use serde_json::json;
 use crate::handler::{Context, Elicited, NoArguments, Prompt, Resource, Server, ToolError};
 use crate::limits::DEMO_SECONDS_MAX;
 
-/// The resource that changes: how often this session has counted.
+/// The resource that shows [`CounterState`].
 const COUNT: &str = "demo://count";
 
 #[derive(Deserialize, schemars::JsonSchema)]
@@ -31,7 +32,7 @@ struct AskUser {
     question: Option<String>,
 }
 
-/// How often a session has counted.
+/// How often a session has called the tool `counter`.
 #[derive(Debug, Default)]
 struct CounterState(AtomicU64);
 

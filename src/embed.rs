@@ -1,4 +1,4 @@
-//! burdock as a library: serves one server of this process, over HTTP or over stdin and stdout.
+//! burdock as a library: serves one server written in Rust, over HTTP or over stdin and stdout.
 
 use std::io::{self, BufRead, Read, Write};
 use std::net::SocketAddr;
@@ -17,8 +17,11 @@ use crate::message::{self, Kind, Message, Parsed};
 use crate::queue::Receiver;
 use crate::{runtime, server};
 
-/// Serves `server` at `http://ADDRESS/mcp`, with a session of its own for each client, until SIGTERM or SIGINT.
-/// `ready` is called once, with the URL.
+/// Serves `server` at `http://ADDRESS/mcp` until SIGTERM or SIGINT; each client has a session of its own.
+/// Port 0 lets the system choose one. `ready` is called once, with the URL, as soon as clients can connect.
+///
+/// Blocks the calling thread. At the signal no new sessions begin, and those that are left are ended within
+/// the times that `burdock serve` has by default.
 ///
 /// ```no_run
 /// use burdock::handler::{Context, Server};
@@ -37,8 +40,9 @@ use crate::{runtime, server};
 /// ```
 ///
 /// # Errors
-/// When others could reach the address (then take the `burdock` program, which knows who may call), or the system
-/// refuses it.
+/// - Other machines could reach the address: this function lets everybody call, so it serves on loopback
+///   addresses only. The program `burdock` knows who may call.
+/// - The system refuses the address, a thread or the handling of signals.
 pub fn serve(
     server: Server,
     address: SocketAddr,
@@ -49,8 +53,11 @@ pub fn serve(
     Ok(())
 }
 
-/// Serves `server` over stdin and stdout, one session, until the input ends. Calls in flight then have a moment to be
-/// answered. Nothing else may write to stdout.
+/// Serves `server` over stdin and stdout, as one session, until stdin ends. Calls in flight then have one
+/// second to be answered. Nothing else may read from stdin or write to stdout.
+///
+/// Blocks the calling thread. After an error the thread that reads stdin is left behind: end the process
+/// then.
 ///
 /// ```no_run
 /// use burdock::handler::Server;
@@ -61,20 +68,21 @@ pub fn serve(
 /// ```
 ///
 /// # Errors
-/// When stdin cannot be read, stdout cannot be written, a handler panicked, or the system refuses a thread.
+/// stdin cannot be read, stdout cannot be written, a handler panicked, or the system refuses a thread.
 pub fn serve_stdio(server: Server) -> io::Result<()> {
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX);
     runtime::start(threads)?;
     let handle = Arc::new(handler::start(Arc::new(server), "stdio".into()));
     let reading = Arc::clone(&handle);
-    // A thread of its own, which is left behind in its read when the session ends before the input.
+    // Reading blocks, so it has its own thread. When the session ends before the input, that thread stays in
+    // its read.
     let reader = std::thread::Builder::new().name("burdock-stdin".into()).spawn(move || {
         let read = read_messages(&reading);
         let begun = Instant::now();
         while !reading.is_quiet() && begun.elapsed() < STDIO_END_WAIT {
             std::thread::park_timeout(DRAIN_POLL);
         }
-        // The outputs end here, after what is in them.
+        // `write_outputs` ends when it has written what is among the outputs by now.
         reading.stop();
         read
     })?;
@@ -82,7 +90,7 @@ pub fn serve_stdio(server: Server) -> io::Result<()> {
     reader.join().unwrap_or_else(|_| Err(io::Error::other("the reader of stdin panicked")))
 }
 
-/// Reads messages until the input ends, or the session does.
+/// Gives the session what stdin brings, until stdin ends or the session is over.
 fn read_messages(handle: &HandlerHandle) -> io::Result<()> {
     let mut input = io::stdin().lock();
     let mut line = Vec::new();
@@ -131,7 +139,7 @@ fn take_message(handle: &HandlerHandle, message: &Message) -> bool {
     }
 }
 
-/// Writes what the session says, until it is over.
+/// Writes what the session says to stdout, until the session is over.
 fn write_outputs(outputs: &Receiver<Output>) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let behind_burdock = std::env::var_os(MARK_NAME).is_some();
@@ -143,7 +151,8 @@ fn write_outputs(outputs: &Receiver<Output>) -> io::Result<()> {
             | Output::Related { payload, .. }
             | Output::Unrelated(payload) => write_line(&mut out, &payload)?,
             Output::Exited(Exit::Panicked) => return Err(io::Error::other("a handler panicked")),
-            // Only burdock knows what to make of it; to others there is no stream to be left.
+            // Where burdock started this process it understands this message. Other clients have no stream to
+            // resume.
             Output::Detach(id) if behind_burdock => write_line(&mut out, &message::detach(&id))?,
             Output::Detach(_) | Output::Exited(_) | Output::Garbage(_) | Output::TooLong { .. } => {}
         }

@@ -1,11 +1,12 @@
-//! Text from outside on its way to a log, a terminal or an error message: escaped and cut.
+//! Text from outside on its way to a log, a terminal or an error message: escaped, and cut to a bounded
+//! length.
 
 use std::fmt::{self, Write as _};
 
 use crate::limits::FOREIGN_TEXT_BYTES_MAX;
 
-/// Displays bytes from a client, a child or a file: control characters and invalid UTF-8 escaped, at most
-/// [`FOREIGN_TEXT_BYTES_MAX`] bytes, an ellipsis where it was cut.
+/// Displays bytes that came from a client, a child or a file. Control characters and invalid UTF-8 are
+/// escaped. At most [`FOREIGN_TEXT_BYTES_MAX`] bytes are shown; an ellipsis follows where more was cut off.
 #[derive(Clone, Copy)]
 pub struct Foreign<'a>(pub &'a [u8]);
 
@@ -39,7 +40,8 @@ impl fmt::Debug for Foreign<'_> {
     }
 }
 
-/// Control characters, and those that reorder or hide the text around them (CVE-2021-42574).
+/// Whether a character must be escaped: it controls a terminal, or reorders or hides the text around it
+/// (CVE-2021-42574).
 fn hides(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2064}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
@@ -47,15 +49,43 @@ fn hides(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
+    fn shown(bytes: &[u8]) -> String {
+        Foreign(bytes).to_string()
+    }
+
     #[test]
-    fn escapes_and_cuts() {
-        assert_eq!(Foreign(b"plain \xc3\xa4").to_string(), "plain \u{e4}");
-        assert_eq!(Foreign(b"a\x1b[2Jb\n").to_string(), "a\\u{1b}[2Jb\\u{a}");
-        assert_eq!(Foreign(b"\xff").to_string(), "\\xff");
-        assert!(Foreign(&[b'x'; 5000]).to_string().len() <= FOREIGN_TEXT_BYTES_MAX + 3);
-        assert!(Foreign(&[7; 5000]).to_string().len() <= FOREIGN_TEXT_BYTES_MAX + 3);
-        assert!(Foreign(&[0xff; 5000]).to_string().len() <= FOREIGN_TEXT_BYTES_MAX + 3);
+    fn what_controls_or_hides_is_escaped() {
+        assert_eq!(shown(b"plain \xc3\xa4"), "plain \u{e4}");
+        assert_eq!(shown(b"a\x1b[2Jb\n"), "a\\u{1b}[2Jb\\u{a}");
+        assert_eq!(shown(b"\xff"), "\\xff");
+        for hidden in ['\u{202e}', '\u{2066}', '\u{200b}', '\u{feff}', '\u{2028}', '\u{61c}', '\u{85}'] {
+            let text = format!("a{hidden}b");
+            assert_eq!(shown(text.as_bytes()), format!("a{}b", hidden.escape_unicode()));
+        }
+        assert_eq!(format!("{:?}", Foreign(b"\t")), "\\u{9}");
+    }
+
+    #[test]
+    fn an_ellipsis_says_that_more_came() {
+        let whole = "x".repeat(FOREIGN_TEXT_BYTES_MAX);
+        assert_eq!(shown(whole.as_bytes()), whole);
+        assert_eq!(shown(format!("{whole}y").as_bytes()), format!("{whole}…"));
+        // The cut is in the middle of a character, or of what stands for one.
+        let almost = &whole[1..];
+        assert_eq!(shown(format!("{almost}ä").as_bytes()), format!("{almost}…"));
+        assert_eq!(shown(format!("{almost}\n").as_bytes()), format!("{almost}…"));
+    }
+
+    proptest! {
+        #[test]
+        fn prop_what_is_shown_is_short_and_harmless(bytes in prop::collection::vec(any::<u8>(), 0..500)) {
+            let shown = shown(&bytes);
+            prop_assert!(shown.len() <= FOREIGN_TEXT_BYTES_MAX + "…".len(), "{}", shown.len());
+            prop_assert!(!shown.chars().any(hides));
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Named counters, gauges and histograms of the process, and their Prometheus text.
 //!
-//! No label ever comes from a client. Names and units follow Prometheus: `_total`, `_bytes`, `_seconds`.
+//! Labels never hold what a client sent. Names and units follow Prometheus: `_total`, `_bytes`, `_seconds`.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -40,7 +40,7 @@ impl Gauge {
         Gauge(AtomicI64::new(0))
     }
 
-    /// One more, until the guard is dropped.
+    /// Counts one thing more, until the returned guard is dropped.
     pub fn enter(&'static self) -> Entered {
         self.0.fetch_add(1, Ordering::Relaxed);
         Entered(self)
@@ -51,7 +51,7 @@ impl Gauge {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Makes it 1 or 0: for what is so or is not.
+    /// Makes the gauge 1 (true) or 0: for a state that holds or does not.
     pub fn set(&self, so: bool) {
         self.0.store(so.into(), Ordering::Relaxed);
     }

@@ -1,7 +1,7 @@
 //! Who calls: principals and the bearer tokens that name them.
 //!
-//! A token file holds hashes only, one `NAME sha256:HEX` per line; a name may have several tokens, so that one can
-//! be replaced while the other still works.
+//! A token file holds no tokens but their hashes, one `NAME sha256:HEX` per line. A name may have several
+//! tokens, so that a new one can be handed out while the old one still works.
 
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
@@ -16,26 +16,41 @@ use crate::foreign::Foreign;
 use crate::limits::{PRINCIPAL_NAME_BYTES_MAX, TOKEN_RANDOM_BYTES};
 use crate::small_file;
 
-/// What stands before a hash.
+/// What stands before a hash in the token file.
 const ALGORITHM: &str = "sha256:";
 
 /// What a token begins with, so that scanners for leaked secrets (and people) can tell what it is.
 const TOKEN_PREFIX: &str = "bd_";
 
-/// What a token file may be read by: its owner.
+/// The permissions of a token file that burdock makes: its owner alone reads and writes it.
 const OWNER_ONLY: u32 = 0o600;
 
-/// The permissions that a token file must not have.
+/// The permission bits of group and others. A token file must have none of them.
 const OTHERS: u32 = 0o077;
 
-/// One of them, see `is_credential`.
+/// The one of these that a credential of systemd may have, see `is_credential`.
 const GROUP_READS: u32 = 0o040;
 
-/// A name from the token file. Sessions belong to one.
+/// Who calls: a name from the token file. A session belongs to the principal that began it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Principal(Arc<str>);
 
 impl Principal {
+    /// A principal of this name.
+    ///
+    /// # Errors
+    /// What a name may be, in words for the user.
+    pub fn new(name: &str) -> Result<Principal, String> {
+        let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'@' | b'-');
+        if (1..=PRINCIPAL_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(letters) {
+            return Ok(Principal(name.into()));
+        }
+        let shown = Foreign(name.as_bytes());
+        Err(format!(
+            "{shown} cannot be a name; allowed: letters, digits, '.', '_', '@', '-', 1 to {PRINCIPAL_NAME_BYTES_MAX}"
+        ))
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -51,7 +66,7 @@ impl fmt::Display for Principal {
 /// The SHA-256 of a token.
 type Hash = [u8; 32];
 
-/// Every token that is accepted, as its hash.
+/// All tokens that are accepted, as their hashes.
 #[derive(Clone)]
 pub struct Tokens(Vec<(Hash, Principal)>);
 
@@ -71,7 +86,7 @@ impl Tokens {
         })
     }
 
-    /// Reads the text of a token file; an error has its line, counted from 1.
+    /// Reads the text of a token file. An error says in which line it is, counted from 1.
     fn parse(text: &str) -> Result<Tokens, (usize, String)> {
         let mut tokens: Vec<(Hash, Principal)> = Vec::new();
         for (line, content) in (1..).zip(text.lines()) {
@@ -94,8 +109,8 @@ impl Tokens {
         Ok(Tokens(tokens))
     }
 
-    /// Whose token this is, as [`Tokens::principal`] says. The token that `presented` remembers is not looked for
-    /// among all the others.
+    /// Whose token this is, as [`Tokens::principal`] says. A token that `presented` remembers is not searched
+    /// for.
     pub fn principal_of(&self, token: &str, presented: &mut Presented) -> Option<Principal> {
         let hash = hash_of(token);
         if let Some((known, principal)) = &presented.0
@@ -108,13 +123,13 @@ impl Tokens {
         Some(principal)
     }
 
-    /// Whose token this is. Takes the same time whichever of the tokens it is, if any.
+    /// Whose token this is; `None` when it is not accepted. Takes the same time in either case.
     pub fn principal(&self, token: &str) -> Option<&Principal> {
         self.owner_of(&hash_of(token))
     }
 
     fn owner_of(&self, hash: &Hash) -> Option<&Principal> {
-        // All of them are compared, also after the right one: a search that stops early would tell where it stopped.
+        // All are compared, also after a match: the time of a search that stops early tells where it stopped.
         self.0
             .iter()
             .fold(None, |found, (known, principal)| if same(known, hash) { Some(principal) } else { found })
@@ -122,15 +137,16 @@ impl Tokens {
 }
 
 impl fmt::Debug for Tokens {
-    /// The names only: hashes have no place in a log either.
+    /// Shows the names only: not even hashes belong in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.0.iter().map(|(_, principal)| principal.as_str())).finish()
     }
 }
 
-/// The good token that was presented last on a connection, as its hash, and whose it is. A client presents the same
-/// token with every request, so the next one is mostly this one again. It is compared all the same: a proxy's connection
-/// carries requests of many clients. The tokens that are accepted do not change while burdock runs.
+/// The accepted token that a connection presented last (its hash), and whose it is. A client presents the
+/// same token with every request, so mostly the next one is found here. It is compared all the same, for a
+/// proxy's connection carries requests of many clients. What is remembered stays true: the accepted tokens do
+/// not change while burdock runs.
 #[derive(Default)]
 pub struct Presented(Option<(Hash, Principal)>);
 
@@ -144,12 +160,13 @@ fn hash_of(token: &str) -> Hash {
     hmac_sha256::Hash::hash(token.as_bytes())
 }
 
-/// Takes the same time wherever two hashes differ: whoever measures it learns nothing of a hash that is accepted.
+/// Takes the same time wherever two hashes differ, so that measuring it tells nothing of an accepted hash.
 fn same(left: &Hash, right: &Hash) -> bool {
     left.ct_eq(right).into()
 }
 
-/// One line: `NAME sha256:HEX`. The line itself is never shown: it may be a token that was pasted by mistake.
+/// Reads one line, `NAME sha256:HEX`. Errors never quote the line: it may be a token that was pasted by
+/// mistake.
 fn entry(line: &str) -> Result<(Hash, Principal), String> {
     const FORM: &str = "a line is NAME sha256:HEX, as burdock token NAME prints it";
     if line.starts_with(TOKEN_PREFIX) && !line.contains(char::is_whitespace) {
@@ -161,27 +178,10 @@ fn entry(line: &str) -> Result<(Hash, Principal), String> {
     Ok((hash, Principal::new(name)?))
 }
 
-impl Principal {
-    /// A principal of this name.
-    ///
-    /// # Errors
-    /// What a name may be, in words for the user.
-    pub fn new(name: &str) -> Result<Principal, String> {
-        let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'@' | b'-');
-        if (1..=PRINCIPAL_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(letters) {
-            return Ok(Principal(name.into()));
-        }
-        let shown = Foreign(name.as_bytes());
-        Err(format!(
-            "{shown} cannot be a name; allowed: letters, digits, '.', '_', '@', '-', 1 to {PRINCIPAL_NAME_BYTES_MAX}"
-        ))
-    }
-}
-
-/// Why a token file is of no use.
+/// Why a token file cannot be used.
 #[derive(Debug)]
 pub enum TokenFileError {
-    /// It cannot be read or written.
+    /// The file cannot be read or written.
     File {
         /// Its path.
         path: PathBuf,
@@ -195,7 +195,7 @@ pub enum TokenFileError {
         /// Its permission bits.
         mode: u32,
     },
-    /// A line of it is wrong.
+    /// One of its lines is wrong.
     Line {
         /// Its path.
         path: PathBuf,
@@ -226,7 +226,8 @@ impl fmt::Display for TokenFileError {
 
 impl std::error::Error for TokenFileError {}
 
-/// A new token and its line for the token file. The token is known here and to whoever it is given to.
+/// A new token and its line for the token file. Only this value and whoever is shown the token know it: the
+/// file does not.
 pub struct NewToken {
     /// The token, for the client.
     pub token: String,
@@ -235,7 +236,7 @@ pub struct NewToken {
 }
 
 impl NewToken {
-    /// Makes one of the system's random bytes.
+    /// Makes a token from random bytes of the system.
     ///
     /// # Errors
     /// [`TokenFileError::Random`].
@@ -256,14 +257,14 @@ pub struct TokenFile {
 }
 
 impl TokenFile {
-    /// Opens the token file, and makes it for its owner only when there is none. Whatever may be wrong with it is
-    /// found here, before the token is shown to anybody.
+    /// Opens the token file; where there is none, makes one that only its owner can read. Whatever is wrong
+    /// with the file is found now, before a token is shown to anybody.
     ///
     /// # Errors
     /// [`TokenFileError::File`] or [`TokenFileError::Public`].
     pub fn open(path: &Path) -> Result<TokenFile, TokenFileError> {
         let failed = |problem: String| TokenFileError::File { path: path.to_owned(), problem };
-        // What is no regular file is refused by `read` in words; opening a FIFO would wait.
+        // `read` refuses what is no regular file, and says so. To open a FIFO would wait for its other end.
         if path.exists() {
             small_file::read(path).map_err(failed)?;
         }
@@ -275,8 +276,9 @@ impl TokenFile {
         Ok(TokenFile { path: path.to_owned(), file })
     }
 
-    /// Adds a token's line. To be called when its token has been shown: a token without its line lets nobody in, but
-    /// a line whose token nobody has stays in the file for ever.
+    /// Adds the line of a token. Call this after the token was shown. If showing fails there is then no line:
+    /// a token without a line lets nobody in, but a line whose token nobody knows would stay in the file for
+    /// ever.
     ///
     /// # Errors
     /// [`TokenFileError::File`]; then nothing was added.
@@ -293,7 +295,7 @@ impl TokenFile {
         let line = format!("{start}{}\n", token.line);
         let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_all());
         if written.is_err() {
-            // Half a line would keep burdock from starting.
+            // burdock refuses to start with half a line in the file.
             self.file.set_len(before)?;
         }
         written
@@ -332,8 +334,9 @@ fn check_private(path: &Path, metadata: &Metadata) -> Result<(), TokenFileError>
     if mode & public == 0 { Ok(()) } else { Err(TokenFileError::Public { path: path.to_owned(), mode }) }
 }
 
-/// Whether systemd has put this file where only this service can read it (LoadCredential=). It may do so by an access
-/// list, whose mask stands where the group's permissions are otherwise.
+/// Whether systemd has put this file where only this service can read it (`LoadCredential=`). systemd may
+/// grant that by an access list. The mask of the list then stands where the group's permissions stand
+/// otherwise, so those say nothing.
 fn is_credential(path: &Path) -> bool {
     std::env::var_os("CREDENTIALS_DIRECTORY")
         .is_some_and(|directory| !directory.is_empty() && path.starts_with(directory))

@@ -1,5 +1,6 @@
-//! What burdock and a service manager say to each other: a socket passed at start (sd_listen_fds), and how it goes
-//! (sd_notify). Without one all of it does nothing.
+//! What burdock and a service manager such as systemd say to each other. The manager may pass a listening
+//! socket at start (sd_listen_fds); burdock tells it when it is ready, stops, or still lives (sd_notify).
+//! Without a service manager all of this does nothing.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -16,17 +17,17 @@ use smol::future::or;
 
 use crate::limits::{DRAIN_EXTENSION, NOTIFY_DEADLINE};
 
-/// The variable that says where the service manager listens.
+/// The environment variable with the address at which the service manager takes messages.
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 
-/// Why what was passed cannot be served on.
+/// Why burdock cannot serve on the socket that it was passed.
 #[derive(Debug)]
 pub enum Unusable {
-    /// More sockets than the one there is a use for.
+    /// So many sockets were passed; burdock serves on one.
     Several(usize),
-    /// No TCP socket, or nothing at all.
+    /// What was passed is no TCP socket, or no open descriptor at all.
     NotTcp(io::Error),
-    /// A TCP socket that does not listen: a connection, for example.
+    /// The TCP socket does not listen: it is a connection, for example.
     NotListening,
 }
 
@@ -53,8 +54,8 @@ impl fmt::Display for Unusable {
 
 impl std::error::Error for Unusable {}
 
-/// The TCP socket that was passed, if any. To be called before any thread is started: it takes the variables that tell
-/// of the socket out of the environment.
+/// The TCP socket that was passed, if any. Call this before any thread is started: it removes the variables
+/// that tell of the socket from the environment.
 ///
 /// # Errors
 /// [`Unusable`].
@@ -71,22 +72,23 @@ pub fn passed_listener() -> Result<Option<TcpListener>, Unusable> {
     }
 }
 
-/// What the service manager is told besides a line for `systemctl status`.
+/// What the service manager is told, besides a line for `systemctl status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
-    /// It listens.
+    /// burdock listens.
     Ready,
-    /// It begins to stop.
+    /// burdock begins to stop.
     Stopping,
-    /// It is still stopping, and needs more time.
+    /// burdock is still stopping, and needs more time.
     StillStopping,
 }
 
-/// Tells the news, and `status` as it stands.
+/// Tells the service manager the news, with `status` as the line for `systemctl status`.
 pub async fn tell(news: News, status: String) {
     let status = NotifyState::Status(&status);
     let extension = u32::try_from(DRAIN_EXTENSION.as_micros()).unwrap_or(u32::MAX);
-    // Only from the time that the unit allows on: until then it changes nothing.
+    // systemd ignores this until the time that the unit allows for a stop is over; only then it extends that
+    // time.
     let extend = NotifyState::ExtendTimeoutUsec(extension);
     match news {
         News::Ready => say(&[NotifyState::Ready, status]).await,
@@ -95,8 +97,9 @@ pub async fn tell(news: News, status: String) {
     }
 }
 
-/// Tells the service manager that burdock lives, for ever, twice as often as it wants to hear (WATCHDOG_USEC). To be
-/// run by the executor that serves: when that one stands still so does this, and the service is started anew.
+/// Tells the service manager for ever that burdock lives, twice as often as the manager wants to hear it
+/// (`WATCHDOG_USEC`). This must run on the executor that serves clients: when the executor stalls, so does
+/// this, and the service manager starts burdock anew.
 pub async fn be_watched() {
     let Some(period) = sd_notify::watchdog_enabled().filter(|period| !period.is_zero()) else { return };
     loop {
@@ -105,7 +108,7 @@ pub async fn be_watched() {
     }
 }
 
-/// Sends one datagram, when there is somebody to take it.
+/// Sends the service manager one datagram, if there is a service manager.
 async fn say(states: &[NotifyState<'_>]) {
     let Some(place) = std::env::var_os(NOTIFY_SOCKET) else { return };
     let text: String = states.iter().map(|state| format!("{state}\n")).collect();
@@ -118,7 +121,8 @@ async fn say(states: &[NotifyState<'_>]) {
     }
 }
 
-/// Not with `sd_notify::notify`, which blocks as long as nobody reads, and knows no abstract addresses (`@...`).
+/// `sd_notify::notify` is not used: it blocks while the manager does not read, and knows no abstract
+/// addresses (`@...`).
 async fn send(place: &OsStr, text: &[u8]) -> io::Result<()> {
     let address = match place.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name)?,
