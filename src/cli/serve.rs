@@ -1,4 +1,4 @@
-//! `burdock serve`: from what was typed to a node that serves.
+//! `burdock serve`: checks what was typed, starts the node and says where it is.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -9,15 +9,15 @@ use log::{info, warn};
 use serde::Serialize;
 
 use super::{Failure, VERSION, print};
-use crate::config::args::Takes;
+use crate::config::flags::Takes;
 use crate::config::{Config, Environment, Flag, Launch, LogFormat, ServerConfig, Typed};
 use crate::logging;
 use crate::{server, systemd};
 
-/// What stands for a token in a snippet.
+/// The placeholder for a token in a snippet.
 const TOKEN: &str = "Bearer YOUR_TOKEN";
 
-/// What stands for the machine's name in a URL when nobody has said it.
+/// The placeholder in URLs for the machine's name, when no flag says it.
 const UNKNOWN_HOST: &str = "THIS_HOST";
 
 /// Where the help's second column begins.
@@ -60,7 +60,7 @@ fn announce(config: &Config, bound: SocketAddr) {
         warn!("--insecure-public: everyone who can reach {bound} may use the servers");
     }
     match config.log.format {
-        // Nobody reads it: that is no reason not to serve.
+        // A closed stdout is no reason not to serve.
         LogFormat::Text => drop(print(&banner(config, bound))),
         LogFormat::Json => {}
     }
@@ -131,7 +131,7 @@ fn addressed<'a>(config: &'a Config, base: &'a str) -> impl Iterator<Item = (&'a
 
 /// An entry of an `mcpServers` file, its keys in the order that people write.
 #[derive(Serialize)]
-struct Entry {
+struct SnippetEntry {
     r#type: &'static str,
     url: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -147,8 +147,8 @@ struct Headers {
 /// `{"mcpServers": ...}`, indented.
 fn hosts_snippet(config: &Config, base: &str) -> String {
     let headers = || config.access.tokens.as_ref().map(|_| Headers { authorization: TOKEN });
-    let servers: BTreeMap<&str, Entry> = addressed(config, base)
-        .map(|(server, url)| (server.name.as_str(), Entry { r#type: "http", url, headers: headers() }))
+    let servers: BTreeMap<&str, SnippetEntry> = addressed(config, base)
+        .map(|(server, url)| (server.name.as_str(), SnippetEntry { r#type: "http", url, headers: headers() }))
         .collect();
     // Strings in maps always have a JSON form.
     let snippet =
@@ -181,25 +181,13 @@ A server is at /mcp/NAME; the only one, or the --default, is at /mcp as well.
 In brackets: what holds when an option is not given.
 "
     .to_owned();
-    for flag in Flag::ALL {
-        text.push_str(section(flag));
-        text.push_str(&help_line(flag));
+    for (heading, flags) in Flag::SECTIONS {
+        text.push_str(&format!("\n{heading}\n"));
+        text.extend(flags.iter().map(|flag| help_line(*flag)));
     }
     text.push_str(&format!("{:<HELP_COLUMN$}this text\n", "  -h, --help"));
     text.push_str(HELP_END);
     text
-}
-
-/// The heading before a flag that begins a section of the help.
-fn section(flag: Flag) -> &'static str {
-    match flag {
-        Flag::Config => "\nWhat is served:\n",
-        Flag::Listen => "\nWhere:\n",
-        Flag::TokenFile => "\nWho may call:\n",
-        Flag::MaxSessions => "\nHow much and how long:\n",
-        Flag::Log => "\nWhat is told:\n",
-        _ => "",
-    }
 }
 
 /// The help below the options.

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::address::{IpNet, is_loopback};
-use super::args::{Flag, Given, Typed};
+use super::args::{Given, Typed};
 use super::error::Error;
+use super::flags::Flag;
 use super::settings::{Access, Names};
 use crate::authority::{self, Authority, Origin};
 use crate::principal::Tokens;

@@ -1,4 +1,4 @@
-//! What was typed: flags and `BURDOCK_` variables, as text, with nothing filled in and nothing judged.
+//! What was typed: flags and `BURDOCK_` variables, as text. Defaults are filled in and values checked later.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -7,199 +7,12 @@ use std::net::SocketAddr;
 use lexopt::Arg;
 
 use super::error::Error;
+use super::flags::{Description, Flag, Takes, VARIABLES};
 use super::nearest::hint;
 use crate::backend::mark::MARK_NAME;
 
 /// The environment burdock was started in.
 pub type Environment = BTreeMap<String, String>;
-
-/// What the names of burdock's variables begin with.
-const PREFIX: &str = "BURDOCK_";
-
-/// The flags of `burdock serve`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "each is named after its flag; `describe` says what it does")]
-pub enum Flag {
-    Config,
-    Default,
-    Listen,
-    PublicUrl,
-    Admin,
-    Node,
-    TokenFile,
-    AllowHost,
-    AllowOrigin,
-    TrustedProxy,
-    InsecurePublic,
-    MaxSessions,
-    IdleTimeout,
-    KeepAliveComment,
-    DrainTimeout,
-    RetireWindow,
-    Redis,
-    RedisFile,
-    RedisRequired,
-    Advertise,
-    Threads,
-    Log,
-    LogFormat,
-}
-
-/// How many values a flag takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Takes {
-    /// None: it is there or not.
-    Nothing,
-    /// One, and it may be given once.
-    One,
-    /// One or more with commas between, and it may be repeated.
-    Many,
-}
-
-/// What there is to say about a flag.
-#[derive(Clone, Copy, Debug)]
-pub struct Description {
-    /// Which it is.
-    pub flag: Flag,
-    /// Its name without dashes.
-    pub name: &'static str,
-    /// What stands for its value in the help.
-    pub value: &'static str,
-    /// How many values it takes.
-    pub takes: Takes,
-    /// Its help; a line feed begins a new line.
-    pub help: &'static str,
-}
-
-/// The flags, in the order of [`Flag`]'s variants, which is that of the help.
-const DESCRIPTIONS: [Description; 23] = [
-    row(Flag::Config, "config", "FILE", Takes::One, "servers, as in the mcp.json that MCP hosts read"),
-    row(Flag::Default, "default", "NAME", Takes::One, "the server that is at /mcp too (the only one)"),
-    row(Flag::Listen, "listen", "ADDR:PORT", Takes::One, "where clients connect (127.0.0.1:8080)"),
-    row(Flag::PublicUrl, "public-url", "URL", Takes::One, "how clients reach burdock, without /mcp"),
-    row(
-        Flag::Admin,
-        "admin",
-        "ADDR:PORT",
-        Takes::One,
-        "metrics, on a listener of their own; also unix:/PATH (none)",
-    ),
-    row(Flag::Node, "node", "NAME", Takes::One, "this process's name in session ids (local)"),
-    row(Flag::TokenFile, "token-file", "FILE", Takes::One, "who may call; burdock token NAME makes a token"),
-    row(Flag::AllowHost, "allow-host", "NAME", Takes::Many, "a name clients may call burdock by"),
-    row(
-        Flag::AllowOrigin,
-        "allow-origin",
-        "ORIGIN",
-        Takes::Many,
-        "a web page's origin: https://app.example.com",
-    ),
-    row(Flag::TrustedProxy, "trusted-proxy", "NET", Takes::Many, "whose forwarded headers count: 10.0.0.0/8"),
-    row(
-        Flag::InsecurePublic,
-        "insecure-public",
-        "",
-        Takes::Nothing,
-        "allow an address or public URL that others can reach,\nwithout tokens",
-    ),
-    row(Flag::MaxSessions, "max-sessions", "COUNT", Takes::One, "sessions at once (by the machine's memory)"),
-    row(
-        Flag::IdleTimeout,
-        "idle-timeout",
-        "TIME",
-        Takes::One,
-        "close a session nobody uses for so long (30m)",
-    ),
-    row(
-        Flag::KeepAliveComment,
-        "keep-alive-comment",
-        "TIME",
-        Takes::One,
-        "pause between comments on a silent stream (15s)",
-    ),
-    row(Flag::DrainTimeout, "drain-timeout", "TIME", Takes::One, "at SIGTERM, wait so long for calls (10s)"),
-    row(
-        Flag::RetireWindow,
-        "retire-window",
-        "TIME",
-        Takes::One,
-        "after that, end the sessions of a cluster's node\nspread over so long (30s)",
-    ),
-    row(
-        Flag::Redis,
-        "redis",
-        "URL",
-        Takes::One,
-        "share with other nodes which sessions exist:\nredis://HOST/ or unix:///PATH",
-    ),
-    row(
-        Flag::RedisFile,
-        "redis-file",
-        "FILE",
-        Takes::One,
-        "a file with that URL and nothing else: a password\nis no argument",
-    ),
-    row(
-        Flag::RedisRequired,
-        "redis-required",
-        "",
-        Takes::Nothing,
-        "do not start while Redis is out of reach",
-    ),
-    row(
-        Flag::Advertise,
-        "advertise",
-        "URL",
-        Takes::One,
-        "how other nodes reach this one, for burdock sessions",
-    ),
-    row(Flag::Threads, "threads", "COUNT", Takes::One, "threads that serve (as many as there are cores)"),
-    row(
-        Flag::Log,
-        "log",
-        "FILTER",
-        Takes::One,
-        "error, warn, info, debug, trace or off, also\nby module: warn,burdock::http=debug (info)",
-    ),
-    row(Flag::LogFormat, "log-format", "FORM", Takes::One, "text or json (text)"),
-];
-
-const fn row(
-    flag: Flag,
-    name: &'static str,
-    value: &'static str,
-    takes: Takes,
-    help: &'static str,
-) -> Description {
-    Description { flag, name, value, takes, help }
-}
-
-impl Flag {
-    /// All flags, in the order of the help.
-    pub const ALL: [Flag; 23] = {
-        let mut flags = [Flag::Config; 23];
-        let mut index = 0;
-        while index < flags.len() {
-            flags[index] = DESCRIPTIONS[index].flag;
-            index += 1;
-        }
-        flags
-    };
-
-    /// Its name, what it takes and its help.
-    pub fn describe(self) -> Description {
-        DESCRIPTIONS[self as usize]
-    }
-
-    /// Its variable: `BURDOCK_` and the name in capitals.
-    pub fn variable(self) -> String {
-        format!("{PREFIX}{}", self.describe().name.replace('-', "_").to_ascii_uppercase())
-    }
-
-    fn by_name(name: &str) -> Option<Flag> {
-        Flag::ALL.into_iter().find(|flag| flag.describe().name == name)
-    }
-}
 
 /// A value and where it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -225,7 +38,7 @@ pub struct Typed {
     pub command: Option<Vec<String>>,
     /// `--help` was among it.
     pub help: bool,
-    /// The address of a socket that was passed at start: it takes the place of `--listen`. Not typed, but said.
+    /// The address of a socket that a service manager passed at start. It outranks `--listen`.
     pub passed: Option<SocketAddr>,
     /// What is odd but harmless, in words for the user.
     pub warnings: Vec<String>,
@@ -250,7 +63,7 @@ impl Typed {
         Ok(typed)
     }
 
-    /// Nothing but an address to listen on.
+    /// Nothing typed, and a socket on `listen`.
     pub fn on(listen: SocketAddr) -> Typed {
         Typed { passed: Some(listen), ..Typed::default() }
     }
@@ -295,15 +108,15 @@ impl Typed {
 
     fn variables(&mut self, environment: &Environment) {
         // The mark is there when burdock runs under burdock.
-        let ours = environment.iter().filter(|(name, _)| name.starts_with(PREFIX) && *name != MARK_NAME);
+        let ours = environment.iter().filter(|(name, _)| name.starts_with(VARIABLES) && *name != MARK_NAME);
         for (name, text) in ours {
             let Some(flag) = Flag::ALL.into_iter().find(|flag| flag.variable() == *name) else {
-                let known: Vec<String> = Flag::ALL.map(Flag::variable).into();
+                let known = Flag::ALL.map(Flag::variable);
                 let hint = hint(name, known.iter().map(String::as_str));
                 self.warnings.push(format!("the variable {name} means nothing to burdock{hint}"));
                 continue;
             };
-            // Compose files and units pass on empty variables for what nobody has set.
+            // Compose files and units hand on variables that nobody has set as empty ones.
             if self.values.contains_key(&flag) || text.is_empty() {
                 continue;
             }
@@ -336,7 +149,7 @@ fn value(parser: &mut lexopt::Parser, flag: Flag) -> Result<String, Error> {
     text.into_string().map_err(|_| error("is not UTF-8 text".to_owned()))
 }
 
-/// The error about a flag that is not there. `--port` is what many servers have, and no slip of the finger.
+/// The error about an unknown flag. Many servers have `--port`, so the error for that one says where the port goes.
 fn unknown_flag(name: &str, parser: &mut lexopt::Parser) -> Error {
     if name == "port" {
         let port = parser.value().ok().and_then(|value| value.to_str()?.parse::<u16>().ok());
@@ -385,7 +198,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Flag::ALL.len());
-        assert!(Flag::ALL.into_iter().all(|flag| flag.describe().flag == flag));
+        assert!(Flag::ALL.into_iter().all(|flag| Flag::by_name(flag.describe().name) == Some(flag)));
         assert_eq!(Flag::KeepAliveComment.variable(), "BURDOCK_KEEP_ALIVE_COMMENT");
     }
 

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::address::{self, AdminListen, is_loopback};
-use super::args::{Environment, Flag, Typed};
+use super::args::{Environment, Typed};
 use super::error::Error;
+use super::flags::Flag;
 use super::json::Document;
 use super::settings::{Config, Launch, LogFormat, LogSettings, ServerConfig, SessionLimits};
 use super::values::{count, switch, time};
@@ -25,10 +26,10 @@ use crate::limits::{
 };
 use crate::small_file;
 
-/// Where `--listen` is when nobody says.
+/// The default of `--listen`.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
-/// What a wait may be that may also be none.
+/// The bounds of a wait that may be zero: no wait at all.
 const ANY_WAIT: RangeInclusive<Duration> = Duration::ZERO..=CONFIGURED_WAIT_MAX;
 
 const ONE_MILLISECOND: Duration = Duration::from_millis(1);
@@ -37,7 +38,7 @@ impl Config {
     /// What serves `server` on `listen`, with defaults for everything else.
     ///
     /// # Errors
-    /// When others could reach the address: there are no tokens here.
+    /// When others could reach the address: a server started from Rust has no tokens to tell them apart by.
     pub fn of_handler(server: handler::Server, listen: SocketAddr) -> Result<Config, Error> {
         if !is_loopback(listen) {
             return Err(Error::Usage(format!(
@@ -91,7 +92,7 @@ impl Config {
     }
 }
 
-/// What means nothing without Redis, and what a node with it should be told.
+/// Warns of settings that mean nothing without Redis, and of a node that shares Redis under the default name.
 fn warn_of_no_cluster(typed: &Typed, config: &Config, warnings: &mut Vec<String>) {
     if config.redis.is_some() {
         if typed.one(Flag::Node).is_none() {
@@ -154,7 +155,8 @@ fn is_log_filter(text: &str) -> bool {
     })
 }
 
-/// Where it listens. A socket that was passed is there already, whatever was typed.
+/// The address to listen on. A socket that a service manager passed is bound already, so its address outranks
+/// `--listen`.
 fn listen(typed: &Typed, warnings: &mut Vec<String>) -> Result<SocketAddr, Error> {
     let asked = typed.one(Flag::Listen).map(|given| {
         address::socket(&given.text).map(|asked| (given, asked)).map_err(|problem| given.error(problem))
@@ -221,7 +223,7 @@ fn servers(
 }
 
 impl ServerConfig {
-    /// A server of this process, under its own name if that can be a part of a path.
+    /// A server written in Rust. It keeps its name if that can be a part of a path.
     fn in_process(server: handler::Server) -> ServerConfig {
         let name = Some(server.name()).filter(|name| server_name::is_server_name(name));
         ServerConfig {
@@ -275,7 +277,7 @@ fn session_limits(typed: &Typed, principals: bool, in_process: bool) -> Result<S
     let idle_timeout = time(typed, Flag::IdleTimeout, ONE_MILLISECOND..=CONFIGURED_WAIT_MAX, IDLE_TIMEOUT)?;
     Ok(SessionLimits {
         max,
-        // One of several users must not be able to take all.
+        // One of several users must not be able to take all places.
         max_per_principal: if principals { (max / 2).max(1) } else { max },
         idle_timeout,
         idle_timeout_no_stream: idle_timeout.min(IDLE_TIMEOUT_NO_STREAM),
@@ -437,7 +439,7 @@ mod tests {
             ("--trusted-proxy", &["proxy", "10.0.0.0/40"], "a network"),
             ("--max-sessions", &["0", "-1", "100001", "x", "1e3"], "from 1 to 100000"),
             ("--threads", &["0", "65"], "from 1 to 64"),
-            ("--idle-timeout", &["0", "1d", "721h", ""], "from 1ms to 720h"),
+            ("--idle-timeout", &["0", "31d", "721h", ""], "from 1ms to 720h"),
             ("--keep-alive-comment", &["10ms", "300"], "from 100ms to 4m"),
             ("--drain-timeout", &["x"], "from 0s to 720h"),
             ("--retire-window", &["x", "-1"], "from 0s to 720h"),

@@ -11,6 +11,7 @@ pub mod duration;
 mod error;
 pub mod expand;
 pub mod file;
+pub mod flags;
 pub mod json;
 mod machine;
 pub mod nearest;
@@ -21,8 +22,9 @@ mod settings;
 mod values;
 
 pub use self::address::{AdminListen, IpNet};
-pub use self::args::{Environment, Flag, Typed};
+pub use self::args::{Environment, Typed};
 pub use self::error::Error;
+pub use self::flags::Flag;
 pub use self::redis::RedisTarget;
 pub use self::server_name::is_server_name;
 pub use self::settings::{

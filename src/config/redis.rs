@@ -1,4 +1,4 @@
-//! The registry in Redis, as it is typed: a URL, or a file with one.
+//! `--redis` and `--redis-file`: where the registry is, as a URL or a file with one.
 
 use std::fmt;
 use std::os::unix::fs::PermissionsExt as _;
@@ -6,8 +6,9 @@ use std::path::Path;
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
-use super::args::{Flag, Given, Typed};
+use super::args::{Given, Typed};
 use super::error::Error;
+use super::flags::Flag;
 use crate::small_file;
 
 /// What a URL may be, for messages.
@@ -30,7 +31,8 @@ pub struct RedisTarget {
     pub shown: String,
     /// The flag with its dashes, or the variable, that says so.
     pub by: String,
-    /// What is to be typed to mean the same again, without a password: `--redis-file FILE`; nothing for a variable.
+    /// The flag that names the same Redis again, for commands that burdock suggests: `--redis-file FILE`, without a
+    /// password. Empty when a variable named it, which still holds.
     pub again: String,
     /// Whether to start only when it answers (`--redis-required`).
     pub required: bool,
@@ -121,7 +123,7 @@ fn parse(given: &Given, url: &str, required: bool) -> Result<RedisTarget, Error>
         given.error(format_args!("{ALLOWED} ({}{hint})", detail.unwrap_or("it cannot be read as a URL")))
     })?;
     let Some(shown) = shown(&connection) else { return Err(given.error(ALLOWED)) };
-    // So that operators see in CLIENT LIST who it is.
+    // Operators see this name in CLIENT LIST.
     let settings = connection.redis_settings().clone().set_lib_name("burdock", env!("CARGO_PKG_VERSION"));
     let connection = connection.set_redis_settings(settings);
     Ok(RedisTarget { connection, shown, by: given.by.clone(), again: String::new(), required })

@@ -3,9 +3,10 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::args::{Flag, Typed};
+use super::args::Typed;
 use super::duration;
 use super::error::Error;
+use super::flags::Flag;
 
 /// Whether a switch is on.
 pub(super) fn switch(typed: &Typed, flag: Flag) -> Result<bool, Error> {
