@@ -420,6 +420,8 @@ pub const READY_EVENTS_MAX: usize = 256;
 pub const THREADS_MAX: usize = 64;
 /// A config or token file.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// A time as it is typed: more than anybody writes, less than a sum beyond what a `Duration` holds needs.
+pub const DURATION_TEXT_BYTES_MAX: usize = 20;
 
 const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(READ_AHEAD_BYTES_MAX >= HEAD_BYTES_MAX);

@@ -1,7 +1,8 @@
 //! The `mcp.json`: the file MCP hosts read, with burdock's own settings under `"burdock"` of a server.
 //!
-//! Other tools' keys are left alone and said once; a slip in burdock's own is an error with its place. A relative
-//! `cwd` starts at burdock's own working directory, and a relative path in `command` at the server's `cwd`, if any.
+//! The file is shared with other tools: burdock ignores their keys, with one warning for each, but a mistake in its own
+//! keys is an error with its place. A relative `cwd` starts at burdock's working directory, a relative path in `command`
+//! at the server's `cwd` if it has one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -49,15 +50,15 @@ pub fn servers(
     Ok(servers)
 }
 
-/// What one reading of a file has at hand.
+/// The reading of one file.
 struct Reader<'a> {
     environment: &'a Environment,
     warnings: &'a mut Vec<String>,
-    /// Keys of other tools that were mentioned already.
+    /// Keys of other tools that have had their warning.
     told: BTreeSet<String>,
 }
 
-/// The keys of a server that burdock reads, sorted out.
+/// A server's entry: the values of the keys that burdock reads, and the other keys.
 #[derive(Default)]
 struct ServerEntry<'a> {
     command: Option<JsonValue<'a>>,
@@ -94,7 +95,7 @@ impl<'a> ServerEntry<'a> {
         self.disabled.as_ref().map_or(Ok(false), JsonValue::boolean)
     }
 
-    /// Whether it is a server on the network already, which burdock has nothing to do with.
+    /// Whether it is a server that is on the network already: there is no process for burdock to start.
     fn is_remote(&self) -> Result<bool, Error> {
         let Some(node) = &self.kind else { return Ok(self.url.is_some()) };
         match node.string()?.to_ascii_lowercase().as_str() {
@@ -231,7 +232,7 @@ impl Reader<'_> {
     }
 
     fn tell_ignored(&mut self, key: &str, node: &JsonValue<'_>) {
-        // A key of outrageous length or number is not worth remembering.
+        // A very long key is not worth remembering.
         if key.len() <= FOREIGN_TEXT_BYTES_MAX && self.told.insert(key.to_owned()) {
             self.warnings.push(node.error("another tool's key, ignored (said once)").to_string());
         }
@@ -397,7 +398,7 @@ mod tests {
                 ".burdock.idleTimout: unknown key; allowed: idleTimeout, maxSessions, restore, startTimeout, stopTimeout; did you mean idleTimeout?",
             ),
             (
-                r#"{"command": "sh", "burdock": {"idleTimeout": "1d"}}"#,
+                r#"{"command": "sh", "burdock": {"idleTimeout": "1x"}}"#,
                 ".burdock.idleTimeout: must be seconds like 90, or with a unit: 500ms, 90s, 15m, 2h; more than 0 and at most 720h",
             ),
             (

@@ -140,7 +140,7 @@ fn malformed_command_lines() {
         ),
         (&["serve", "--node", "N1", "--", "sh"], "--node: must be lower case"),
         (&["serve", "--default", "x", "--", "sh"], "--default: there is no server x; there is: sh"),
-        (&["serve", "--idle-timeout", "1d", "--", "sh"], "500ms, 90s, 15m, 2h"),
+        (&["serve", "--idle-timeout", "1x", "--", "sh"], "500ms, 90s, 15m, 2h"),
         (&["serve", "--log", "inof", "--", "sh"], "--log: must be error"),
         (&["serve", "--log-format", "xml", "--", "sh"], "--log-format: must be text or json"),
         (&["serve", "--threads", "0", "--", "sh"], "--threads: must be a whole number"),
