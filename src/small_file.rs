@@ -1,4 +1,4 @@
-//! Reads a config or token file whole: a regular file of bounded size, in UTF-8.
+//! Reads a config or token file whole: a regular file of bounded size, in UTF-8, with or without a byte order mark.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
@@ -6,7 +6,11 @@ use std::path::Path;
 
 use crate::limits::FILE_BYTES_MAX;
 
-/// The text of the file at `path` and what the system says about the very file that was read.
+/// What editors on Windows put before UTF-8 text.
+const BYTE_ORDER_MARK: &str = "\u{feff}";
+
+/// The text of the file at `path`, without a byte order mark, and what the system says about the very file that was
+/// read.
 ///
 /// # Errors
 /// What is wrong, in words for the user, without the path.
@@ -21,9 +25,16 @@ pub fn read(path: &Path) -> Result<(String, Metadata), String> {
         return Err(format!("is too large: at most {} KiB are read", FILE_BYTES_MAX / 1024));
     }
     match String::from_utf8(bytes) {
-        Ok(text) => Ok((text, metadata)),
+        Ok(text) => Ok((without_mark(text), metadata)),
         Err(error) => Err(format!("is not UTF-8 text (byte {})", error.utf8_error().valid_up_to())),
     }
+}
+
+fn without_mark(mut text: String) -> String {
+    if text.starts_with(BYTE_ORDER_MARK) {
+        text.drain(..BYTE_ORDER_MARK.len());
+    }
+    text
 }
 
 /// An I/O error in the words of a user.

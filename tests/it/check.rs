@@ -1,5 +1,6 @@
 //! `burdock check` against a good endpoint, and against what is none.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -55,6 +56,32 @@ fn our_own_endpoint_is_good_and_the_session_is_ended() {
     wait_for("the end of its session", SOON, || {
         burdock.log().contains("deleted by its client").then_some(())
     });
+}
+
+/// Editors on Windows begin a file with a byte order mark (cases 18): every file that burdock reads may have one.
+#[test]
+fn files_may_begin_with_a_byte_order_mark() {
+    let folder = std::env::temp_dir().join(format!("burdock-bom-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, format!("\u{feff}{text}")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    // The SHA-256 of `secret`.
+    let hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+    let config =
+        file("mcp.json", &format!("{{\"mcpServers\": {{\"t\": {{\"command\": {:?}}}}}}}", test_child()));
+    let tokens = file("tokens", &format!("alice sha256:{hash}\n"));
+    // Nobody is there: redis-server is not needed to know that the URL was read.
+    let redis = file("redis", "redis://127.0.0.1:9/\n");
+    let flags = ["--config", &config, "--token-file", &tokens, "--redis-file", &redis];
+    let burdock = Burdock::serve(&flags);
+    let url = format!("http://{}/mcp", burdock.address);
+    let output = check(&[&url, "--token-file", &file("token", "secret\n")]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
