@@ -1,4 +1,4 @@
-//! The command line: which command, and what it says at the end.
+//! The command line: picks the command, prints its failure and gives the exit status.
 
 pub mod check;
 pub mod serve;
@@ -39,7 +39,7 @@ To begin with:
   burdock serve -- npx -y @modelcontextprotocol/server-everything
 ";
 
-/// How a command went wrong.
+/// Why a command failed.
 #[derive(Debug)]
 pub enum Failure {
     /// What was typed or configured is wrong: exit status 2.
@@ -48,9 +48,9 @@ pub enum Failure {
     Failed(String),
 }
 
-/// What can be asked of burdock.
+/// The commands of burdock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Command {
+enum Subcommand {
     Serve,
     Check,
     Token,
@@ -58,33 +58,33 @@ enum Command {
     Traefik,
 }
 
-impl Command {
-    const ALL: [Command; 5] =
-        [Command::Serve, Command::Check, Command::Token, Command::Sessions, Command::Traefik];
+impl Subcommand {
+    const ALL: [Subcommand; 5] =
+        [Subcommand::Serve, Subcommand::Check, Subcommand::Token, Subcommand::Sessions, Subcommand::Traefik];
 
     fn name(self) -> &'static str {
         match self {
-            Command::Serve => "serve",
-            Command::Check => "check",
-            Command::Token => "token",
-            Command::Sessions => "sessions",
-            Command::Traefik => "traefik",
+            Subcommand::Serve => "serve",
+            Subcommand::Check => "check",
+            Subcommand::Token => "token",
+            Subcommand::Sessions => "sessions",
+            Subcommand::Traefik => "traefik",
         }
     }
 
     fn help(self) -> String {
         match self {
-            Command::Serve => serve::help(),
-            Command::Check => check::HELP.to_owned(),
-            Command::Token => token::HELP.to_owned(),
-            Command::Sessions => sessions::HELP.to_owned(),
-            Command::Traefik => traefik::HELP.to_owned(),
+            Subcommand::Serve => serve::help(),
+            Subcommand::Check => check::HELP.to_owned(),
+            Subcommand::Token => token::HELP.to_owned(),
+            Subcommand::Sessions => sessions::HELP.to_owned(),
+            Subcommand::Traefik => traefik::HELP.to_owned(),
         }
     }
 
-    fn named(name: &str) -> Result<Command, Failure> {
-        Command::ALL.into_iter().find(|command| command.name() == name).ok_or_else(|| {
-            let hint = hint(name, Command::ALL.map(Command::name));
+    fn named(name: &str) -> Result<Subcommand, Failure> {
+        Subcommand::ALL.into_iter().find(|command| command.name() == name).ok_or_else(|| {
+            let hint = hint(name, Subcommand::ALL.map(Subcommand::name));
             Failure::Usage(format!("there is no command {name}{hint} (burdock --help lists all)"))
         })
     }
@@ -120,12 +120,12 @@ fn dispatch(arguments: &[OsString], environment: &Environment) -> Result<(), Fai
         flag if flag.starts_with('-') => Err(Failure::Usage(format!(
             "a command comes first, as in: burdock serve {flag} ... (burdock --help lists all)"
         ))),
-        name => match Command::named(name)? {
-            Command::Serve => serve::run(rest, environment),
-            Command::Check => check::run(rest),
-            Command::Token => token::run(rest),
-            Command::Sessions => sessions::run(rest, environment),
-            Command::Traefik => traefik::run(rest),
+        name => match Subcommand::named(name)? {
+            Subcommand::Serve => serve::run(rest, environment),
+            Subcommand::Check => check::run(rest),
+            Subcommand::Token => token::run(rest),
+            Subcommand::Sessions => sessions::run(rest, environment),
+            Subcommand::Traefik => traefik::run(rest),
         },
     }
 }
@@ -135,7 +135,7 @@ fn help(arguments: &[OsString]) -> Result<(), Failure> {
         [] => print(HELP),
         [flag, ..] if flag == "--help" || flag == "-h" => print(HELP),
         // As in `help sessions close`: the help of a command has all of it.
-        [name, ..] => print(&Command::named(&name.to_string_lossy())?.help()),
+        [name, ..] => print(&Subcommand::named(&name.to_string_lossy())?.help()),
     }
 }
 

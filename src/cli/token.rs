@@ -29,7 +29,7 @@ Example:
 
 /// What was typed.
 #[derive(Debug, Default)]
-struct Typed {
+struct TokenArguments {
     name: Option<String>,
     append: Option<PathBuf>,
     help: bool,
@@ -59,8 +59,8 @@ pub fn run(arguments: &[OsString]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes the token to stdout. Other than for a help text, a reader that has gone away is a failure here: nobody
-/// would have the token.
+/// Writes the token to stdout. A reader that has gone away is a failure here, unlike for a help text: the token is shown
+/// this once, so nobody would have it.
 fn show(new: &NewToken) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     writeln!(out, "{}", new.token).and_then(|()| out.flush()).map_err(|error| {
@@ -68,8 +68,8 @@ fn show(new: &NewToken) -> Result<(), Failure> {
     })
 }
 
-fn parse(arguments: &[OsString]) -> Result<Typed, lexopt::Error> {
-    let mut typed = Typed::default();
+fn parse(arguments: &[OsString]) -> Result<TokenArguments, lexopt::Error> {
+    let mut typed = TokenArguments::default();
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next()? {
         match argument {

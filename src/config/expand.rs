@@ -1,6 +1,6 @@
 //! Variables in the strings of a config file: `${NAME}`, `${NAME:-default}` and VS Code's `${env:NAME}`.
 //!
-//! Sans-io. What a variable holds is not expanded again, and a `$` without a brace behind it is just that.
+//! Sans-io. The value of a variable is not expanded again. A `$` without a brace behind it stays a `$`.
 
 use super::args::Environment;
 use crate::foreign::Foreign;
@@ -24,7 +24,7 @@ pub fn expand(text: &str, environment: &Environment) -> Result<String, String> {
     Ok(expanded)
 }
 
-/// What stands for `${inside}`.
+/// The text that replaces `${inside}`.
 fn resolve<'a>(inside: &'a str, environment: &'a Environment) -> Result<&'a str, String> {
     let (name, default) = match inside.split_once(":-") {
         Some((name, default)) => (name, Some(default)),

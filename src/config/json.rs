@@ -1,6 +1,11 @@
 //! JSON as people write it in config files (comments, trailing commas), where every value knows its line and key.
 //!
-//! Sans-io. The text is checked as a whole first; after that a [`JsonValue`] is a slice of it, taken apart on demand.
+//! Sans-io. The text is checked as a whole first; after that a [`JsonValue`] is a slice of it, taken apart on demand, one
+//! level at a time: deep nesting costs no stack.
+//!
+//! Why not the crate `jsonc-parser`: it takes line breaks and tabs inside strings and Unicode blanks between tokens, with
+//! no option against it, so a missing quote is told where a later token does not fit; a missing comma is told on the line
+//! before the one where it is seen; and its messages would have to be replaced one by one to name what was expected.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -24,7 +29,7 @@ pub struct JsonValue<'a> {
     document: &'a Document,
     /// The value itself, a slice of the document's text.
     raw: &'a str,
-    /// Where it is said to be: the byte offset of its key, or of itself when it has none.
+    /// The place that errors name: the byte offset of its key, or of the value itself when it has no key.
     offset: usize,
     key: String,
 }
@@ -162,7 +167,7 @@ impl<'a> JsonValue<'a> {
     /// A string's text.
     ///
     /// # Errors
-    /// When it is no string; for what would be one in quotes, that is said.
+    /// When it is no string. For a number or a boolean the error says to put it in quotes.
     pub fn string(&self) -> Result<String, Error> {
         match self.kind() {
             JsonType::Number | JsonType::Bool => {
@@ -212,7 +217,7 @@ impl fmt::Debug for JsonValue<'_> {
     }
 }
 
-/// An object's keys and values as slices of the text. A map would lose the order, the places and what is there twice.
+/// An object's keys and values as slices of the text. A map would lose their order, their places and repeated keys.
 struct Members<'a>(Vec<(&'a RawValue, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
@@ -292,7 +297,7 @@ fn string_length(rest: &[u8]) -> usize {
     rest.len()
 }
 
-/// Remembers the last two tokens, to know a comma that closes a list of at least one thing.
+/// Finds trailing commas by the last two tokens: a comma behind at least one value and before a closing bracket.
 #[derive(Default)]
 struct TrailingComma {
     /// The last token's offset and first byte, white space and comments not counted.
@@ -302,7 +307,7 @@ struct TrailingComma {
 }
 
 impl TrailingComma {
-    /// Takes the next token; the offset of the comma before it when that has to go.
+    /// Takes the next token. Returns the offset of the comma before it when that is a trailing one.
     fn before_closing(&mut self, token: &str, at: usize) -> Option<usize> {
         let first = *token.as_bytes().first()?;
         if first.is_ascii_whitespace() {
@@ -324,6 +329,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::limits::FILE_BYTES_MAX;
 
     fn line_of(error: &Error) -> usize {
         match error {
@@ -345,7 +351,7 @@ mod tests {
             ("\u{feff}{}", "   {}"),
             ("// \u{e4}\n{}", "     \n{}"),
             ("[\"\u{e4},\",]", "[\"\u{e4},\" ]"),
-            // No list of something: these stay wrong.
+            // There is no value before the comma: these stay wrong.
             ("[,]", "[,]"),
             ("[1,,]", "[1,,]"),
             ("{,}", "{,}"),
@@ -400,6 +406,20 @@ mod tests {
             five.string().unwrap_err().to_string(),
             "f:1: [0]: must be a string: put it in quotes, \"5\""
         );
+    }
+
+    /// A file of the largest size that is read, nested as deeply as that allows.
+    #[test]
+    fn deep_nesting_needs_no_stack() {
+        let half = FILE_BYTES_MAX as usize / 2;
+        let deep = Document::new("f", &("[".repeat(half) + &"]".repeat(half)));
+        let mut value = deep.root().unwrap();
+        for _ in 0..3 {
+            value = value.items().unwrap().remove(0);
+        }
+        assert_eq!(value.key(), "[0][0][0]");
+        let open = Document::new("f", &"{\"a\":".repeat(half / 3));
+        assert!(open.root().unwrap_err().to_string().contains("not JSON: EOF"));
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! Looks whether a server's program can be run, so that a slip is told at start and not to the first client.
+//! Checks whether a server's program can be run: a misspelled one is told at start, not to the first client.
 
 use std::path::{Path, PathBuf};
 

@@ -52,20 +52,20 @@ impl Url {
     }
 }
 
-/// What came back.
+/// What the endpoint answered.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Answer {
+pub(super) struct HttpResponse {
     /// The status.
     pub(super) status: u16,
     /// The headers, names in lower case.
     pub(super) headers: Vec<(String, String)>,
-    /// The body, chunks joined; of an event stream what was read before it was left.
+    /// The body, its chunks joined. Of an event stream only what was read before the connection was given up.
     pub(super) body: Vec<u8>,
     /// From the first byte sent to the last read.
     pub(super) took: Duration,
 }
 
-impl Answer {
+impl HttpResponse {
     /// The first header of this name (in lower case).
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
@@ -82,9 +82,9 @@ impl Answer {
     }
 
     /// The events of an event stream, in order.
-    pub(super) fn events(&self) -> Vec<Event> {
+    pub(super) fn events(&self) -> Vec<SseEvent> {
         let text = self.text().replace("\r\n", "\n").replace('\r', "\n");
-        text.split("\n\n").filter_map(Event::parse).collect()
+        text.split("\n\n").filter_map(SseEvent::parse).collect()
     }
 
     /// The JSON-RPC messages: the body, or the data of the events.
@@ -100,17 +100,17 @@ impl Answer {
 
 /// A server-sent event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Event {
+pub(super) struct SseEvent {
     /// Its id.
     pub(super) id: Option<String>,
     /// Its data, lines joined.
     pub(super) data: String,
 }
 
-impl Event {
+impl SseEvent {
     /// `None` when the block has neither an id nor data: a comment.
-    fn parse(block: &str) -> Option<Event> {
-        let mut event = Event::default();
+    fn parse(block: &str) -> Option<SseEvent> {
+        let mut event = SseEvent::default();
         let mut data: Vec<&str> = Vec::new();
         for line in block.lines() {
             let (field, value) = line.split_once(':').unwrap_or((line, ""));
@@ -126,27 +126,27 @@ impl Event {
     }
 }
 
-/// How long an answer is read.
+/// How far an answer is read.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Until {
     /// To its end.
     End,
-    /// An event stream: to the first event, or for this long. Then the connection is given up.
+    /// An event stream to its first event, or for this long. After that the connection is given up.
     FirstEvent(Duration),
 }
 
 /// A client of one endpoint.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(super) struct HttpClient {
     url: Url,
     token: Option<String>,
     connection: Option<TcpStream>,
 }
 
-impl Client {
+impl HttpClient {
     /// A client that is not connected yet.
-    pub(super) fn new(url: Url, token: Option<String>) -> Client {
-        Client { url, token, connection: None }
+    pub(super) fn new(url: Url, token: Option<String>) -> HttpClient {
+        HttpClient { url, token, connection: None }
     }
 
     /// The next request goes over a new connection.
@@ -187,7 +187,7 @@ impl Client {
         headers: &[(&str, &str)],
         body: &str,
         until: Until,
-    ) -> io::Result<Answer> {
+    ) -> io::Result<HttpResponse> {
         self.connect()?;
         let request = self.request(method, headers, body);
         let begun = Instant::now();
@@ -251,7 +251,7 @@ fn read_answer(
     method: &str,
     until: Until,
     begun: Instant,
-) -> io::Result<(Answer, bool)> {
+) -> io::Result<(HttpResponse, bool)> {
     let mut bytes = Vec::new();
     let (mut answer, used) = loop {
         if let Some(parsed) = parse_head(&bytes)? {
@@ -276,7 +276,7 @@ fn read_answer(
     Ok((answer, keep && whole))
 }
 
-fn parse_head(bytes: &[u8]) -> io::Result<Option<(Answer, usize)>> {
+fn parse_head(bytes: &[u8]) -> io::Result<Option<(HttpResponse, usize)>> {
     let mut headers = [httparse::EMPTY_HEADER; CHECK_HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     let used = match response
@@ -292,13 +292,16 @@ fn parse_head(bytes: &[u8]) -> io::Result<Option<(Answer, usize)>> {
         .iter()
         .map(|header| (header.name.to_ascii_lowercase(), text(header.value)))
         .collect();
-    Ok(Some((Answer { status: response.code.unwrap_or_default(), headers, ..Answer::default() }, used)))
+    Ok(Some((
+        HttpResponse { status: response.code.unwrap_or_default(), headers, ..HttpResponse::default() },
+        used,
+    )))
 }
 
-/// Reads the body into the answer; whether it was read to its end.
+/// Reads the body into the answer. True when it was read to its end.
 fn read_body(
     socket: &mut TcpStream,
-    answer: &mut Answer,
+    answer: &mut HttpResponse,
     ahead: Vec<u8>,
     until: Until,
     begun: Instant,
@@ -329,10 +332,10 @@ fn read_body(
     }
 }
 
-/// Reads more of a body, if it is to be read further.
+/// Reads more of a body. False at its end, or when `until` says that this is enough.
 fn read_on(
     socket: &mut TcpStream,
-    answer: &Answer,
+    answer: &HttpResponse,
     bytes: &mut Vec<u8>,
     until: Until,
     begun: Instant,
@@ -381,14 +384,17 @@ mod tests {
 
     #[test]
     fn events() {
-        let answer = Answer {
+        let answer = HttpResponse {
             body: b": hi\n\nid: 1\ndata:\n\ndata: a\r\ndata: b\r\n\r\n".to_vec(),
-            ..Answer::default()
+            ..HttpResponse::default()
         };
         let events = answer.events();
         assert_eq!(
             events,
-            [Event { id: Some("1".into()), data: String::new() }, Event { id: None, data: "a\nb".into() }]
+            [
+                SseEvent { id: Some("1".into()), data: String::new() },
+                SseEvent { id: None, data: "a\nb".into() }
+            ]
         );
     }
 }

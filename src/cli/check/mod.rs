@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use self::client::{Client, Url};
+use self::client::{HttpClient, Url};
 use super::{Failure, VERSION, print};
 
 /// The help of the command.
@@ -34,9 +34,9 @@ Example:
   burdock check http://127.0.0.1:8080/mcp
 ";
 
-/// What to check and how to tell.
+/// What was typed after `burdock check`.
 #[derive(Debug)]
-struct Asked {
+struct CheckArguments {
     url: Url,
     text: String,
     token: Option<String>,
@@ -50,7 +50,7 @@ struct Asked {
 struct Finding {
     /// What was looked at.
     step: &'static str,
-    /// How it is.
+    /// Whether it is as clients need it.
     verdict: Verdict,
     /// What was seen.
     seen: String,
@@ -59,7 +59,7 @@ struct Finding {
     millis: Option<f64>,
 }
 
-/// How a finding is.
+/// The verdict on what was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Verdict {
@@ -72,7 +72,7 @@ enum Verdict {
 }
 
 #[derive(Serialize)]
-struct Report<'a> {
+struct CheckReport<'a> {
     url: &'a str,
     checked_by: &'static str,
     ok: bool,
@@ -85,7 +85,7 @@ struct Report<'a> {
 /// A usage failure for what was typed; a failure when something is wrong with the endpoint.
 pub fn run(arguments: &[OsString]) -> Result<(), Failure> {
     let Some(asked) = parse(arguments)? else { return print(HELP) };
-    let client = Client::new(asked.url.clone(), asked.token.clone());
+    let client = HttpClient::new(asked.url.clone(), asked.token.clone());
     let findings = tour::tour(client, asked.tool.as_deref(), &asked.arguments);
     let bad = findings.iter().filter(|finding| finding.verdict == Verdict::Bad).count();
     print(&if asked.json { json(&asked.text, bad == 0, &findings) } else { text(&asked.text, &findings) })?;
@@ -97,7 +97,7 @@ pub fn run(arguments: &[OsString]) -> Result<(), Failure> {
 }
 
 /// `None` when help was asked for.
-fn parse(arguments: &[OsString]) -> Result<Option<Asked>, Failure> {
+fn parse(arguments: &[OsString]) -> Result<Option<CheckArguments>, Failure> {
     use lexopt::prelude::{Long, Short, Value};
     let mut parser = lexopt::Parser::from_args(arguments.iter().cloned());
     let (mut url, mut token, mut tool, mut given, mut json) = (None, None, None, None, false);
@@ -115,7 +115,7 @@ fn parse(arguments: &[OsString]) -> Result<Option<Asked>, Failure> {
     let text = url.ok_or_else(|| usage("check what? Give the endpoint's URL"))?;
     let url = Url::parse(&text).map_err(|problem| usage(format_args!("{text}: {problem}")))?;
     let arguments = given.unwrap_or_else(|| serde_json::json!({"text": "hello", "message": "hello"}));
-    Ok(Some(Asked { url, text, token, tool, arguments, json }))
+    Ok(Some(CheckArguments { url, text, token, tool, arguments, json }))
 }
 
 fn usage(problem: impl std::fmt::Display) -> Failure {
@@ -163,6 +163,6 @@ fn text(url: &str, findings: &[Finding]) -> String {
 }
 
 fn json(url: &str, ok: bool, findings: &[Finding]) -> String {
-    let report = Report { url, checked_by: VERSION, ok, findings };
+    let report = CheckReport { url, checked_by: VERSION, ok, findings };
     serde_json::to_string_pretty(&report).unwrap_or_default() + "\n"
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::client::{Answer, Client, Until};
+use super::client::{HttpClient, HttpResponse, Until};
 use super::{Finding, Verdict};
 use crate::foreign::Foreign;
 use crate::limits::{CHECK_PAGES_MAX, CHECK_PINGS, CHECK_STREAM_WAIT};
@@ -15,7 +15,7 @@ const BOTH: (&str, &str) = ("Accept", "application/json, text/event-stream");
 const EVENTS: (&str, &str) = ("Accept", "text/event-stream");
 
 /// Walks through an endpoint and says what was found, in order.
-pub(super) fn tour(client: Client, tool: Option<&str>, arguments: &Value) -> Vec<Finding> {
+pub(super) fn tour(client: HttpClient, tool: Option<&str>, arguments: &Value) -> Vec<Finding> {
     let mut tour = Tour {
         client,
         findings: Vec::new(),
@@ -40,7 +40,7 @@ pub(super) fn tour(client: Client, tool: Option<&str>, arguments: &Value) -> Vec
 }
 
 struct Tour {
-    client: Client,
+    client: HttpClient,
     findings: Vec<Finding>,
     session: Option<String>,
     version: Option<String>,
@@ -62,7 +62,13 @@ impl Tour {
     }
 
     /// A request of the session.
-    fn send(&mut self, method: &str, extra: &[(&str, &str)], body: &str, until: Until) -> io::Result<Answer> {
+    fn send(
+        &mut self,
+        method: &str,
+        extra: &[(&str, &str)],
+        body: &str,
+        until: Until,
+    ) -> io::Result<HttpResponse> {
         let (session, version) = (self.session.clone(), self.version.clone());
         let mut headers = extra.to_vec();
         headers.extend(session.as_deref().map(|id| ("Mcp-Session-Id", id)));
@@ -71,7 +77,7 @@ impl Tour {
     }
 
     /// A JSON-RPC request; its answer and the response with its id, if there is one.
-    fn ask(&mut self, method: &str, params: Value) -> io::Result<(Answer, Option<Value>)> {
+    fn ask(&mut self, method: &str, params: Value) -> io::Result<(HttpResponse, Option<Value>)> {
         self.ids += 1;
         let id = self.ids;
         let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
@@ -85,15 +91,15 @@ impl Tour {
         result.map_err(|error| self.find(step, Verdict::Bad, format!("no answer: {error}"), None)).ok()
     }
 
-    /// Whether a dual-era client finds its way: it probes before anything else, and must hear at once of the
-    /// stateless era or of none (`clients.md` B4).
+    /// What a client of both eras finds: it sends `server/discover` before anything else, and the answer must tell it at
+    /// once whether the stateless era is spoken here.
     fn stateless_era(&mut self) {
         let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
         let body =
             json!({"jsonrpc": "2.0", "id": "probe", "method": "server/discover", "params": {"_meta": meta}})
                 .to_string();
         let headers = [BOTH, ("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", "server/discover")];
-        // Whether anybody is there is for `connect` to say.
+        // When nobody is there, `connect` reports it.
         let Ok(answer) = self.client.send("POST", &headers, &body, Until::End) else { return };
         let message = answer.messages().into_iter().next().unwrap_or_default();
         let versions = &message["result"]["supportedVersions"];
@@ -125,7 +131,7 @@ impl Tour {
         there
     }
 
-    /// L29, L30, L38, L39.
+    /// `initialize`: version, session id, capabilities (L29, L30, L38, L39).
     fn initialize(&mut self) -> bool {
         let params = json!({"protocolVersion": version::LATEST, "capabilities": {},
             "clientInfo": {"name": "burdock-check", "version": env!("CARGO_PKG_VERSION")}});
@@ -152,7 +158,7 @@ impl Tour {
         true
     }
 
-    fn session_id(&mut self, answer: &Answer) {
+    fn session_id(&mut self, answer: &HttpResponse) {
         let Some(id) = answer.header("mcp-session-id").map(str::to_owned) else {
             self.find(
                 "session",
@@ -168,8 +174,8 @@ impl Tour {
         self.session = Some(id);
     }
 
-    /// Who pins by cookie (`clients.md` fact 1 and 2).
-    fn cookies(&mut self, answer: &Answer) {
+    /// Cookies and proxies on the way: a load balancer that pins clients by cookie loses those that keep none.
+    fn cookies(&mut self, answer: &HttpResponse) {
         let cookies: Vec<String> = answer
             .headers
             .iter()
@@ -187,7 +193,7 @@ impl Tour {
         }
     }
 
-    /// L8.
+    /// `notifications/initialized` is answered with 202 and no body (L8).
     fn initialized(&mut self) {
         let body = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
         let sent = self.send("POST", &[BOTH], body, Until::End);
@@ -205,7 +211,7 @@ impl Tour {
         );
     }
 
-    /// L43.
+    /// `ping` is answered with an empty result (L43).
     fn ping(&mut self) {
         let asked = self.ask("ping", json!({}));
         let Some((answer, response)) = self.noted("ping", asked) else { return };
@@ -258,7 +264,7 @@ impl Tour {
         all
     }
 
-    /// A call of the tool that was named, or of a harmless one.
+    /// Calls the tool named by `--tool`, otherwise `echo` if there is one.
     fn call(&mut self, tool: Option<&str>, arguments: &Value) {
         let name = match tool {
             Some(tool) => tool.to_owned(),
@@ -357,7 +363,13 @@ impl Tour {
         self.refusal("unknown session id", unknown, &[404], "clients begin anew on 404 only");
     }
 
-    fn refusal(&mut self, step: &'static str, result: io::Result<Answer>, wanted: &[u16], or_else: &str) {
+    fn refusal(
+        &mut self,
+        step: &'static str,
+        result: io::Result<HttpResponse>,
+        wanted: &[u16],
+        or_else: &str,
+    ) {
         let Some(answer) = self.noted(step, result) else { return };
         let null_id = answer.messages().iter().any(|message| message.get("id").is_some_and(Value::is_null));
         let (verdict, mut seen) = match (wanted.contains(&answer.status), answer.status) {
@@ -392,7 +404,7 @@ impl Tour {
         }
     }
 
-    /// L32, L33.
+    /// DELETE ends the session, and its id is unknown afterwards (L32, L33).
     fn delete(&mut self) {
         if self.session.is_none() {
             return;

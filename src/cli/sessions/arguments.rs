@@ -13,10 +13,10 @@ use crate::session::{SessionId, is_node_name};
 const OPTIONS: [&str; 9] =
     ["--redis", "--redis-file", "--node", "--full", "--json", "--dry-run", "--yes", "--restorable", "--help"];
 
-/// What to do and where.
+/// What was typed, checked: what to do, and in which Redis.
 #[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) action: Action,
+pub(super) struct SessionsArguments {
+    pub(super) action: SessionsAction,
     pub(super) redis: RedisTarget,
     /// What is odd but harmless.
     pub(super) warnings: Vec<String>,
@@ -24,16 +24,16 @@ pub(super) struct Asked {
 
 /// What to do.
 #[derive(Debug)]
-pub(super) enum Action {
-    /// Show them.
+pub(super) enum SessionsAction {
+    /// Show the sessions and nodes.
     List { json: bool, full: bool, node: Option<String> },
-    /// End one.
+    /// End one session.
     Close { id: SessionId, dry_run: bool },
-    /// Delete records of lost ones.
+    /// Delete the records of lost sessions.
     Prune { yes: bool, restorable: bool },
 }
 
-/// What was typed, not yet judged.
+/// What was typed, sorted but not yet checked.
 #[derive(Debug, Default)]
 struct Words {
     /// `close`, `prune`, an id.
@@ -41,13 +41,16 @@ struct Words {
     /// Switches, with their dashes.
     switches: Vec<String>,
     node: Option<String>,
-    /// For [`Typed::parse`], which knows them.
+    /// `--redis` and `--redis-file`, which [`Typed::parse`] reads as for `burdock serve`.
     redis: Vec<OsString>,
     help: bool,
 }
 
 /// `None` when help was asked for.
-pub(super) fn parse(arguments: &[OsString], environment: &Environment) -> Result<Option<Asked>, Failure> {
+pub(super) fn parse(
+    arguments: &[OsString],
+    environment: &Environment,
+) -> Result<Option<SessionsArguments>, Failure> {
     let words = words(arguments)?;
     if words.help {
         return Ok(None);
@@ -55,7 +58,7 @@ pub(super) fn parse(arguments: &[OsString], environment: &Environment) -> Result
     let action = action(&words)?;
     let mut warnings = Vec::new();
     let redis = where_redis_is(&words.redis, environment, &mut warnings)?;
-    Ok(Some(Asked { action, redis, warnings }))
+    Ok(Some(SessionsArguments { action, redis, warnings }))
 }
 
 fn usage(problem: impl std::fmt::Display) -> Failure {
@@ -91,19 +94,24 @@ fn words(arguments: &[OsString]) -> Result<Words, Failure> {
     Ok(words)
 }
 
-fn action(words: &Words) -> Result<Action, Failure> {
+fn action(words: &Words) -> Result<SessionsAction, Failure> {
     let typed: Vec<&str> = words.words.iter().map(String::as_str).collect();
     let has = |switch: &str| words.switches.iter().any(|typed| typed == switch);
     let (action, goes_with) = match typed[..] {
         [] => {
             let node = words.node.clone();
-            (Action::List { json: has("--json"), full: has("--full"), node }, &["--json", "--full"][..])
+            (
+                SessionsAction::List { json: has("--json"), full: has("--full"), node },
+                &["--json", "--full"][..],
+            )
         }
-        ["close", id] => (Action::Close { id: whole_id(id)?, dry_run: has("--dry-run") }, &["--dry-run"][..]),
+        ["close", id] => {
+            (SessionsAction::Close { id: whole_id(id)?, dry_run: has("--dry-run") }, &["--dry-run"][..])
+        }
         ["close", ..] => return Err(usage("close one session: burdock sessions close ID")),
-        // Harmless: it is what prune does unless told otherwise.
+        // `prune --dry-run` is accepted because a prune without --yes is one.
         ["prune"] => {
-            let prune = Action::Prune { yes: has("--yes"), restorable: has("--restorable") };
+            let prune = SessionsAction::Prune { yes: has("--yes"), restorable: has("--restorable") };
             (prune, &["--yes", "--restorable", "--dry-run"][..])
         }
         [word, ..] => {
@@ -117,14 +125,20 @@ fn action(words: &Words) -> Result<Action, Failure> {
     if has("--yes") && has("--dry-run") {
         return Err(usage("--yes goes without --dry-run"));
     }
-    match (&words.node, &action) {
-        (Some(name), Action::List { .. }) if !is_node_name(name) => {
+    check_node(words.node.as_deref(), &action)?;
+    Ok(action)
+}
+
+/// `--node` narrows the table, and nothing else.
+fn check_node(node: Option<&str>, action: &SessionsAction) -> Result<(), Failure> {
+    match (node, action) {
+        (Some(name), SessionsAction::List { .. }) if !is_node_name(name) => {
             Err(usage(format_args!("--node {name:?}: no node can have this name")))
         }
-        (Some(_), Action::Close { .. } | Action::Prune { .. }) => {
+        (Some(_), SessionsAction::Close { .. } | SessionsAction::Prune { .. }) => {
             Err(usage("--node goes with the table only"))
         }
-        (Some(_) | None, _) => Ok(action),
+        (Some(_) | None, _) => Ok(()),
     }
 }
 
@@ -134,7 +148,7 @@ fn whole_id(text: &str) -> Result<SessionId, Failure> {
     })
 }
 
-/// The same two flags and variables as of `burdock serve`; what is typed outranks both variables.
+/// Where Redis is: by the flags and variables of `burdock serve`. A flag outranks both variables.
 fn where_redis_is(
     flags: &[OsString],
     environment: &Environment,
@@ -157,7 +171,7 @@ fn where_redis_is(
 mod tests {
     use super::*;
 
-    fn asked(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Option<Asked>, Failure> {
+    fn asked(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Option<SessionsArguments>, Failure> {
         let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
         let variables = environment.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
         parse(&arguments, &variables.collect())

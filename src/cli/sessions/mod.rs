@@ -8,7 +8,7 @@ use std::ffi::OsString;
 
 use redis::Connection;
 
-use self::arguments::{Action, Asked};
+use self::arguments::{SessionsAction, SessionsArguments};
 use super::{Failure, complain, print};
 use crate::config::{Environment, RedisTarget};
 use crate::foreign::Foreign;
@@ -81,10 +81,10 @@ pub fn run(arguments: &[OsString], environment: &Environment) -> Result<(), Fail
     done.unwrap_or_else(|error| Err(failed(redis, &describe(error))))
 }
 
-/// The outer result is Redis's, the inner one what became of it.
-fn act(connection: &mut Connection, asked: &Asked) -> redis::RedisResult<Result<(), Failure>> {
+/// The outer error is Redis's; the inner result is the command's.
+fn act(connection: &mut Connection, asked: &SessionsArguments) -> redis::RedisResult<Result<(), Failure>> {
     match &asked.action {
-        Action::List { json, full, node } => {
+        SessionsAction::List { json, full, node } => {
             let listing = operator::list(connection, node.as_deref())?;
             let text = if *json {
                 show::json(&listing, &asked.redis, *full)
@@ -94,12 +94,12 @@ fn act(connection: &mut Connection, asked: &Asked) -> redis::RedisResult<Result<
             complain(remarks(&listing));
             Ok(print(&text))
         }
-        Action::Close { id, dry_run } => close(connection, id, *dry_run),
-        Action::Prune { yes, restorable } => prune(connection, &asked.redis, *yes, *restorable),
+        SessionsAction::Close { id, dry_run } => close(connection, id, *dry_run),
+        SessionsAction::Prune { yes, restorable } => prune(connection, &asked.redis, *yes, *restorable),
     }
 }
 
-/// What is to be said about a list besides it.
+/// Warnings that go with a list, for stderr.
 fn remarks(listing: &Listing) -> String {
     let mut text = String::new();
     for (name, _) in listing.nodes.iter().filter(|(_, heartbeat)| heartbeat.disputed) {

@@ -1,7 +1,7 @@
 //! A list of sessions and nodes, as tables or as JSON.
 //!
-//! Names in records are foreign text: in a table escaped and cut, in JSON written in ASCII, so that neither can tell a
-//! terminal anything.
+//! Names in records are foreign text and must not control a terminal: tables show them escaped and cut, JSON is written in
+//! ASCII.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,20 +17,20 @@ use crate::session::SessionId;
 /// Characters of a name in a table, without `--full`.
 const NAME_CHARS: usize = 28;
 
-/// What stands where there is nothing.
+/// The cell of a value that is missing.
 const NONE: &str = "-";
 
 /// A node's sessions, counted by the records.
 #[derive(Clone, Copy, Debug, Default)]
-struct Count {
+struct NodeCounts {
     live: usize,
     lost: usize,
 }
 
 /// All nodes with a heartbeat or a record.
-fn count(listing: &Listing) -> BTreeMap<&str, Count> {
-    let mut counts: BTreeMap<&str, Count> =
-        listing.nodes.keys().map(|name| (name.as_str(), Count::default())).collect();
+fn count(listing: &Listing) -> BTreeMap<&str, NodeCounts> {
+    let mut counts: BTreeMap<&str, NodeCounts> =
+        listing.nodes.keys().map(|name| (name.as_str(), NodeCounts::default())).collect();
     for listed in &listing.sessions {
         let count = counts.entry(&listed.record.node).or_default();
         match listed.standing {
@@ -107,7 +107,7 @@ fn row(listed: &Listed, full: bool) -> [String; 7] {
     ]
 }
 
-fn node_row(listing: &Listing, name: &str, count: Count) -> [String; 6] {
+fn node_row(listing: &Listing, name: &str, count: NodeCounts) -> [String; 6] {
     let heartbeat = listing.nodes.get(name);
     let beats = match heartbeat {
         Some(heartbeat) if heartbeat.disputed => "disputed".to_owned(),
@@ -166,10 +166,10 @@ fn table<const COLUMNS: usize>(rows: Vec<[String; COLUMNS]>) -> String {
 // --- JSON ---------------------------------------------------------------------------------------------------------------
 
 #[derive(Serialize)]
-struct Report<'a> {
+struct SessionsReport<'a> {
     redis: &'a str,
-    sessions: Vec<Session<'a>>,
-    nodes: Vec<Node<'a>>,
+    sessions: Vec<SessionRow<'a>>,
+    nodes: Vec<NodeRow<'a>>,
     /// Keys that are not as burdock writes them.
     unreadable: usize,
     /// Whether all sessions are in the list.
@@ -177,7 +177,7 @@ struct Report<'a> {
 }
 
 #[derive(Serialize)]
-struct Session<'a> {
+struct SessionRow<'a> {
     id: String,
     node: &'a str,
     epoch: &'a str,
@@ -192,7 +192,7 @@ struct Session<'a> {
 }
 
 #[derive(Serialize)]
-struct Node<'a> {
+struct NodeRow<'a> {
     name: &'a str,
     live: usize,
     lost: usize,
@@ -203,7 +203,7 @@ struct Node<'a> {
 
 /// One object, in ASCII.
 pub(super) fn json(listing: &Listing, redis: &RedisTarget, full: bool) -> String {
-    let report = Report {
+    let report = SessionsReport {
         redis: &redis.shown,
         sessions: listing.sessions.iter().map(|listed| session(listed, full)).collect(),
         nodes: count(listing).into_iter().map(|(name, count)| node(listing, name, count)).collect(),
@@ -213,15 +213,15 @@ pub(super) fn json(listing: &Listing, redis: &RedisTarget, full: bool) -> String
     ascii(&serde_json::to_string_pretty(&report).unwrap_or_default()) + "\n"
 }
 
-fn node<'a>(listing: &'a Listing, name: &'a str, count: Count) -> Node<'a> {
+fn node<'a>(listing: &'a Listing, name: &'a str, count: NodeCounts) -> NodeRow<'a> {
     let heartbeat = listing.nodes.get(name);
     let heartbeat_age_seconds = listing.ages.get(name).copied();
-    Node { name, live: count.live, lost: count.lost, heartbeat, heartbeat_age_seconds }
+    NodeRow { name, live: count.live, lost: count.lost, heartbeat, heartbeat_age_seconds }
 }
 
-fn session(listed: &Listed, full: bool) -> Session<'_> {
+fn session(listed: &Listed, full: bool) -> SessionRow<'_> {
     let record = &listed.record;
-    Session {
+    SessionRow {
         id: shown(&listed.id, full),
         node: &record.node,
         epoch: &record.epoch,
@@ -236,7 +236,7 @@ fn session(listed: &Listed, full: bool) -> Session<'_> {
     }
 }
 
-/// The same JSON in ASCII: what is not can only stand in strings, where an escape means the same.
+/// The same JSON in ASCII: other characters occur in strings only, where an escape means the same.
 fn ascii(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for character in json.chars() {

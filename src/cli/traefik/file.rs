@@ -1,4 +1,4 @@
-//! Traefik's dynamic file, as text: what stands in it has been checked, so that nothing needs escaping.
+//! Traefik's dynamic file, as text. Names and URLs were checked before, so nothing needs escaping.
 //!
 //! What each part does was measured with the real Traefik (`traefik.md` 7): change it with the tests in
 //! `tests/it/cluster/` at hand.
@@ -12,7 +12,7 @@ pub(super) struct File {
     pub(super) nodes: Vec<(String, String)>,
     /// URLs of the servers for all other traffic.
     pub(super) others: Vec<String>,
-    /// Where those are asked how they do.
+    /// The path of their health check.
     pub(super) other_health: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! `burdock traefik`: prints the file that tells a Traefik in front of several nodes who goes where.
+//! `burdock traefik`: prints the file by which a Traefik in front of several nodes sends each client to its node.
 
 mod file;
 
@@ -136,7 +136,7 @@ fn add_other(file: &mut File, url: &str) -> Result<(), Failure> {
 }
 
 fn health_path(path: &str) -> Result<String, Failure> {
-    // None of these may stand in a path, or they would end the quotes or begin a template of Traefik's.
+    // These would end the quotes, or begin a template of Traefik's.
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"'\"\\`{}#<>^|".contains(&byte);
     if path.starts_with('/') && !path.starts_with("//") && path.bytes().all(plain) {
         return Ok(path.to_owned());
@@ -146,7 +146,7 @@ fn health_path(path: &str) -> Result<String, Failure> {
     )))
 }
 
-/// Where a URL leads; two texts of one place are equal here.
+/// Where a URL leads. Different texts for one place are equal here.
 #[derive(Debug, PartialEq, Eq)]
 struct Place {
     secure: bool,
