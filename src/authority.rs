@@ -78,9 +78,11 @@ impl<'a> Authority<'a> {
         }
         let (host, port) = match text.strip_prefix('[') {
             Some(inside) => split_bracketed(text, inside)?,
-            None if text.parse::<Ipv6Addr>().is_ok() => return Err(AuthorityError::NoBrackets),
             None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
         };
+        if port.is_some_and(|port| port.contains(':')) && text.parse::<Ipv6Addr>().is_ok() {
+            return Err(AuthorityError::NoBrackets);
+        }
         if host.is_empty() {
             return Err(AuthorityError::NoHost);
         }

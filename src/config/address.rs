@@ -1,4 +1,4 @@
-//! Addresses as they are typed: where to listen, and networks of proxies.
+//! Addresses in flags: where to listen, and the networks of proxies.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,20 +10,16 @@ use super::address::{self, AdminListen, is_loopback};
 use super::args::{Environment, Typed};
 use super::error::Error;
 use super::flags::Flag;
-use super::json::Document;
-use super::settings::{Config, Launch, LogFormat, LogSettings, ServerConfig, SessionLimits};
+use super::settings::{Config, Launch, ServerConfig, SessionLimits};
 use super::values::{count, switch, time};
-use super::{access, file, machine, program, redis, server_name};
-use crate::backend::command::Command;
-use crate::demo;
+use super::{access, logs, machine, redis, servers};
 use crate::handler;
 use crate::limits::{
-    CHILD_MEMORY_BYTES, CHILD_START_DEADLINE, CHILD_TERM_GRACE, CONFIGURED_WAIT_MAX, DRAIN_TIMEOUT,
-    HANDLER_MEMORY_BYTES, HANDLER_SESSIONS_DERIVED_MAX, IDLE_TIMEOUT, IDLE_TIMEOUT_NO_STREAM,
-    KEEP_ALIVE_COMMENT, KEEP_ALIVE_COMMENT_MAX, KEEP_ALIVE_COMMENT_MIN, NODE_NAME_BYTES_MAX, RETIRE_WINDOW,
-    SESSIONS_DERIVED_MAX, SESSIONS_DERIVED_MIN, SESSIONS_MAX, THREADS_MAX,
+    CHILD_MEMORY_BYTES, CONFIGURED_WAIT_MAX, DRAIN_TIMEOUT, HANDLER_MEMORY_BYTES,
+    HANDLER_SESSIONS_DERIVED_MAX, IDLE_TIMEOUT, IDLE_TIMEOUT_NO_STREAM, KEEP_ALIVE_COMMENT,
+    KEEP_ALIVE_COMMENT_MAX, KEEP_ALIVE_COMMENT_MIN, NODE_NAME_BYTES_MAX, RETIRE_WINDOW, SESSIONS_DERIVED_MAX,
+    SESSIONS_DERIVED_MIN, SESSIONS_MAX, THREADS_MAX,
 };
-use crate::small_file;
 
 /// The default of `--listen`.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -59,18 +54,18 @@ impl Config {
     /// The first thing that is wrong.
     pub fn check(typed: &Typed, environment: &Environment) -> Result<(Config, Vec<String>), Error> {
         let mut warnings = typed.warnings.clone();
-        let log = log_settings(typed)?;
+        let log = logs::of(typed)?;
         let listen = listen(typed, &mut warnings)?;
         let insecure_public = switch(typed, Flag::InsecurePublic)?;
         let access = access::of(typed, listen, insecure_public, &mut warnings)?;
-        let servers = servers(typed, environment, &mut warnings)?;
+        let servers = servers::of(typed, environment, &mut warnings)?;
         let in_process = servers.iter().all(|server| matches!(server.launch, Launch::Handler(_)));
         let sessions = session_limits(typed, access.tokens.is_some(), in_process)?;
         let config = Config {
             listen,
             admin: admin(typed, insecure_public)?,
             node: node(typed)?,
-            default_server: default_server(typed, &servers)?,
+            default_server: servers::default_server(typed, &servers)?,
             servers: servers.into_iter().map(Arc::new).collect(),
             sessions,
             access,
@@ -123,38 +118,6 @@ fn warn_of_no_cluster(typed: &Typed, config: &Config, warnings: &mut Vec<String>
     }
 }
 
-fn log_settings(typed: &Typed) -> Result<LogSettings, Error> {
-    let filter = match typed.one(Flag::Log) {
-        None => "info".to_owned(),
-        Some(given) if is_log_filter(&given.text) => given.text.clone(),
-        Some(given) => {
-            return Err(given.error(
-                "must be error, warn, info, debug, trace or off, also by module: warn,burdock::http=debug",
-            ));
-        }
-    };
-    let format = match typed.one(Flag::LogFormat) {
-        None => LogFormat::Text,
-        Some(given) => match given.text.as_str() {
-            "text" => LogFormat::Text,
-            "json" => LogFormat::Json,
-            _ => return Err(given.error("must be text or json")),
-        },
-    };
-    Ok(LogSettings { filter, format })
-}
-
-/// Whether every part is `LEVEL` or `TARGET=LEVEL`. A lone target is refused, though the backend would take it:
-/// it is nearly always a misspelled level, and then nothing at all would be logged.
-fn is_log_filter(text: &str) -> bool {
-    let (levels, _pattern) = text.split_once('/').unwrap_or((text, ""));
-    let is_level = |level: &str| log::LevelFilter::from_str(level).is_ok();
-    levels.split(',').map(str::trim).all(|part| match part.split_once('=') {
-        Some((target, level)) => !target.is_empty() && is_level(level),
-        None => is_level(part),
-    })
-}
-
 /// The address to listen on. A socket that a service manager passed is bound already, so its address outranks
 /// `--listen`.
 fn listen(typed: &Typed, warnings: &mut Vec<String>) -> Result<SocketAddr, Error> {
@@ -202,75 +165,6 @@ fn node(typed: &Typed) -> Result<String, Error> {
     )))
 }
 
-fn servers(
-    typed: &Typed,
-    environment: &Environment,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<ServerConfig>, Error> {
-    match (&typed.command, typed.one(Flag::Config)) {
-        (Some(words), None) => Ok(vec![typed_server(words, environment)?]),
-        (None, Some(given)) => {
-            let path = Path::new(&given.text);
-            let (text, _) = small_file::read(path)
-                .map_err(|problem| given.error(format_args!("{} {problem}", path.display())))?;
-            file::servers(&Document::new(given.text.as_str(), &text), environment, warnings)
-        }
-        (Some(_), Some(given)) => {
-            Err(given.error("goes without a command after --; leave out one of the two"))
-        }
-        (None, None) => Ok(vec![ServerConfig::in_process(demo::server())]),
-    }
-}
-
-impl ServerConfig {
-    /// A server written in Rust. It keeps its name if that can be a part of a path.
-    fn in_process(server: handler::Server) -> ServerConfig {
-        let name = Some(server.name()).filter(|name| server_name::is_server_name(name));
-        ServerConfig {
-            name: name.unwrap_or(server_name::UNNAMED).to_owned(),
-            launch: Launch::Handler(Arc::new(server)),
-            start_deadline: CHILD_START_DEADLINE,
-            max_sessions: None,
-            idle_timeout: None,
-            restore: false,
-        }
-    }
-}
-
-/// The server made of the words after `--`, named after what they run.
-fn typed_server(words: &[String], environment: &Environment) -> Result<ServerConfig, Error> {
-    let (program, args) =
-        words.split_first().ok_or_else(|| Error::Usage("there is no command after --".to_owned()))?;
-    let command = Command {
-        program: program.clone(),
-        args: args.to_vec(),
-        env: Vec::new(),
-        cwd: None,
-        term_grace: CHILD_TERM_GRACE,
-    };
-    program::check(&command, environment)
-        .map_err(|problem| Error::Typed { by: format!("-- {program}"), problem })?;
-    Ok(ServerConfig {
-        name: server_name::of_command(words),
-        launch: Launch::Child(Arc::new(command)),
-        start_deadline: CHILD_START_DEADLINE,
-        max_sessions: None,
-        idle_timeout: None,
-        restore: false,
-    })
-}
-
-fn default_server(typed: &Typed, servers: &[ServerConfig]) -> Result<Option<usize>, Error> {
-    let Some(given) = typed.one(Flag::Default) else {
-        return Ok((servers.len() == 1).then_some(0));
-    };
-    let found = servers.iter().position(|server| server.name == given.text);
-    let names = || servers.iter().map(|server| server.name.as_str()).collect::<Vec<_>>().join(", ");
-    found
-        .map(Some)
-        .ok_or_else(|| given.error(format_args!("there is no server {}; there is: {}", given.text, names())))
-}
-
 fn session_limits(typed: &Typed, principals: bool, in_process: bool) -> Result<SessionLimits, Error> {
     let max = count(typed, Flag::MaxSessions, SESSIONS_MAX)?
         .unwrap_or_else(|| derived_sessions(machine::memory_bytes(Path::new("/")), in_process));
@@ -298,6 +192,8 @@ mod tests {
     use std::ffi::OsString;
     use std::path::PathBuf;
 
+    use super::super::server_name;
+    use super::super::settings::{LogFormat, LogSettings};
     use super::*;
 
     fn check(arguments: &[&str]) -> Result<(Config, Vec<String>), String> {

@@ -1,9 +1,8 @@
-//! What is said of a mistake in what was typed or configured.
+//! Mistakes in what was typed or configured, in words for the user.
 
 use std::fmt;
-use std::path::PathBuf;
 
-/// What is wrong with what was asked for, and where. Nothing of it is a fault of the machine: exit status 2.
+/// A mistake in what was typed or configured, and its place. The process ends with status 2.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     /// The command line as a whole.
@@ -13,13 +12,6 @@ pub enum Error {
         /// The flag with its dashes, or the variable.
         by: String,
         /// What is wrong and what is allowed.
-        problem: String,
-    },
-    /// A file as a whole.
-    File {
-        /// Its path.
-        path: PathBuf,
-        /// What is wrong with it.
         problem: String,
     },
     /// A place in a file.
@@ -40,7 +32,6 @@ impl fmt::Display for Error {
         match self {
             Error::Usage(problem) => f.write_str(problem),
             Error::Typed { by, problem } => write!(f, "{by}: {problem}"),
-            Error::File { path, problem } => write!(f, "{} {problem}", path.display()),
             Error::Place { file, line, key, problem } if key.is_empty() => {
                 write!(f, "{file}:{line}: {problem}")
             }

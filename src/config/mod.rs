@@ -13,11 +13,13 @@ pub mod expand;
 pub mod file;
 pub mod flags;
 pub mod json;
+mod logs;
 mod machine;
 pub mod nearest;
 mod program;
 pub mod redis;
 mod server_name;
+mod servers;
 mod settings;
 mod values;
 

@@ -1,5 +1,5 @@
-//! What a server may be called, and what one is called that was typed as a command: after what is run, not after what
-//! runs it.
+//! Names of servers: which are allowed, and which one a typed command gets. `npx -y @scope/server-git` is named after the
+//! package that is run (`server-git`), not after what runs it (`npx`).
 
 use std::path::Path;
 
@@ -27,7 +27,7 @@ struct Runner {
     verbs: &'static str,
     /// Whether it runs nothing without such a word.
     needs_verb: bool,
-    /// Flags whose value is a word of its own; others are taken for switches.
+    /// Flags whose value is the next word. Other flags are taken for switches.
     valued: &'static str,
     /// Flags whose value is what is run.
     naming: &'static str,
@@ -109,7 +109,7 @@ pub(super) fn of_command(words: &[String]) -> String {
     name.unwrap_or_else(|| UNNAMED.to_owned())
 }
 
-/// The name of what a runner runs; through several of them, as in `uv run python server.py`.
+/// The name of what a runner runs. Runners may run runners: `uv run python server.py`.
 fn what_is_run(words: &[String]) -> Option<String> {
     let mut found = None;
     let mut rest = words;

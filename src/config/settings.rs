@@ -1,4 +1,4 @@
-//! What burdock runs with, when everything is checked: plain data, which the other rooms read.
+//! The checked configuration: plain data, which the other rooms read.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,8 +30,8 @@ pub struct Config {
     pub sessions: SessionLimits,
     /// The pause between two comments on a silent stream (`--keep-alive-comment`).
     pub keep_alive_comment: Duration,
-    /// How long calls in flight may take after SIGTERM (`--drain-timeout`). Zero means not at all. In a cluster, how
-    /// long sessions may take to end by themselves.
+    /// How long calls in flight may take after SIGTERM, in a cluster also how long sessions may take to end by
+    /// themselves (`--drain-timeout`). Zero means no wait.
     pub drain_timeout: Duration,
     /// Over how long a cluster's node spreads the end of its sessions after that (`--retire-window`).
     pub retire_window: Duration,
@@ -47,7 +47,7 @@ pub struct Config {
 
 impl Config {
     /// The names of the admin listener: its own bind decides whether loopback names or all addresses are among them.
-    /// `None` on a unix socket: there who may open its file may ask, and `Host` says nothing.
+    /// `None` on a unix socket: the permissions of its file say who may ask, and `Host` says nothing.
     pub fn admin_names(&self) -> Option<Names> {
         match self.admin {
             Some(AdminListen::Tcp(address)) => {
@@ -67,9 +67,9 @@ pub struct ServerConfig {
     pub launch: Launch,
     /// From spawn to the answer of `initialize` (`startTimeout`).
     pub start_deadline: Duration,
-    /// Sessions of this server at once (`maxSessions`); only the cap in all when `None`.
+    /// Sessions of this server at once (`maxSessions`). `None`: only the cap on all sessions counts.
     pub max_sessions: Option<usize>,
-    /// Its own idle timeout (`idleTimeout`); [`SessionLimits::idle_timeout`] when `None`.
+    /// Its own idle timeout (`idleTimeout`). `None`: [`SessionLimits::idle_timeout`] counts.
     pub idle_timeout: Option<Duration>,
     /// Whether a session that was lost with its process is begun again under its id (`restore`).
     pub restore: bool,
@@ -124,8 +124,8 @@ pub struct Access {
 }
 
 impl Access {
-    /// Whether others come in although `listen` is a loopback address: through a proxy on this machine, by a name
-    /// that is not this machine's own.
+    /// Whether others may come in although `listen` is a loopback address: a name is allowed that is not the machine's
+    /// own, so a proxy on this machine may pass on their requests.
     pub fn is_behind_local_proxy(&self) -> bool {
         self.names.loopback && !self.names.allowed.iter().all(|name| authority::is_own_host(name))
     }

@@ -17,7 +17,7 @@ const EXPOSED_HEADERS: &str = "Mcp-Session-Id, WWW-Authenticate, Retry-After";
 /// Refuses a `Host` that is not ours: a page whose name was rebound to our address (S12).
 pub fn check_host(names: &Names, head: &RequestHead) -> Result<(), Refusal> {
     let Some(host) = head.host() else { return Ok(()) };
-    // The head was refused if it is not well formed.
+    // A host that is not well formed was refused with its head.
     let host = Authority::parse(host).map_or(host, |authority| authority.host);
     if names.allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(host)) || is_own(names, host) {
         return Ok(());
@@ -37,13 +37,13 @@ pub fn check_host(names: &Names, head: &RequestHead) -> Result<(), Refusal> {
 /// be rebound.
 fn is_own(names: &Names, host: &str) -> bool {
     if names.loopback {
-        // What nearly every local client says is known without being read as an address.
+        // The hosts that nearly every local client sends need no reading.
         return matches!(host, "127.0.0.1" | "localhost") || authority::is_own_host(host);
     }
     authority::address(host).is_some()
 }
 
-/// The `Origin` of a request, when it has one and it is allowed (L2, L3). None is no error: only browsers send it.
+/// The `Origin` of a request, if it has one that is allowed (L2, L3). To have none is no error: only browsers send it.
 pub fn check_origin<'a>(access: &Access, head: &'a RequestHead) -> Result<Option<&'a str>, Refusal> {
     let Some(origin) = head.only(Field::Origin)? else { return Ok(None) };
     if origin_allowed(access, &origin.to_ascii_lowercase()) {
@@ -61,7 +61,7 @@ pub fn check_origin<'a>(access: &Access, head: &'a RequestHead) -> Result<Option
 
 fn origin_allowed(access: &Access, origin: &str) -> bool {
     let Some(origin) = alone(origin) else { return false };
-    // Without a port in the flag any port will do (design 6).
+    // A flag without a port allows any port.
     let by_flag = |allowed: &String| {
         alone(allowed).is_some_and(|allowed| {
             same_host(&allowed, &origin)
@@ -80,7 +80,7 @@ fn origin_allowed(access: &Access, origin: &str) -> bool {
             && is_own(&access.names, origin.authority.host)
 }
 
-/// An origin with nothing behind it. A user before the host, as in `http://localhost:80@evil.example`, is none.
+/// Reads an origin with nothing behind it. A text with a user, as `http://localhost:80@evil.example`, is no origin.
 fn alone(text: &str) -> Option<Origin<'_>> {
     Origin::split(text).ok().filter(|(_, rest)| rest.is_empty()).map(|(origin, _)| origin)
 }
@@ -94,7 +94,7 @@ fn same_host(one: &Origin<'_>, other: &Origin<'_>) -> bool {
 pub struct Peer {
     /// Its address.
     pub address: IpAddr,
-    /// Whether it is a `--trusted-proxy`: only then what it says of others counts.
+    /// Whether it is a `--trusted-proxy`: only its forwarded headers count.
     pub trusted: bool,
 }
 
@@ -105,13 +105,13 @@ impl Peer {
         Peer { address, trusted: is_trusted(access, address) }
     }
 
-    /// Where the client is: from a trusted proxy the last address of `X-Forwarded-For` that is no such proxy.
+    /// The client's address. Behind a trusted proxy it is the last one in `X-Forwarded-For` that is no trusted proxy.
     pub fn client(self, access: &Access, head: &RequestHead) -> IpAddr {
         if !self.trusted {
             return self.address;
         }
         let entries = head.values(Field::ForwardedFor).flat_map(|list| list.split(',')).map(str::trim);
-        // From the right: what stands left of an entry that is no address may be anybody's invention.
+        // Read from the right, up to an entry that is no address: what stands left of it may be invented.
         let entries: Vec<&str> = entries.collect();
         let mut addresses = entries.into_iter().rev().map_while(|entry| entry.parse::<IpAddr>().ok());
         addresses.find(|address| !is_trusted(access, *address)).unwrap_or(self.address)
@@ -122,8 +122,8 @@ fn is_trusted(access: &Access, address: IpAddr) -> bool {
     access.trusted_proxies.iter().any(|proxies| proxies.contains(address))
 }
 
-/// Who calls. With a token file only a token says it; without one a trusted proxy may, by `X-Forwarded-User`;
-/// `None` when nobody does. The refusal is 401 with a challenge (S1, S7). `known` is the connection's.
+/// Who calls: with a token file the owner of the token, without one the user that a trusted proxy names in
+/// `X-Forwarded-User`, or nobody. Without a good token the refusal is 401 with a challenge (S1, S7). `known` is the connection's.
 pub fn check_principal(
     access: &Access,
     peer: Peer,
@@ -132,7 +132,7 @@ pub fn check_principal(
 ) -> Result<Option<Principal>, Reply> {
     let Some(tokens) = &access.tokens else {
         let forwarded = if peer.trusted { head.only(Field::ForwardedUser)? } else { None };
-        // A name that cannot be one must not pass for nobody.
+        // A name that is not well formed is refused: it must not count as no name.
         return forwarded
             .map(Principal::new)
             .transpose()
@@ -168,7 +168,7 @@ fn bearer(header: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("Bearer ").then(|| token.trim_ascii())
 }
 
-/// The answer to OPTIONS: what is allowed, in CORS' words when a browser asks.
+/// The answer to OPTIONS: the allowed methods, and for browsers what CORS wants to know.
 pub fn preflight(allow: &'static str) -> Reply {
     Reply::empty(204)
         .header("Allow", allow)
@@ -177,7 +177,7 @@ pub fn preflight(allow: &'static str) -> Reply {
         .header("Access-Control-Max-Age", "86400")
 }
 
-/// Lets the pages of an allowed origin read the reply.
+/// Adds the headers by which pages of an allowed origin may read the reply.
 pub fn expose_to(reply: Reply, origin: Option<&str>) -> Reply {
     let Some(origin) = origin else { return reply };
     reply

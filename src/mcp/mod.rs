@@ -1,7 +1,7 @@
-//! The endpoint: what may be asked, by whom, of which server; then the era's own file answers.
+//! The endpoint: checks who may ask what of which server, then lets the file of the protocol's era answer.
 //!
-//! [`Endpoint::admit`] decides on the head alone, so that nobody's body is read who may not send one;
-//! [`Endpoint::serve`] answers. 404 for a session is decided in [`legacy`], 404 for a path here. The stateless era
+//! [`Endpoint::admit`] decides on the head alone: the body of a request that is refused is never read.
+//! [`Endpoint::serve`] answers. [`legacy`] decides on 404 for a session, this file on 404 for a path. The stateless era
 //! (2026-07-28) gets a file beside `legacy`, chosen in [`Endpoint::serve`].
 
 pub mod access;
@@ -22,7 +22,7 @@ use crate::principal::{Presented, Principal};
 use crate::session::{Form, Sessions};
 use crate::sweep;
 
-/// What the endpoint's path takes.
+/// The methods that an MCP endpoint takes.
 const METHODS: &str = "GET, POST, DELETE";
 
 /// Everything a request is served with.
@@ -30,7 +30,7 @@ const METHODS: &str = "GET, POST, DELETE";
 pub struct Endpoint {
     config: Arc<Config>,
     sessions: Arc<Sessions>,
-    /// When `/health/ready` was last asked for, in seconds of [`sweep::now_secs`] and one more; 0 is never.
+    /// When `/health/ready` was last asked for: seconds of [`sweep::now_secs`], plus one. 0 means never.
     ready_asked: AtomicU32,
 }
 
@@ -43,7 +43,7 @@ pub enum Admission<'a> {
     Mcp(Admitted<'a>),
 }
 
-/// A request to an MCP server by someone who may.
+/// A request to an MCP server whose head passed every check.
 #[derive(Debug)]
 pub struct Admitted<'a> {
     verb: Verb,
@@ -59,8 +59,8 @@ pub struct Admitted<'a> {
 }
 
 impl Admitted<'_> {
-    /// Whether this may be an `initialize`: its child's start is in vain when the client goes away, while a lost
-    /// connection must not cancel any other request (L20).
+    /// Whether this may be an `initialize`. When the client of one goes away, its child is started in vain and is ended;
+    /// no other request may be cancelled by a lost connection (L20).
     pub fn begins_session(&self) -> bool {
         matches!(self.verb, Verb::Post) && self.session.is_none()
     }
@@ -103,7 +103,7 @@ impl Endpoint {
         !self.sessions.phase().is_ready()
     }
 
-    /// Whether somebody asks for `/health/ready`, and so sends clients elsewhere when this node stops.
+    /// Whether a load balancer asks for `/health/ready`: it will send clients elsewhere when this node stops.
     pub fn is_balanced(&self) -> bool {
         let asked = self.ready_asked.load(Ordering::Relaxed);
         asked != 0 && u64::from(sweep::now_secs().saturating_sub(asked - 1)) < READY_ASKED_AGE.as_secs()
@@ -129,7 +129,7 @@ impl Endpoint {
         access::check_origin(&self.config.access, head)
     }
 
-    /// `/health/*`: no Host check, for a load balancer asks by address (design 6).
+    /// Answers `/health/*`, without a check of `Host`: load balancers ask by address.
     fn health(&self, head: &RequestHead) -> Option<Reply> {
         let reply = match head.path() {
             "/health/live" => Reply::text(200, "live"),
@@ -240,7 +240,7 @@ fn check_media(head: &RequestHead, admitted: &Admitted<'_>) -> Result<(), Refusa
             Err(Refusal::new(406, "the answer is application/json or text/event-stream: accept both"))
         }
         Verb::Post => match head.only(Field::ContentType)? {
-            // Without a type a page could send it unasked (no preflight), so it is as wrong as another one.
+            // A page can send a body without a type and be asked for no preflight, so a missing type is refused, too.
             Some(media) if media_type(media).eq_ignore_ascii_case("application/json") => Ok(()),
             _ => Err(Refusal::new(415, "the body must be JSON: send Content-Type: application/json")),
         },
