@@ -79,7 +79,7 @@ pub async fn until_stopped(
     // No new connections; replies on their way and the ends of streams still go out.
     accepting.cancel().await;
     none_left(|| connections.requests() as i64, FLUSH_DEADLINE).await;
-    none_left(|| METRICS.children.get(), STOP_DEADLINE).await;
+    none_left(|| sessions.children().count() as i64, STOP_DEADLINE).await;
     sessions.registry().flush().await;
     backend::watchdog::stop().await;
     log::info!("stopped");

@@ -154,7 +154,11 @@ fn write_outputs(outputs: &Receiver<Output>) -> io::Result<()> {
             // Where burdock started this process it understands this message. Other clients have no stream to
             // resume.
             Output::Detach(id) if behind_burdock => write_line(&mut out, &message::detach(&id))?,
-            Output::Detach(_) | Output::Exited(_) | Output::Garbage(_) | Output::TooLong { .. } => {}
+            Output::Detach(_)
+            | Output::Exited(_)
+            | Output::Garbage(_)
+            | Output::TooLong { .. }
+            | Output::Wrapped { .. } => {}
         }
     }
     Ok(())

@@ -10,10 +10,28 @@ use crate::limits::FOREIGN_TEXT_BYTES_MAX;
 #[derive(Clone, Copy)]
 pub struct Foreign<'a>(pub &'a [u8]);
 
+impl<'a> Foreign<'a> {
+    /// The same, cut at `max` bytes.
+    pub fn up_to(bytes: &'a [u8], max: usize) -> impl fmt::Display + 'a {
+        UpTo { bytes, max }
+    }
+}
+
 impl fmt::Display for Foreign<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut room = FOREIGN_TEXT_BYTES_MAX;
-        for chunk in self.0[..self.0.len().min(FOREIGN_TEXT_BYTES_MAX)].utf8_chunks() {
+        UpTo { bytes: self.0, max: FOREIGN_TEXT_BYTES_MAX }.fmt(f)
+    }
+}
+
+struct UpTo<'a> {
+    bytes: &'a [u8],
+    max: usize,
+}
+
+impl fmt::Display for UpTo<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut room = self.max;
+        for chunk in self.bytes[..self.bytes.len().min(self.max)].utf8_chunks() {
             for character in chunk.valid().chars() {
                 let hidden = hides(character);
                 let length = if hidden { character.escape_unicode().len() } else { character.len_utf8() };
@@ -30,7 +48,7 @@ impl fmt::Display for Foreign<'_> {
                 write!(f, "\\x{byte:02x}")?;
             }
         }
-        if self.0.len() > FOREIGN_TEXT_BYTES_MAX { f.write_str("…") } else { Ok(()) }
+        if self.bytes.len() > self.max { f.write_str("…") } else { Ok(()) }
     }
 }
 
@@ -78,6 +96,8 @@ mod tests {
         let almost = &whole[1..];
         assert_eq!(shown(format!("{almost}ä").as_bytes()), format!("{almost}…"));
         assert_eq!(shown(format!("{almost}\n").as_bytes()), format!("{almost}…"));
+        assert_eq!(Foreign::up_to(&[b'x'; 5000], 4096).to_string(), format!("{}…", "x".repeat(4096)));
+        assert_eq!(Foreign::up_to(&[b'x'; 4096], 4096).to_string(), "x".repeat(4096));
     }
 
     proptest! {

@@ -204,6 +204,10 @@ pub const CHILD_START_DEADLINE: Duration = Duration::from_secs(120);
 pub const SPAWNS_MAX: usize = 4;
 /// Bytes of an over-long line that are thrown away before the child counts as broken.
 pub const LINE_DISCARD_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Ends of a JSON text that are looked for in a line that ends with something else (terminal colours).
+pub const NOISE_ENDS_MAX: usize = 8;
+/// Times that one line is looked at as a whole because it may end with a lone CR.
+pub const CR_LOOKS_MAX: u8 = 16;
 /// What is kept of an over-long line's beginning: its id stands there or at the end, and says which call fails.
 pub const TOO_LONG_HEAD_BYTES: usize = 4096;
 /// What is kept of an over-long line's end.

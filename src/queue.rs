@@ -177,7 +177,11 @@ impl<T> Sender<T> {
         poll_fn(|cx| self.poll_send(cx, &mut item)).await
     }
 
-    fn poll_send(&self, cx: &mut Context<'_>, slot: &mut Option<T>) -> Poll<Result<(), T>> {
+    /// See [`Sender::send`]: the item in `slot`, which is taken out of it when this completes.
+    ///
+    /// # Errors
+    /// The item, when the queue was closed.
+    pub fn poll_send(&self, cx: &mut Context<'_>, slot: &mut Option<T>) -> Poll<Result<(), T>> {
         let Some(item) = slot.take() else { return Poll::Ready(Ok(())) };
         let receiver = {
             let mut state = self.0.state();

@@ -7,7 +7,7 @@
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use atomic_waker::AtomicWaker;
@@ -77,11 +77,13 @@ impl Deadline {
 
     /// Completes when the deadline passes. To be polled by the task that owns it.
     pub async fn wait(&self) {
-        poll_fn(|cx| {
-            self.cell.waker.register(cx.waker());
-            if self.passed() { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+        poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    /// See [`Deadline::wait`].
+    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.cell.waker.register(cx.waker());
+        if self.passed() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 

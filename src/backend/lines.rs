@@ -1,7 +1,11 @@
 //! Newline-delimited messages out of a byte stream, sans-io: bounded in length, counted in the budget.
 
+use serde::de::IgnoredAny;
+
 use crate::budget::Share;
-use crate::limits::{LINE_DISCARD_BYTES_MAX, MESSAGE_BYTES_MAX, TOO_LONG_HEAD_BYTES, TOO_LONG_TAIL_BYTES};
+use crate::limits::{
+    CR_LOOKS_MAX, LINE_DISCARD_BYTES_MAX, MESSAGE_BYTES_MAX, TOO_LONG_HEAD_BYTES, TOO_LONG_TAIL_BYTES,
+};
 
 /// Collects one line at a time.
 #[derive(Debug, Default)]
@@ -11,6 +15,9 @@ pub(super) struct Lines {
     share: Share,
     /// What is left of the current line once it was given up; `None` while the line is kept.
     discarded: Option<Discarded>,
+    /// How often the current line was looked at as a whole, and how long it was then.
+    cr_looks: u8,
+    looked_at: usize,
 }
 
 /// What is left of a line that was given up.
@@ -77,6 +84,29 @@ impl Lines {
         self.discarded.get_or_insert_default().add(&held);
     }
 
+    /// Nothing more has come for now. Some programs end lines with a lone CR: then a whole JSON text before one is a line,
+    /// for nothing that comes can still belong to it. To be asked until there is no line.
+    pub(super) fn pause(&mut self) -> LineStep {
+        let is_new = self.held.len() != self.looked_at;
+        let is_candidate = self.held.ends_with(b"}\r") || self.held.ends_with(b"]\r");
+        if !is_candidate || !is_new || self.cr_looks >= CR_LOOKS_MAX {
+            return LineStep::More;
+        }
+        self.looked_at = self.held.len();
+        // Bounded: a text that grows by a few bytes at a time must not be read again at each of them.
+        self.cr_looks += 1;
+        let mut texts = serde_json::Deserializer::from_slice(&self.held).into_iter::<IgnoredAny>();
+        let is_whole = texts.next().is_some_and(|text| text.is_ok());
+        let end = texts.byte_offset();
+        if !is_whole || self.held.get(end) != Some(&b'\r') {
+            return LineStep::More;
+        }
+        let rest = self.held.split_off(end + 1);
+        let line = self.take();
+        (self.share, self.held) = (Share::overdraw(rest.capacity()), rest);
+        line
+    }
+
     /// The end of the stream: what is held counts as a line.
     pub(super) fn finish(&mut self) -> LineStep {
         match self.discarded.take() {
@@ -87,6 +117,7 @@ impl Lines {
     }
 
     fn take(&mut self) -> LineStep {
+        (self.cr_looks, self.looked_at) = (0, 0);
         LineStep::Line(std::mem::take(&mut self.held), std::mem::take(&mut self.share))
     }
 
@@ -213,5 +244,36 @@ mod tests {
         assert!(matches!(lines.feed(b"next").1, LineStep::More));
         lines.give_up();
         assert!(matches!(lines.finish(), LineStep::TooLong(found) if found.bytes == 4));
+    }
+
+    #[test]
+    fn a_lone_cr_ends_a_whole_json_text_when_nothing_follows() {
+        let whole = |text: &[u8]| {
+            let mut lines = Lines::default();
+            assert!(matches!(lines.feed(text).1, LineStep::More));
+            matches!(lines.pause(), LineStep::Line(line, _) if line == text)
+        };
+        assert!(whole(b"{\"id\":1}\r") && whole(b"[1]\r"));
+        for not_yet in [&b"{\"a\":{}\r"[..], b"{\"id\":1}", b"text\r", b"{\"a\":\"}\r", b"{} {}\r"] {
+            assert!(!whole(not_yet), "{not_yet:?}");
+        }
+        let mut lines = Lines::default();
+        lines.feed(b"{}\r{\"id\":1}\r");
+        assert!(matches!(lines.pause(), LineStep::Line(line, _) if line == b"{}\r"));
+        assert!(matches!(lines.pause(), LineStep::Line(line, _) if line == b"{\"id\":1}\r"));
+        assert!(matches!(lines.pause(), LineStep::More));
+    }
+
+    #[test]
+    fn a_line_is_not_read_again_at_each_cr() {
+        let mut lines = Lines::default();
+        lines.feed(b"[\"");
+        for _ in 0..1000 {
+            lines.feed(b"]\r");
+            assert!(matches!(lines.pause(), LineStep::More));
+        }
+        assert_eq!(lines.cr_looks, CR_LOOKS_MAX);
+        assert!(matches!(lines.feed(b"\n").1, LineStep::Line(..)));
+        assert_eq!(lines.cr_looks, 0);
     }
 }

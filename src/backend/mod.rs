@@ -3,14 +3,22 @@
 //! Messages go in through [`Backend::send`] and come out of [`Backend::outputs`]; neither ever waits on the other.
 
 pub mod child;
+pub mod children;
 pub mod command;
 pub mod descriptors;
 pub mod handler;
+mod ladder;
 mod lines;
 pub(crate) mod mark;
+mod noise;
+mod outlet;
 pub(crate) mod output;
 mod pipe;
+mod rate;
+mod reap;
 mod spawn;
+mod stderr;
+mod stdout;
 pub mod watchdog;
 
 pub use self::output::{Exit, Output, Priority, SendError};

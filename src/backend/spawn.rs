@@ -30,7 +30,6 @@ const PATH_DEFAULT: &str = "/usr/local/bin:/usr/bin:/bin";
 pub(super) struct Process {
     /// Which child of this run it is.
     pub(super) number: u64,
-    pub(super) child: Child,
     /// Its process id, and that of its group. Stays its own until the child is reaped.
     pub(super) pid: Pid,
     /// Becomes readable when the process exits.
@@ -108,14 +107,13 @@ fn environment(command: &Command, number: u64) -> io::Result<Vec<(OsString, OsSt
     Ok(inherited.chain(configured).chain([mark]).collect())
 }
 
-/// Takes hold of a process just started. One that cannot be watched is killed and reaped here.
+/// Takes hold of a process just started. One that cannot be watched is killed and reaped here. The standard library's
+/// `Child` goes no further than this: dropping it neither kills nor waits, and the pidfd stands for the process.
 fn adopt(mut child: Child, number: u64) -> io::Result<Process> {
     let pid = Pid::from_child(&child);
     descriptors::restore_limit(pid);
     match open(&mut child, pid) {
-        Ok((pidfd, [stdin, stdout, stderr])) => {
-            Ok(Process { number, child, pid, pidfd, stdin, stdout, stderr })
-        }
+        Ok((pidfd, [stdin, stdout, stderr])) => Ok(Process { number, pid, pidfd, stdin, stdout, stderr }),
         Err(error) => {
             let _ = rustix::process::kill_process_group(pid, Signal::KILL);
             let _ = child.wait();

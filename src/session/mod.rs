@@ -28,6 +28,7 @@ use self::misroutes::Misroutes;
 pub use self::phase::Phase;
 pub use self::streams::{Form, ReturnAddress};
 pub use self::worker::{Attach, Input, Opened, Post};
+use crate::backend::children::Children;
 use crate::backend::{Backend, Exit, child, handler};
 use crate::budget::{self, Payload};
 use crate::config::{Config, Launch, ServerConfig, SessionLimits};
@@ -274,6 +275,8 @@ pub struct Sessions {
     keep_alive_comment: Duration,
     shards: [Mutex<Shard>; TABLE_SHARDS],
     counts: Mutex<Counts>,
+    /// The processes of its sessions, those of ended ones included until they are reaped.
+    children: Arc<Children>,
     phase: phase::Current,
     registry: Registry,
     misroutes: Misroutes,
@@ -289,6 +292,7 @@ impl Sessions {
             keep_alive_comment: config.keep_alive_comment,
             shards: std::array::from_fn(|_| Mutex::default()),
             counts: Mutex::new(Counts { by_server: vec![0; config.servers.len()], ..Counts::default() }),
+            children: Arc::default(),
             phase: phase::Current::new(),
             registry,
             misroutes: Misroutes::default(),
@@ -513,7 +517,7 @@ impl Sessions {
         let idle_timeout = settings.idle_timeout.unwrap_or(self.limits.idle_timeout);
         // In a box: its task's future would have room for it several times.
         let worker = Box::new(worker::Worker::new(worker::Setup {
-            backend: start_backend(&settings.launch, &label),
+            backend: start_backend(&settings.launch, &label, &self.children),
             label,
             activity,
             inbox: inputs,
@@ -524,6 +528,11 @@ impl Sessions {
             room,
         }));
         (handle, worker)
+    }
+
+    /// The processes of its sessions.
+    pub fn children(&self) -> &Children {
+        &self.children
     }
 
     /// Why no session can begin here, if so.
@@ -628,7 +637,7 @@ impl Sessions {
             return Err(Cap::All);
         }
         // A child outlives its session by its stop: sessions that come and go must not pile up processes.
-        if usize::try_from(METRICS.children.get()).unwrap_or(0) >= self.limits.max + ENDING_CHILDREN_MAX {
+        if self.children.count() >= self.limits.max + ENDING_CHILDREN_MAX {
             return Err(Cap::Ending);
         }
         let of_server = counts.by_server.get(server).copied().unwrap_or(0);
@@ -735,9 +744,11 @@ fn tell_end(handle: &SessionHandle, ended: &Ended) {
     log::log!(level, "[{}] session over: {}", handle.label, ended.describe());
 }
 
-fn start_backend(launch: &Launch, label: &Arc<str>) -> Backend {
+fn start_backend(launch: &Launch, label: &Arc<str>, children: &Arc<Children>) -> Backend {
     match launch {
-        Launch::Child(command) => Backend::Child(child::start(Arc::clone(command), label.to_string())),
+        Launch::Child(command) => {
+            Backend::Child(child::start(Arc::clone(command), label.to_string(), Arc::clone(children)))
+        }
         Launch::Handler(server) => Backend::Handler(handler::start(Arc::clone(server), Arc::clone(label))),
     }
 }

@@ -19,8 +19,8 @@ use crate::budget::{self, Payload};
 use crate::foreign::Foreign;
 use crate::http::{Event, EventId, EventReader, Opening, Room};
 use crate::limits::{
-    ASK_AGE, BEHIND_PATIENCE, CALLS_MAX, EARLY_INPUTS_MAX, HELD_BYTES_CALLS_MAX, IDLE_WITH_CALLS_FACTOR,
-    LOG_STEP, READER_EVENTS_MAX, RETIRE_RETRY_MS, RETRY_MS,
+    ASK_AGE, BEHIND_PATIENCE, CALLS_MAX, EARLY_INPUTS_MAX, FOREIGN_TEXT_BYTES_MAX, HELD_BYTES_CALLS_MAX,
+    IDLE_WITH_CALLS_FACTOR, LOG_STEP, READER_EVENTS_MAX, RETIRE_RETRY_MS, RETRY_MS,
 };
 use crate::message::{self, Id, Invalid, Kind, Line, Message, Parsed};
 use crate::metrics::{Entered, METRICS};
@@ -303,7 +303,7 @@ impl Worker {
 
     fn poll_output(&self, cx: &mut Context<'_>) -> Poll<Next> {
         let output = self.setup.backend.outputs().poll_recv(cx);
-        output.map(|output| output.map_or(Next::OutputsClosed, Next::Output))
+        output.map(|output| output.map_or(Next::OutputsClosed, |output| Next::Output(unwrapped(output))))
     }
 
     /// Back-pressure: a reader that reads gets a moment before its log fills. One that does not holds up nobody.
@@ -361,6 +361,7 @@ impl Worker {
             Output::Unrelated(payload) => self.unrelated(payload),
             Output::Detach(id) => self.detach(&id),
             Output::Garbage(line) => self.log_garbage(&line),
+            Output::Wrapped { .. } => {}
             Output::TooLong { .. } => self.too_long(),
             Output::Exited(Exit::Panicked) => return Some(Ended::Panicked),
             Output::Exited(exit) => return Some(Ended::Exited(exit)),
@@ -777,6 +778,12 @@ fn too_early(exit: &Exit, garbage: Option<Vec<u8>>) -> String {
         Exit::NotStarted(_) => exit.describe(),
         ran => format!("{} before it answered initialize{}", ran.describe(), wrote(garbage)),
     }
+}
+
+/// A message behind text is a line of text like others.
+fn unwrapped(output: Output) -> Output {
+    let Output::Wrapped { line, .. } = output else { return output };
+    Output::Garbage(line.bytes().iter().take(FOREIGN_TEXT_BYTES_MAX).copied().collect())
 }
 
 fn too_late(deadline: Duration, garbage: Option<Vec<u8>>) -> String {

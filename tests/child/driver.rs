@@ -62,7 +62,7 @@ fn start(program: &str, args: &[&str]) -> ChildHandle {
         cwd: None,
         term_grace: Duration::from_millis(200),
     };
-    child::start(Arc::new(command), "driver".into())
+    child::start(Arc::new(command), "driver".into(), Arc::default())
 }
 
 fn start_script(index: usize) -> ChildHandle {

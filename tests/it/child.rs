@@ -7,6 +7,7 @@ use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use burdock::backend::child::{self, ChildHandle};
+use burdock::backend::children::Children;
 use burdock::backend::command::Command;
 use burdock::backend::{Exit, Output, Priority, SendError};
 use burdock::budget::Payload;
@@ -40,7 +41,7 @@ fn start(program: &str, args: &[&str]) -> ChildHandle {
 
 fn start_command(command: Command) -> ChildHandle {
     runtime_started();
-    child::start(Arc::new(command), "test".into())
+    child::start(Arc::new(command), "test".into(), Arc::default())
 }
 
 fn sh(script: &str) -> ChildHandle {
@@ -172,6 +173,58 @@ fn a_message_that_is_too_long_is_dropped_and_the_next_one_is_not() {
     let Output::TooLong { head, tail, bytes } = next(&child) else { panic!("no word of it") };
     assert_eq!((head, tail, bytes), (vec![b'x'; 4096], vec![b'x'; 1024], 5_000_000));
     assert_eq!(message(&child), "{}");
+}
+
+/// Kind 4 of the cases: what programs for people write around their JSON.
+#[test]
+fn what_stands_around_the_json_of_a_line_is_skipped() {
+    let around = [
+        (r"\357\273\277", ""),
+        (r"\000", r"\000"),
+        (r"\036", ""),
+        (r"\033[32m", r"\033[0m"),
+        (r"\033]0;title\007", r" \r"),
+        (r"\357\273\277\033[1m", r"\033[0m"),
+    ];
+    for (before, after) in around {
+        let child = sh(&format!(r#"printf '{before}{{"id":1}}{after}\n{before}[2]{after}\n'; cat"#));
+        assert_eq!((message(&child), message(&child)), (r#"{"id":1}"#.into(), "[2]".into()), "{before}");
+    }
+}
+
+#[test]
+fn a_lone_cr_may_end_a_line() {
+    let child = sh(r#"printf '{"id":1}\r'; read x; printf '{"id":2}\r[{}]\r'; cat"#);
+    assert_eq!(message(&child), r#"{"id":1}"#);
+    send(&child, "go").unwrap();
+    assert_eq!((message(&child), message(&child)), (r#"{"id":2}"#.into(), "[{}]".into()));
+}
+
+#[test]
+fn a_message_behind_text_is_told_with_its_whole_line() {
+    let child = sh(r#"echo 'INFO: {"jsonrpc":"2.0","id":1}'; cat"#);
+    let Output::Wrapped { line, at } = next(&child) else { panic!("no word of it") };
+    assert_eq!(&line.bytes()[at..], br#"{"jsonrpc":"2.0","id":1}"#);
+}
+
+#[test]
+fn children_are_counted_from_their_start_until_they_are_reaped() {
+    runtime_started();
+    let children: Arc<Children> = Arc::default();
+    let started: Vec<ChildHandle> = (0..2)
+        .map(|_| {
+            let script = "echo '{}'; cat; sleep 0.3";
+            let command = Arc::new(command("sh", &["-c", script]));
+            child::start(command, "counted".into(), Arc::clone(&children))
+        })
+        .collect();
+    started.iter().for_each(|child| assert_eq!(message(child), "{}"));
+    assert_eq!(children.count(), 2);
+    assert!(children.list().iter().all(|child| child.label == "counted"));
+    started[0].stop();
+    assert_eq!(children.count(), 2, "it is still stopping");
+    assert_eq!(rest(&started[0]).1, Exit::Stopped);
+    assert_eq!(children.count(), 1);
 }
 
 #[test]

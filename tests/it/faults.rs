@@ -223,6 +223,23 @@ fn stderr_goes_to_the_log() {
     assert_eq!(session.call(1, "echo", json!({"text": "x"}))["id"], 1);
 }
 
+/// A traceback in one line arrives whole; what is longer than 4,096 bytes is cut, and shows it.
+#[test]
+fn a_long_line_of_stderr_is_logged_whole() {
+    let script =
+        r#"for length in 1003 4096 4097; do printf 'E%0*d\n' $((length - 1)) 7 >&2; done; exec "$0""#;
+    let burdock = Burdock::serve(&["--", "sh", "-c", script, &test_child()]);
+    let _session = burdock.session(LATEST);
+    let lengths = || -> Vec<usize> {
+        let log = burdock.log();
+        let logged = log.lines().filter_map(|line| line.split_once("] E0"));
+        logged.map(|(_, text)| "E0".len() + text.chars().count()).collect()
+    };
+    wait_for("three lines of stderr in the log", SOON, || (lengths().len() == 3).then_some(()));
+    assert_eq!(lengths(), [1003, 4096, 4097], "the last of these is an ellipsis");
+    assert_eq!(burdock.log().matches('…').count(), 1);
+}
+
 /// The child sees the named variables and no descriptor of burdock's, and the original descriptor limit.
 #[test]
 fn the_childs_surroundings() {

@@ -35,7 +35,7 @@ fn worker_of_an_exited_child() -> (Worker, Sender<Input>) {
         cwd: None,
         term_grace: Duration::from_millis(300),
     };
-    let child = child::start(Arc::new(command), "test".into());
+    let child = child::start(Arc::new(command), "test".into(), Arc::default());
     wait_for("the child's exit", PATIENCE, || (!child.outputs().is_empty()).then_some(()));
     let (inbox, inputs) = queue::bounded(INBOX_MAX);
     let worker = Worker::new(Setup {

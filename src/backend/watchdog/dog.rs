@@ -1,20 +1,22 @@
 //! burdock's hold on the watchdog process: its start, its two pipes, and its end.
 
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
-use std::time::Instant;
 
 use async_io::Timer;
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::{Pid, PidfdFlags, Signal};
 use smol::future::or;
 
 use super::notes::{NONCE_NAME, READY};
 use crate::backend::mark;
-use crate::backend::pipe::write_line;
+use crate::backend::pipe::poll_write_line;
+use crate::backend::reap::reap;
 use crate::budget::Payload;
 use crate::limits::{WATCHDOG_BATCH_BYTES, WATCHDOG_DEADLINE, WATCHDOG_LINE_BYTES_MAX};
+use crate::moment::Moment;
 use crate::reactor::Source;
 
 /// No answer of the watchdog and no write to it may take longer than until this completes.
@@ -24,8 +26,8 @@ pub(super) async fn deadline() {
 
 /// A running watchdog process.
 pub(super) struct Dog {
-    pub(super) begun: Instant,
-    child: Child,
+    pub(super) begun: Moment,
+    /// Readable when the process has exited.
     pidfd: Source<OwnedFd>,
     /// `None` once closed.
     notes: Option<Source<OwnedFd>>,
@@ -35,8 +37,7 @@ pub(super) struct Dog {
 impl Dog {
     /// Starts the process and waits until it is ready.
     pub(super) async fn start() -> io::Result<Dog> {
-        let child = smol::unblock(spawn).await?;
-        let mut dog = Dog::hold(child).await?;
+        let mut dog = smol::unblock(Dog::spawn).await?;
         let ready = or(async { dog.lines.next().await.is_some_and(|line| line == READY) }, async {
             deadline().await;
             false
@@ -48,16 +49,18 @@ impl Dog {
         Err(io::Error::other("the watchdog process does not come up"))
     }
 
-    /// Takes hold of the pipes of a process just started; without them it is killed.
-    async fn hold(mut child: Child) -> io::Result<Dog> {
+    /// Starts the process and takes hold of its pipes; without them it is killed. Blocks: for the blocking pool.
+    fn spawn() -> io::Result<Dog> {
+        let mut child = spawn()?;
         match open(&mut child) {
+            // The standard library's `Child` is dropped here, which neither kills nor waits: the pidfd stands for it.
             Ok((pidfd, [notes, said])) => {
                 let lines = DogLines { pipe: said, held: Vec::new() };
-                Ok(Dog { begun: Instant::now(), child, pidfd, notes: Some(notes), lines })
+                Ok(Dog { begun: Moment::now(), pidfd, notes: Some(notes), lines })
             }
             Err(error) => {
                 let _ = child.kill();
-                smol::unblock(move || child.wait()).await?;
+                let _ = child.wait();
                 Err(error)
             }
         }
@@ -67,7 +70,8 @@ impl Dog {
     pub(super) async fn tell(&self, lines: String) -> io::Result<()> {
         let Some(pipe) = &self.notes else { return Err(io::ErrorKind::BrokenPipe.into()) };
         let lines = Payload::made_here(lines.trim_end().into());
-        or(write_line(pipe, &lines), async {
+        let mut written = 0;
+        or(poll_fn(|cx| poll_write_line(pipe, &lines, &mut written, cx)), async {
             deadline().await;
             Err(io::ErrorKind::TimedOut.into())
         })
@@ -78,7 +82,7 @@ impl Dog {
     pub(super) async fn bury(mut self, at_once: bool) {
         self.notes = None;
         if at_once {
-            let _ = self.child.kill();
+            self.kill();
         }
         let late = async {
             deadline().await;
@@ -89,10 +93,15 @@ impl Dog {
             false
         };
         if or(exited, late).await {
-            let _ = self.child.kill();
+            self.kill();
+            self.pidfd.readable().await;
         }
-        let mut child = self.child;
-        let _ = smol::unblock(move || child.wait()).await;
+        let _ = reap(self.pidfd.get_ref());
+    }
+
+    fn kill(&self) {
+        // It fails only for a process that is gone.
+        let _ = rustix::process::pidfd_send_signal(self.pidfd.get_ref(), Signal::KILL);
     }
 }
 

@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::io;
 use std::sync::Mutex;
-use std::time::Instant;
 
 use async_io::Timer;
 use rustix::process::Pid;
@@ -16,6 +15,7 @@ use super::notes::DogNote;
 use crate::backend::spawn;
 use crate::limits::{WATCHDOG_BATCH_BYTES, WATCHDOG_ENDED_WAIT, WATCHDOG_QUEUE_MAX, WATCHDOG_RESTART_WAIT};
 use crate::lock::lock;
+use crate::moment::Moment;
 use crate::queue::{self, Receiver, Sender};
 use crate::runtime;
 use crate::sweep::Deadline;
@@ -202,12 +202,12 @@ async fn serve(notes: &Receiver<DogNote>, briefing: &mut Briefing, dog: &mut Dog
 
 /// Starts another watchdog after one that was begun at `begun`, however often that fails; `None` when burdock ends
 /// meanwhile. Notes are taken all the time, so that no child waits for this.
-async fn restart(notes: &Receiver<DogNote>, briefing: &mut Briefing, mut begun: Instant) -> Option<Dog> {
+async fn restart(notes: &Receiver<DogNote>, briefing: &mut Briefing, mut begun: Moment) -> Option<Dog> {
     let started = async {
         loop {
             // A watchdog that ran for a while is replaced at once: meanwhile nobody would clean up after burdock.
             Timer::after(WATCHDOG_RESTART_WAIT.saturating_sub(begun.elapsed())).await;
-            begun = Instant::now();
+            begun = Moment::now();
             match Dog::start().await {
                 Ok(dog) => return Some(dog),
                 Err(error) => log::error!("the watchdog process cannot be started: {error}"),

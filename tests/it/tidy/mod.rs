@@ -62,6 +62,9 @@ const SANS_IO: &[&str] = &[
     "message/parse.rs",
     "message/text.rs",
     "message/write.rs",
+    "backend/ladder.rs",
+    "backend/lines.rs",
+    "backend/noise.rs",
     "session/id.rs",
     "session/stream.rs",
     "session/streams.rs",
@@ -92,13 +95,6 @@ const IO: &[&str] = &[
 /// Files that use each other in circles: a circle is let through while one of these is in it. A ratchet: take off what is
 /// dissolved, add nothing.
 const CIRCLES: &[&str] = &[
-    "backend/child.rs",
-    "backend/spawn.rs",
-    "backend/strays.rs",
-    "backend/watchdog.rs",
-    "backend/watchdog_process.rs",
-    "backend/handler.rs",
-    "backend/mod.rs",
     "handler/context.rs",
     "handler/methods.rs",
     "handler/mod.rs",
@@ -122,7 +118,6 @@ const FILE_LINES_MAX: usize = 400;
 
 /// Files that are longer, and how long they may be. A ratchet: lower it, do not raise it.
 const LONG_FILES: &[(&str, usize)] = &[
-    ("backend/child.rs", 500),
     ("config/check.rs", 434),
     ("http/head.rs", 580),
     ("registry/writer.rs", 420),

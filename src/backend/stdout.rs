@@ -1,0 +1,139 @@
+//! A child's stdout on its way to the worker, line by line.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use async_io::Timer;
+
+use super::lines::{Discarded, LineStep, Lines};
+use super::noise::{Looks, look};
+use super::outlet::Outlet;
+use super::output::Output;
+use super::pipe::PipeReader;
+use super::rate::Rate;
+use crate::budget::{Payload, Share};
+use crate::limits::{FOREIGN_TEXT_BYTES_MAX, GARBAGE_LINES_PER_SEC_MAX, LINE_BUDGET_WAIT, SWEEP_STEP};
+use crate::metrics::METRICS;
+use crate::moment::Moment;
+
+/// A child's stdout.
+#[derive(Debug)]
+pub(super) struct Stdout {
+    pub(super) reader: PipeReader,
+    lines: Lines,
+    garbage: Rate,
+    /// What the worker had no room for.
+    undelivered: Option<Output>,
+    /// Since when the current line waits for a share of the byte budget, and when to ask for it again.
+    starved: Option<(Moment, Timer)>,
+    /// How it ended, once nothing more is read.
+    end: Option<StdoutEnd>,
+}
+
+/// How stdout ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StdoutEnd {
+    /// There is nothing more to read.
+    Closed,
+    /// A line has no end.
+    Endless,
+}
+
+impl Stdout {
+    /// What comes out of `reader`.
+    pub(super) fn new(reader: PipeReader) -> Stdout {
+        Stdout {
+            reader,
+            lines: Lines::default(),
+            garbage: Rate::new(GARBAGE_LINES_PER_SEC_MAX),
+            undelivered: None,
+            starved: None,
+            end: None,
+        }
+    }
+
+    /// Hands over what there is and the worker has room for. Completes when stdout has ended and all of it is handed
+    /// over.
+    pub(super) fn poll(&mut self, outlet: &Outlet, cx: &mut Context<'_>) -> Poll<StdoutEnd> {
+        loop {
+            ready!(outlet.poll_deliver(&mut self.undelivered, cx));
+            if let Some(end) = self.end {
+                return Poll::Ready(end);
+            }
+            self.undelivered = ready!(self.poll_output(outlet, cx));
+        }
+    }
+
+    /// One step towards the next output.
+    fn poll_output(&mut self, outlet: &Outlet, cx: &mut Context<'_>) -> Poll<Option<Output>> {
+        if self.reader.is_drained()
+            && let step @ LineStep::Line(..) = self.lines.pause()
+        {
+            return Poll::Ready(self.output(step));
+        }
+        if !ready!(self.reader.poll_fill(cx)) {
+            self.end = Some(StdoutEnd::Closed);
+            let step = self.lines.finish();
+            return Poll::Ready(self.output(step));
+        }
+        let (taken, step) = self.lines.feed(self.reader.unread());
+        if let LineStep::BudgetSpent = step {
+            return self.poll_starved(outlet, cx).map(|()| None);
+        }
+        self.starved = None;
+        self.reader.take(taken);
+        Poll::Ready(self.output(step))
+    }
+
+    /// Waits for others to give back some of the byte budget. After `LINE_BUDGET_WAIT`, or when nobody waits for the
+    /// line any more, the line is given up.
+    fn poll_starved(&mut self, outlet: &Outlet, cx: &mut Context<'_>) -> Poll<()> {
+        let now = Moment::now();
+        let (since, again) = self.starved.get_or_insert_with(|| (now, Timer::after(SWEEP_STEP)));
+        if outlet.is_stopped() || now.since(*since) >= LINE_BUDGET_WAIT {
+            self.starved = None;
+            self.lines.give_up();
+            return Poll::Ready(());
+        }
+        ready!(Pin::new(&mut *again).poll(cx));
+        again.set_after(SWEEP_STEP);
+        Poll::Ready(())
+    }
+
+    fn output(&mut self, step: LineStep) -> Option<Output> {
+        match step {
+            LineStep::More | LineStep::BudgetSpent => None,
+            LineStep::Line(line, share) => self.line(line, share),
+            LineStep::TooLong(line) => Some(too_long(line)),
+            LineStep::Endless(line) => {
+                self.end = Some(StdoutEnd::Endless);
+                Some(too_long(line))
+            }
+        }
+    }
+
+    fn line(&mut self, mut line: Vec<u8>, share: Share) -> Option<Output> {
+        match look(&line) {
+            Looks::Blank => None,
+            Looks::Json(place) => {
+                line.truncate(place.end);
+                line.drain(..place.start);
+                Some(Output::Message(Payload::new(line, share)))
+            }
+            Looks::Wrapped(at) => {
+                METRICS.garbage_lines_total.add_one();
+                Some(Output::Wrapped { line: Payload::new(line, share), at })
+            }
+            Looks::Garbage => {
+                METRICS.garbage_lines_total.add_one();
+                line.truncate(FOREIGN_TEXT_BYTES_MAX);
+                line.shrink_to_fit();
+                self.garbage.allows(Moment::now()).then_some(Output::Garbage(line))
+            }
+        }
+    }
+}
+
+fn too_long(Discarded { head, tail, bytes }: Discarded) -> Output {
+    Output::TooLong { head, tail, bytes }
+}
