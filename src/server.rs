@@ -194,7 +194,8 @@ async fn serve_socket(
     serve_connection(&mut connection, peer, endpoint, requests).await
 }
 
-/// A connection's whole story: read a request, serve it, write the reply, again.
+/// A connection's whole story: read a request, serve it, write the reply, again. It may begin in the middle: how far
+/// the connection is with its request, it knows itself (`http::AtRest`).
 ///
 /// # Errors
 /// [`Disconnected`] when the connection ended otherwise than between two requests.
@@ -224,6 +225,11 @@ async fn serve_request<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    if connection.is_replying() {
+        // Of a request that somebody else has begun to serve on this connection.
+        let _served = requests.enter();
+        connection.write_on().await?;
+    }
     let head = match connection.read_head().await {
         Ok(Some(head)) => head,
         Ok(None) => return Ok(false),

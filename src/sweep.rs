@@ -75,6 +75,12 @@ impl Deadline {
         self.cell.at.load(Ordering::Relaxed) <= swept_steps()
     }
 
+    /// How long it has still to run, in steps of the sweep; `None` when it is not armed.
+    pub fn left(&self) -> Option<Duration> {
+        let at = Some(self.cell.at.load(Ordering::Relaxed)).filter(|at| *at != DISARMED)?;
+        Some(SWEEP_STEP * at.saturating_sub(tick()))
+    }
+
     /// Completes when the deadline passes. To be polled by the task that owns it.
     pub async fn wait(&self) {
         poll_fn(|cx| self.poll(cx)).await;

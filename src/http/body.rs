@@ -1,8 +1,18 @@
 //! Request bodies, sans-io: by length and in chunks (RFC 9112, sections 6 and 7.1), with their limits.
 
+use crate::budget::Share;
 use crate::http::Refusal;
 use crate::http::head::Framing;
 use crate::limits::{CHUNK_EXTENSIONS_BYTES_MAX, CHUNK_LINE_BYTES_MAX};
+
+/// A request's body, with its part of the process's byte budget.
+#[derive(Debug, Default)]
+pub struct RequestBody {
+    /// The content, chunks joined.
+    pub bytes: Vec<u8>,
+    /// What the content takes of the budget.
+    pub share: Share,
+}
 
 /// Reads one body, fed in pieces of any size.
 #[derive(Debug)]

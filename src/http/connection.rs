@@ -1,5 +1,8 @@
 //! One socket: read a request, write its reply, and again.
 //!
+//! How far it is with a request is its stage (`stage.rs`). The futures of a connection keep nothing that is needed to go
+//! on: one that is dropped in the middle can be called again.
+//!
 //! A connection answers by itself what cannot be served as HTTP (a broken head, a body that is too large or too
 //! slow), with a status line, and then closes gracefully: it shuts its half, reads on for a moment and throws away
 //! what comes. A close with unread bytes would be a reset, and a reset can overtake the answer.
@@ -17,12 +20,12 @@ use std::time::Duration;
 use smol::future::or;
 use smol::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
-use crate::budget::Share;
-use crate::http::Refusal;
-use crate::http::body::{BODY_TOO_LARGE, BodyDecoder};
+use crate::http::body::{BODY_TOO_LARGE, BodyDecoder, RequestBody};
 use crate::http::ended::{Disconnected, ReadPhase};
 use crate::http::head::{self, ParsedHead, RequestHead};
 use crate::http::read_ahead::ReadAhead;
+use crate::http::stage::{AfterWriting, Closing, Stage, UnfinishedBody};
+use crate::http::{Refusal, Status};
 use crate::limits::{
     BODY_BYTES_PER_SEC_MIN, BODY_DEADLINE, BODY_ROOM_BYTES, DISCARD_BYTES_MAX, HEAD_DEADLINE,
     IDLE_CONNECTION_DEADLINE, LINGER_DEADLINE, WRITE_DEADLINE,
@@ -60,15 +63,6 @@ impl Default for Deadlines {
     }
 }
 
-/// A request's body, with its part of the process's byte budget.
-#[derive(Debug, Default)]
-pub struct RequestBody {
-    /// The content, chunks joined.
-    pub bytes: Vec<u8>,
-    /// What the content takes of the budget.
-    pub share: Share,
-}
-
 /// One client socket.
 #[derive(Debug)]
 pub struct Connection<S> {
@@ -76,14 +70,13 @@ pub struct Connection<S> {
     pub(super) ahead: ReadAhead,
     pub(super) deadline: Deadline,
     pub(super) deadlines: Deadlines,
-    /// The body of the request being served; done when there is none.
+    pub(super) stage: Stage,
+    /// What is still to come of the body of the request being served; done when there is none.
     pub(super) body: BodyDecoder,
     /// Whether the client waits for `100 Continue`: its body may never come.
     pub(super) continue_owed: bool,
-    /// Whether the next reply is the last, see [`Connection::close_after_reply`].
+    /// Whether the reply on its way, or the next one, is the last, see [`Connection::close_after_reply`].
     pub(super) closing: bool,
-    /// Whether our half is shut.
-    closed: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -94,16 +87,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// A connection with other deadlines.
     pub fn with_deadlines(socket: S, deadlines: Deadlines) -> Connection<S> {
-        Connection {
+        let mut connection = Connection {
             socket,
             ahead: ReadAhead::default(),
             deadline: Deadline::new(),
             deadlines,
+            stage: Stage::Idle,
             body: BodyDecoder::new(head::Framing::None),
             continue_owed: false,
             closing: false,
-            closed: false,
-        }
+        };
+        connection.begin_idle();
+        connection
     }
 
     /// Makes the next reply the last one: it says `Connection: close`. For a node that drains.
@@ -111,46 +106,66 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.closing = true;
     }
 
+    pub(super) fn begin_idle(&mut self) {
+        self.stage = Stage::Idle;
+        self.deadline.arm(self.deadlines.idle);
+    }
+
     /// Reads the next request's head. `None` when there will be none: the other end closed between two requests,
-    /// was silent for too long, or the last reply closed the connection.
+    /// was silent for too long, or the last reply closed the connection. Of a request whose body was being read it is
+    /// that request's head again.
     ///
     /// # Errors
     /// [`Disconnected`]; a head that was refused has been answered.
     pub async fn read_head(&mut self) -> Result<Option<RequestHead>, Disconnected> {
-        if self.closed {
-            return Ok(None);
+        if self.is_replying() {
+            Box::pin(self.write_on()).await?;
         }
-        let mut scanned = 0;
-        let mut in_head = false;
-        self.deadline.arm(self.deadlines.idle);
         loop {
+            let scanned = match &self.stage {
+                Stage::Idle => 0,
+                Stage::Head { scanned } => *scanned,
+                Stage::Body(unfinished) => return Ok(Some(unfinished.head.clone())),
+                Stage::Answering
+                | Stage::Waiting(_)
+                | Stage::Streaming(_)
+                | Stage::Writing(_)
+                | Stage::Discarding
+                | Stage::Closing(_)
+                | Stage::Closed => return Ok(None),
+            };
             // Nothing, as a rule, until something was read.
             if !self.ahead.unread().is_empty() {
                 match head::parse(self.ahead.unread(), scanned) {
                     Ok(ParsedHead::Complete(head, used)) => return Ok(Some(self.begin_request(head, used))),
-                    Ok(ParsedHead::Partial { scanned: so_far }) => scanned = so_far,
+                    Ok(ParsedHead::Partial { scanned }) => self.note_head(scanned),
                     Err(refusal) => return Err(self.refuse(refusal).await),
                 }
             }
-            if !in_head && self.has_begun() {
-                in_head = true;
-                self.deadline.arm(self.deadlines.head);
-            }
+            let idle = matches!(self.stage, Stage::Idle);
             match self.fill(ReadPhase::Head).await {
                 Ok(true) => {}
-                Ok(false) | Err(Disconnected::Deadline(_) | Disconnected::Closed) if !in_head => {
-                    return Ok(self.hang_up().await);
+                // Between two requests there is nothing to answer.
+                Ok(false) | Err(Disconnected::Deadline(_) | Disconnected::Closed) if idle => {
+                    self.begin_closing(None);
+                    Box::pin(self.write_on()).await?;
                 }
-                Ok(false) => return Err(Disconnected::Closed),
+                Ok(false) => return Err(self.lost(Disconnected::Closed)),
                 Err(Disconnected::Deadline(_)) => return Err(self.refuse(HEAD_TOO_SLOW).await),
-                Err(ended) => return Err(ended),
+                Err(ended) => return Err(self.lost(ended)),
             }
         }
     }
 
-    /// Whether more than blank lines has arrived.
-    fn has_begun(&self) -> bool {
-        !self.ahead.unread().trim_ascii_start().is_empty()
+    /// A head that is not all there. It has its own deadline from its first byte on; blank lines before it do not count.
+    fn note_head(&mut self, scanned: usize) {
+        if matches!(self.stage, Stage::Idle) {
+            if self.ahead.unread().trim_ascii_start().is_empty() {
+                return;
+            }
+            self.deadline.arm(self.deadlines.head);
+        }
+        self.stage = Stage::Head { scanned };
     }
 
     fn begin_request(&mut self, head: RequestHead, used: usize) -> RequestHead {
@@ -158,13 +173,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.ahead.consume(used);
         self.body = BodyDecoder::new(head.framing());
         self.continue_owed = head.expects_continue() && !self.body.is_done();
+        self.stage = Stage::Answering;
         head
     }
 
-    /// Between two requests there is nothing to answer.
-    async fn hang_up(&mut self) -> Option<RequestHead> {
-        self.close_gracefully().await;
-        None
+    /// The connection is of no more use.
+    pub(super) fn lost(&mut self, ended: Disconnected) -> Disconnected {
+        self.stage = Stage::Closed;
+        ended
     }
 
     /// Reads the body of the request whose head was read last, once, of at most `bytes_max` bytes.
@@ -177,71 +193,103 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         head: &RequestHead,
         bytes_max: usize,
     ) -> Result<RequestBody, Disconnected> {
-        let mut body = RequestBody::default();
+        if matches!(self.stage, Stage::Answering) {
+            let mut body = RequestBody::default();
+            match self.begin_body(head, &mut body, bytes_max) {
+                // Most bodies came with their head: then there is nothing to wait for.
+                Ok(true) => return Ok(body),
+                Ok(false) => {
+                    self.ask_for_body(Box::new(UnfinishedBody { head: head.clone(), body, counted: 0 }))?
+                }
+                Err(refusal) => return Err(self.refuse(refusal).await),
+            }
+        }
+        if matches!(self.stage, Stage::Writing(_)) {
+            Box::pin(self.write_on()).await?;
+        }
+        self.read_rest_of_body(bytes_max).await
+    }
+
+    /// Takes what came with the head. True when that was all.
+    fn begin_body(
+        &mut self,
+        head: &RequestHead,
+        body: &mut RequestBody,
+        bytes_max: usize,
+    ) -> Result<bool, Refusal> {
         // Known before anything is read: the client need not be asked to send it.
         if matches!(head.framing(), head::Framing::Length(length) if length > bytes_max as u64) {
-            return Err(self.refuse(BODY_TOO_LARGE).await);
+            return Err(BODY_TOO_LARGE);
         }
-        self.take_body(&mut body, bytes_max).await?;
-        self.send_continue().await?;
-        let mut counted = 0;
-        // Most bodies came with their head: then there is nothing to wait for.
-        if !self.body.is_done() {
-            self.deadline.arm(self.deadlines.body);
+        self.continue_owed &= self.ahead.unread().is_empty();
+        take_body(&mut self.ahead, &mut self.body, body, bytes_max)?;
+        if self.body.is_done() {
+            body.share.body_finished();
         }
-        while !self.body.is_done() {
-            match self.fill(ReadPhase::Body).await {
-                Ok(true) => self.take_body(&mut body, bytes_max).await?,
-                Ok(false) => return Err(Disconnected::Closed),
-                Err(Disconnected::Deadline(_)) => {
-                    self.extend_body_deadline(body.bytes.len() - counted).await?;
-                    counted = body.bytes.len();
-                }
-                Err(ended) => return Err(ended),
-            }
-        }
-        self.deadline.disarm();
-        body.share.body_finished();
-        Ok(body)
+        Ok(self.body.is_done())
     }
 
-    /// Moves what has been read ahead into the body.
-    async fn take_body(&mut self, body: &mut RequestBody, bytes_max: usize) -> Result<(), Disconnected> {
-        let input = self.ahead.unread();
-        if input.is_empty() {
-            return Ok(());
-        }
-        self.continue_owed = false;
-        // A little more than is taken, when another request follows; never less.
-        if !body.share.grow_unfinished_to(body.bytes.len() + input.len()) {
-            return Err(self.refuse(BUDGET_SPENT).await);
-        }
-        if body.bytes.capacity() == 0 {
-            let announced = self.body.left().map_or(input.len(), |left| left.min(bytes_max as u64) as usize);
-            body.bytes.reserve_exact(announced.min(BODY_ROOM_BYTES));
-        }
-        match self.body.decode(input, bytes_max, |piece| body.bytes.extend_from_slice(piece)) {
-            Ok(used) => {
-                self.ahead.consume(used);
+    /// Begins to wait for the body, and asks for it when the client waits to be asked (RFC 9110, section 10.1.1).
+    fn ask_for_body(&mut self, unfinished: Box<UnfinishedBody>) -> Result<(), Disconnected> {
+        match std::mem::take(&mut self.continue_owed) {
+            true => {
+                let asked = b"HTTP/1.1 100 Continue\r\n\r\n".to_vec();
+                self.write(asked, None, b"", AfterWriting::Body(unfinished))
+            }
+            false => {
+                self.await_body(unfinished);
                 Ok(())
             }
-            Err(refusal) => Err(self.refuse(refusal).await),
         }
     }
 
-    /// Asks for the body when the client waits to be asked (RFC 9110, section 10.1.1).
-    async fn send_continue(&mut self) -> Result<(), Disconnected> {
-        if std::mem::take(&mut self.continue_owed) {
-            self.write_all(b"HTTP/1.1 100 Continue\r\n\r\n", None).await?;
-        }
-        Ok(())
+    pub(super) fn await_body(&mut self, unfinished: Box<UnfinishedBody>) {
+        self.stage = Stage::Body(unfinished);
+        self.deadline.arm(self.deadlines.body);
     }
 
-    /// A body may take as long as it brings `body_bytes_per_sec_min`: `received` in the time that has just passed.
-    async fn extend_body_deadline(&mut self, received: usize) -> Result<(), Disconnected> {
+    async fn read_rest_of_body(&mut self, bytes_max: usize) -> Result<RequestBody, Disconnected> {
+        loop {
+            match self.take_more_body(bytes_max) {
+                Ok(None) => {}
+                Ok(Some(body)) => return Ok(body),
+                Err(refusal) => return Err(self.refuse(refusal).await),
+            }
+            match self.fill(ReadPhase::Body).await {
+                Ok(true) => {}
+                Ok(false) => return Err(self.lost(Disconnected::Closed)),
+                Err(Disconnected::Deadline(_)) => {
+                    if let Err(refusal) = self.extend_body_deadline() {
+                        return Err(self.refuse(refusal).await);
+                    }
+                }
+                Err(ended) => return Err(self.lost(ended)),
+            }
+        }
+    }
+
+    /// The body, when what was read ahead completes it.
+    fn take_more_body(&mut self, bytes_max: usize) -> Result<Option<RequestBody>, Refusal> {
+        let Stage::Body(unfinished) = &mut self.stage else { return Ok(Some(RequestBody::default())) };
+        take_body(&mut self.ahead, &mut self.body, &mut unfinished.body, bytes_max)?;
+        if !self.body.is_done() {
+            return Ok(None);
+        }
+        let mut body = std::mem::take(&mut unfinished.body);
+        body.share.body_finished();
+        self.deadline.disarm();
+        self.stage = Stage::Answering;
+        Ok(Some(body))
+    }
+
+    /// A body may take as long as it brings `body_bytes_per_sec_min` in each of its deadlines.
+    fn extend_body_deadline(&mut self) -> Result<(), Refusal> {
+        let Stage::Body(unfinished) = &mut self.stage else { return Ok(()) };
+        let received = unfinished.body.bytes.len()
+            - std::mem::replace(&mut unfinished.counted, unfinished.body.bytes.len());
         let wanted = self.deadlines.body.as_secs_f64() * self.deadlines.body_bytes_per_sec_min as f64;
         if (received as f64) < wanted {
-            return Err(self.refuse(BODY_TOO_SLOW).await);
+            return Err(BODY_TOO_SLOW);
         }
         self.deadline.arm(self.deadlines.body);
         Ok(())
@@ -261,7 +309,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         or(read, late).await
     }
 
-    /// Answers what is not served and closes. The caller returns the result. In a box, for it is seldom, and every
+    /// Answers what is not served and closes. The caller returns the result. Boxed, for it is seldom, and every
     /// connection would have to have room for it.
     fn refuse(&mut self, refusal: Refusal) -> Pin<Box<impl Future<Output = Disconnected>>> {
         Box::pin(self.refuse_and_close(refusal))
@@ -270,16 +318,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn refuse_and_close(&mut self, refusal: Refusal) -> Disconnected {
         METRICS.wire_refusals_total.add_one();
         let status = refusal.status;
-        match self.write_refusal(refusal).await {
-            Ok(()) => {
-                self.close_gracefully().await;
-                Disconnected::Refused(status)
-            }
-            Err(ended) => {
-                self.closed = true;
-                ended
-            }
+        if let Err(ended) = self.begin_refusal(refusal) {
+            return self.lost(ended);
         }
+        self.write_on().await.err().unwrap_or(Disconnected::Refused(status))
     }
 
     /// Does `work` unless the other end closes meanwhile: for work that is in vain without a client. What the client
@@ -293,41 +335,69 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Throws away the rest of a body that nobody read, so that the next request can be.
-    pub(super) async fn discard_body(&mut self) -> Result<(), Disconnected> {
-        if self.body.is_done() {
-            return Ok(());
-        }
-        self.deadline.arm(self.deadlines.linger);
-        while !self.body.is_done() {
-            let Ok(used) = self.body.decode(self.ahead.unread(), DISCARD_BYTES_MAX, |_| {}) else {
-                return Err(Disconnected::Closed);
-            };
+    pub(super) async fn discard_body(&mut self) {
+        while let Ok(used) = self.body.decode(self.ahead.unread(), DISCARD_BYTES_MAX, |_| {}) {
             self.ahead.consume(used);
-            if !self.body.is_done() && !self.fill(ReadPhase::Discard).await? {
-                return Err(Disconnected::Closed);
+            if self.body.is_done() {
+                return self.begin_idle();
             }
-        }
-        self.deadline.disarm();
-        Ok(())
-    }
-
-    /// Shuts our half and throws away what still comes, for a moment, so that what was written is read.
-    pub(super) async fn close_gracefully(&mut self) {
-        self.closed = true;
-        self.deadline.arm(self.deadlines.linger);
-        let Connection { socket, deadline, .. } = self;
-        or(async { drop(socket.close().await) }, deadline.wait()).await;
-        let mut discarded = 0;
-        while discarded <= DISCARD_BYTES_MAX {
-            let count = self.ahead.unread().len();
-            self.ahead.consume(count);
-            discarded += count;
             if !matches!(self.fill(ReadPhase::Discard).await, Ok(true)) {
                 break;
             }
         }
-        self.deadline.disarm();
+        self.begin_closing(None);
     }
+
+    /// Begins the end of the connection, after the last reply or when a request was `refused`.
+    pub(super) fn begin_closing(&mut self, refused: Option<Status>) {
+        self.stage = Stage::Closing(Closing::new(refused));
+        self.deadline.arm(self.deadlines.linger);
+    }
+
+    /// Shuts our half and throws away what still comes, for a moment, so that what was written is read.
+    pub(super) async fn close(&mut self) -> Result<(), Disconnected> {
+        loop {
+            let Connection { socket, ahead, deadline, stage, .. } = &mut *self;
+            let Stage::Closing(closing) = stage else { return Ok(()) };
+            if !closing.shut {
+                or(async { drop(socket.close().await) }, deadline.wait()).await;
+                closing.shut = true;
+            }
+            let count = ahead.unread().len();
+            ahead.consume(count);
+            closing.discarded += count;
+            let (discarded, refused) = (closing.discarded, closing.refused);
+            if discarded > DISCARD_BYTES_MAX || !matches!(self.fill(ReadPhase::Discard).await, Ok(true)) {
+                self.deadline.disarm();
+                self.stage = Stage::Closed;
+                return refused.map_or(Ok(()), |status| Err(Disconnected::Refused(status)));
+            }
+        }
+    }
+}
+
+/// Moves what has been read ahead into the body.
+fn take_body(
+    ahead: &mut ReadAhead,
+    decoder: &mut BodyDecoder,
+    body: &mut RequestBody,
+    bytes_max: usize,
+) -> Result<(), Refusal> {
+    let input = ahead.unread();
+    if input.is_empty() {
+        return Ok(());
+    }
+    // A little more than is taken, when another request follows; never less.
+    if !body.share.grow_unfinished_to(body.bytes.len() + input.len()) {
+        return Err(BUDGET_SPENT);
+    }
+    if body.bytes.capacity() == 0 {
+        let announced = decoder.left().map_or(input.len(), |left| left.min(bytes_max as u64) as usize);
+        body.bytes.reserve_exact(announced.min(BODY_ROOM_BYTES));
+    }
+    let used = decoder.decode(input, bytes_max, |piece| body.bytes.extend_from_slice(piece))?;
+    ahead.consume(used);
+    Ok(())
 }
 
 const HEAD_TOO_SLOW: Refusal = Refusal::new(408, "the request head took too long to arrive");

@@ -8,6 +8,7 @@
 use std::mem::MaybeUninit;
 use std::net::Ipv6Addr;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::http::{Header, Refusal, Status};
 use crate::limits::{BLANK_LINES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, TARGET_BYTES_MAX};
@@ -162,7 +163,7 @@ impl Places {
 #[derive(Clone, PartialEq, Eq)]
 pub struct RequestHead {
     /// Without the blank lines before it. What was not UTF-8 is DEL, which no field can hold.
-    text: Box<str>,
+    text: Arc<str>,
     places: Places,
     method: Method,
     http_1_0: bool,
@@ -260,6 +261,21 @@ impl RequestHead {
     /// Whether the client waits for `100 Continue` before it sends its body.
     pub fn expects_continue(&self) -> bool {
         self.expects_continue
+    }
+
+    /// The head as text, see [`RequestHead::of_text`].
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The head that has this [`RequestHead::text`]; `None` when no head has it.
+    pub fn of_text(text: &str) -> Option<RequestHead> {
+        // DEL stands for a byte that was not UTF-8, and this is one.
+        let bytes: Vec<u8> = text.bytes().map(|byte| if byte == 0x7f { 0xff } else { byte }).collect();
+        match parse(&bytes, 0) {
+            Ok(ParsedHead::Complete(head, used)) if used == bytes.len() => Some(head),
+            _ => None,
+        }
     }
 
     fn part(&self, span: Span) -> &str {
@@ -402,10 +418,14 @@ fn read_request(request: &httparse::Request<'_, '_>, bytes: &[u8]) -> Result<Req
 }
 
 /// A head's bytes as text of the same length: where they are not UTF-8, a byte that is not ASCII becomes DEL.
-fn text_of(bytes: &[u8]) -> Box<str> {
+fn text_of(bytes: &[u8]) -> Arc<str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.into(),
-        Err(_) => bytes.iter().map(|byte| if byte.is_ascii() { *byte as char } else { '\x7f' }).collect(),
+        Err(_) => bytes
+            .iter()
+            .map(|byte| if byte.is_ascii() { *byte as char } else { '\x7f' })
+            .collect::<String>()
+            .into(),
     }
 }
 
@@ -1042,6 +1062,13 @@ mod tests {
                 break;
             }
             prop_assert_eq!(in_pieces, whole);
+        }
+
+        #[test]
+        fn prop_a_head_is_read_again_from_its_text(bytes in some_head()) {
+            if let Ok(ParsedHead::Complete(head, _)) = parse(&bytes, 0) {
+                prop_assert_eq!(RequestHead::of_text(head.text()), Some(head));
+            }
         }
 
         #[test]

@@ -45,6 +45,18 @@ pub(super) struct ReadAhead {
 }
 
 impl ReadAhead {
+    /// Puts bytes behind what is there; `None`, and nothing is put, when there is no room for them.
+    pub(super) fn put(&mut self, bytes: &[u8]) -> Option<()> {
+        if bytes.is_empty() {
+            return Some(());
+        }
+        let end = self.end + bytes.len();
+        let buffer = self.buffer.get_or_insert_with(take_buffer);
+        buffer.get_mut(self.end..end)?.copy_from_slice(bytes);
+        self.end = end;
+        Some(())
+    }
+
     /// What has not been used.
     pub(super) fn unread(&self) -> &[u8] {
         self.buffer.as_ref().map_or(&[], |buffer| &buffer[self.start..self.end])

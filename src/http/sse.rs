@@ -75,6 +75,17 @@ impl Event {
     /// (`@ai-sdk/mcp` drops an event without a type). An event without data has no type, for nobody dispatches it; one
     /// with neither id nor data has no `data:` line either, and a reader takes only its `retry:` from it.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
+        self.encode_fields_into(out);
+        match &self.data {
+            Some(data) => encode_data(data, out),
+            None if self.id.is_some() => out.extend_from_slice(b"data:\n"),
+            None => {}
+        }
+        out.push(b'\n');
+    }
+
+    /// Appends the fields before the data.
+    pub(super) fn encode_fields_into(&self, out: &mut Vec<u8>) {
         let mut number = itoa::Buffer::new();
         if let Some(id) = self.id {
             out.extend_from_slice(b"id: ");
@@ -88,22 +99,16 @@ impl Event {
             out.extend_from_slice(number.format(retry_ms).as_bytes());
             out.push(b'\n');
         }
-        match &self.data {
-            Some(data) => {
-                out.extend_from_slice(b"event: message\n");
-                encode_data(data, out);
-            }
-            None if self.id.is_some() => out.extend_from_slice(b"data:\n"),
-            None => {}
-        }
-        out.push(b'\n');
     }
 }
 
+/// What stands before an event's data, when that is one line: such an event says that it is a message.
+pub(super) const DATA_FIELD: &[u8] = b"event: message\ndata: ";
+
 /// One `data:` line for each line; CR, LF and CRLF are line ends.
 fn encode_data(data: &Payload, out: &mut Vec<u8>) {
-    out.reserve(data.len() + b"data: \n\n".len());
-    out.extend_from_slice(b"data: ");
+    out.reserve(DATA_FIELD.len() + data.len() + b"\n\n".len());
+    out.extend_from_slice(DATA_FIELD);
     let mut after_cr = false;
     for mut piece in data.pieces() {
         if after_cr && piece.first() == Some(&b'\n') {

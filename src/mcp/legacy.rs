@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::Admitted;
 use crate::budget::Payload;
-use crate::http::connection::RequestBody;
+use crate::http::RequestBody;
 use crate::http::{Event, EventId, EventReader, Opening, Reply};
 use crate::limits::{READER_EVENTS_MAX, REPLY_PATIENCE, RETRY_AFTER_SECS, RETRY_MS};
 use crate::message::{self, ErrorData, Id, Invalid, Kind, Message, Parsed};
