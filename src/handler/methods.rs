@@ -1,4 +1,4 @@
-//! Which method does what.
+//! What a server written in Rust does with each method of the protocol.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -22,19 +22,19 @@ use crate::limits::URI_BYTES_MAX;
 use crate::message::{self, Id, Message};
 use crate::version::{self, Version};
 
-/// How a request is answered.
+/// How a request is to be answered.
 pub(crate) enum Dispatch {
-    /// At once.
+    /// With this response, at once.
     Now(Payload),
-    /// At once: the session begins, with this version.
+    /// With this response, at once; with it the session begins, in this version of the protocol.
     Welcome(Version, Payload),
-    /// By a handler.
+    /// By running this call, which needs a handler.
     Later(Box<HandlerCall>),
 }
 
 type Outcome = Result<Payload, RequestError>;
 
-/// Answers a request, or says who does.
+/// Answers a request, or returns the call that answers it.
 pub(crate) fn request(
     server: &Arc<Server>,
     session: &Arc<HandlerSession>,
@@ -57,7 +57,7 @@ pub(crate) fn request(
     Dispatch::Now(answer.unwrap_or_else(|error| reply::error(id, &error)))
 }
 
-/// What needs no handler of the server's.
+/// Answers what needs no handler.
 fn answered_here(
     server: &Server,
     session: &HandlerSession,
@@ -77,7 +77,7 @@ fn answered_here(
     }
 }
 
-/// A call on its way to a handler.
+/// A request that a handler answers.
 pub(crate) struct HandlerCall {
     server: Arc<Server>,
     session: Arc<HandlerSession>,
@@ -87,7 +87,7 @@ pub(crate) struct HandlerCall {
     kind: CallKind,
 }
 
-/// What a call wants of a handler.
+/// Which kind of handler a call needs.
 #[derive(Clone, Copy)]
 enum CallKind {
     CallTool,
@@ -97,7 +97,7 @@ enum CallKind {
 }
 
 impl CallKind {
-    /// `None`: this method calls no handler, or none of a server with this offer.
+    /// `None` for a method that needs no handler, and for one that this offer does not include.
     fn of(method: &str, offer: Offer) -> Option<CallKind> {
         match method {
             "tools/call" if offer.tools => Some(CallKind::CallTool),
@@ -141,7 +141,7 @@ impl HandlerCall {
         &self.session
     }
 
-    /// Runs the handler; its outcome is the response.
+    /// Runs the handler, and returns the response.
     pub(crate) async fn answer(&self) -> Payload {
         let answer = match self.kind {
             CallKind::CallTool => call_tool(self).await,
@@ -154,7 +154,7 @@ impl HandlerCall {
     }
 }
 
-/// The params of a request; those of a request without any are an empty object.
+/// Reads the params of a request. A request without params is read as if it had an empty object.
 fn params<'a, P: Deserialize<'a>>(message: &'a Message) -> Result<P, RequestError> {
     serde_json::from_str(message.params().unwrap_or("{}"))
         .map_err(|error| RequestError::invalid(format!("the params do not fit: {error}")))
@@ -185,7 +185,7 @@ fn initialize(
         version: String,
     }
     let Params { protocol_version, capabilities, client_info } = params(message)?;
-    // What is not supported is answered with the newest (L39).
+    // A client that asks for a version we do not know is offered our newest (L39: it may then hang up).
     let agreed = version::SUPPORTED.iter().position(|known| *known == protocol_version).unwrap_or(0);
     let version = Version::new(version::SUPPORTED[agreed]);
     let client = Client::new(client_info.name, client_info.version, capabilities)?;
@@ -269,7 +269,8 @@ async fn call_tool(call: &HandlerCall) -> Outcome {
     Ok(reply::result(&call.id, &tool::settle(answer)?))
 }
 
-/// Arguments that do not fit: since 2025-11-25 the model is told, so that it can correct them (L54).
+/// What is said of arguments that do not fit. Since 2025-11-25 the model is told, so that it can correct
+/// them; before that the client gets an error (L54).
 fn misfit(caller: &Caller, problem: &str) -> tool::ToolError {
     let text = format!("the arguments do not fit the tool's schema: {problem}");
     match caller.version.as_str() >= version::LATEST {
@@ -386,4 +387,171 @@ async fn complete(call: &HandlerCall) -> Outcome {
         Completing { reference, argument: argument.name, value: argument.value, others: context.arguments };
     let completion = complete(call.context.clone(), completing).await?;
     Ok(reply::result(&call.id, &json!({"completion": completion})))
+}
+
+#[cfg(test)]
+mod tests {
+    use smol::future::block_on;
+
+    use super::*;
+    use crate::budget::Share;
+    use crate::handler::{Completion, NoArguments, Prompt, Resource};
+    use crate::message::{Kind, Parsed};
+    use crate::queue;
+
+    /// A session that no worker listens to: what is said at once is returned, and nothing else is said.
+    struct Harness {
+        server: Arc<Server>,
+        session: Arc<HandlerSession>,
+    }
+
+    impl Harness {
+        fn new(server: Server) -> Harness {
+            let (outputs, _) = queue::bounded(1);
+            Harness { session: Arc::new(server.session(outputs)), server: Arc::new(server) }
+        }
+
+        /// The same after an `initialize` for this revision.
+        fn begun(server: Server, version: &str) -> Harness {
+            let harness = Harness::new(server);
+            let welcome = harness.request("initialize", json!({"protocolVersion": version}));
+            assert_eq!(welcome["result"]["protocolVersion"], version);
+            harness
+        }
+
+        fn dispatch(&self, method: &str, params: Value) -> Dispatch {
+            let request = json!({"jsonrpc": "2.0", "id": "i", "method": method, "params": params});
+            let text = request.to_string().into_bytes();
+            let share = Share::overdraw(text.len());
+            let Ok(Parsed::One(message)) = crate::message::parse(text, share) else {
+                panic!("no message: {request}")
+            };
+            let Kind::Request { id, method } = &message.kind else { panic!("no request: {request}") };
+            super::request(&self.server, &self.session, id, method, &message)
+        }
+
+        /// The response, whoever makes it.
+        fn request(&self, method: &str, params: Value) -> Value {
+            let payload = match self.dispatch(method, params) {
+                Dispatch::Now(payload) | Dispatch::Welcome(_, payload) => payload,
+                Dispatch::Later(call) => block_on(call.answer()),
+            };
+            let response: Value = serde_json::from_slice(&payload.to_vec()).unwrap();
+            assert!(response["id"] == "i" && response["jsonrpc"] == "2.0", "{response}");
+            response
+        }
+    }
+
+    /// A server that has one of everything.
+    fn full() -> Server {
+        Server::new("full", "1")
+            .logging()
+            .subscriptions()
+            .tool("t", "A tool.", |_context, _: NoArguments| async { Ok("done") })
+            .resource(Resource::new("n://a", "a"), |_context| async { Ok("note") })
+            .prompt(
+                Prompt::new("p", "A prompt.").argument("who", "Whom."),
+                |_context, arguments| async move { Ok(arguments["who"].clone()) },
+            )
+            .completion(|_context, completing| async move { Ok(Completion::new([completing.value])) })
+    }
+
+    /// Every method but `initialize` and `ping`, with params that a full server takes.
+    fn methods() -> Vec<(&'static str, Value)> {
+        let completing = json!({"ref": {"type": "ref/prompt", "name": "p"},
+                                "argument": {"name": "who", "value": "A"}});
+        vec![
+            ("tools/list", json!({})),
+            ("tools/call", json!({"name": "t"})),
+            ("resources/list", json!({})),
+            ("resources/templates/list", json!({})),
+            ("resources/read", json!({"uri": "n://a"})),
+            ("resources/subscribe", json!({"uri": "n://a"})),
+            ("resources/unsubscribe", json!({"uri": "n://a"})),
+            ("prompts/list", json!({})),
+            ("prompts/get", json!({"name": "p", "arguments": {"who": "Ada"}})),
+            ("completion/complete", completing),
+            ("logging/setLevel", json!({"level": "error"})),
+        ]
+    }
+
+    /// L40: before `initialize` a client may only ping.
+    #[test]
+    fn a_session_begins_with_initialize_and_once() {
+        let harness = Harness::new(full());
+        assert_eq!(harness.request("ping", json!({}))["result"], json!({}));
+        for (method, params) in methods() {
+            assert_eq!(harness.request(method, params)["error"]["code"], -32600, "{method}");
+        }
+        let welcome = json!({"protocolVersion": "1999-01-01", "clientInfo": {"name": "c", "version": "2"}});
+        assert_eq!(
+            harness.request("initialize", welcome.clone())["result"]["protocolVersion"],
+            version::LATEST
+        );
+        assert_eq!(harness.request("initialize", welcome)["error"]["code"], -32600);
+        let caller = harness.session.caller().unwrap();
+        assert_eq!((&*caller.client.name, &*caller.client.version), ("c", "2"));
+    }
+
+    /// L54: a method of a capability that is not there is not found (-32601).
+    #[test]
+    fn what_is_offered_is_answered_and_nothing_else() {
+        let (full, empty) = (
+            Harness::begun(full(), version::LATEST),
+            Harness::begun(Server::new("empty", "1"), version::LATEST),
+        );
+        for (method, params) in methods() {
+            let answer = full.request(method, params.clone());
+            assert!(answer["result"].is_object(), "{method}: {answer}");
+            assert_eq!(empty.request(method, params)["error"]["code"], -32601, "{method}");
+        }
+        assert_eq!(full.request("tools/nosuch", json!({}))["error"]["code"], -32601);
+    }
+
+    #[test]
+    fn handlers_answer_calls_and_nobody_else() {
+        let harness = Harness::begun(full(), version::LATEST);
+        for (method, params) in methods() {
+            let later = matches!(harness.dispatch(method, params), Dispatch::Later(_));
+            let calls = ["tools/call", "resources/read", "prompts/get", "completion/complete"];
+            assert_eq!(later, calls.contains(&method), "{method}");
+        }
+    }
+
+    /// L54: since 2025-11-25 the model is told what is wrong with its arguments, before that the client.
+    #[test]
+    fn arguments_that_do_not_fit_are_told_by_revision() {
+        #[derive(Deserialize, schemars::JsonSchema)]
+        struct Number {
+            number: u8,
+        }
+        let server = || {
+            Server::new("s", "1").tool("t", "Takes a number.", |_context, Number { number }| async move {
+                Ok(number.to_string())
+            })
+        };
+        let wrong = json!({"name": "t", "arguments": {"number": "seven"}});
+        let told = Harness::begun(server(), "2025-11-25").request("tools/call", wrong.clone());
+        assert_eq!(told["result"]["isError"], true, "{told}");
+        let told = Harness::begun(server(), "2025-06-18").request("tools/call", wrong);
+        assert_eq!(told["error"]["code"], -32602, "{told}");
+    }
+
+    #[test]
+    fn what_a_request_names_must_be_there() {
+        let harness = Harness::begun(full(), version::LATEST);
+        for (method, params, code) in [
+            ("tools/call", json!({"name": "nosuch"}), -32602),
+            ("tools/list", json!({"cursor": "nosuch"}), -32602),
+            ("prompts/get", json!({"name": "nosuch"}), -32602),
+            ("prompts/get", json!({"name": "p"}), -32602),
+            ("resources/read", json!({"uri": "n://nosuch"}), -32002),
+            ("resources/subscribe", json!({"uri": "n://nosuch"}), -32002),
+            ("resources/read", json!({"uri": "n".repeat(URI_BYTES_MAX + 1)}), -32602),
+            ("logging/setLevel", json!({"level": "loud"}), -32602),
+        ] {
+            let answer = harness.request(method, params.clone());
+            assert_eq!(answer["error"]["code"], code, "{method} {params}: {answer}");
+        }
+    }
 }
