@@ -6,6 +6,8 @@
 //   callTool(name, args, onProgress?) -> result
 //   close() -> note
 //
+// and, of a client that cannot do all of it, `cannot`: a reason by step.
+//
 // Every step prints one JSON line on stdout: { step, ok, note }. What a client says on stderr is for people.
 //
 // With MODE=sessions there are no steps but SESSIONS sessions, AT_ONCE of them at the same time, and one line in the
@@ -90,6 +92,14 @@ async function list(client) {
 async function call(client) {
   const text = textOf(await client.callTool("echo", { [server.echo.argument]: "grüße ✓" }));
   check(text === `${server.echo.prefix}grüße ✓`, `got ${text}`);
+}
+
+// Longer than a server keeps silent: by then the answer is a stream.
+async function slow(client) {
+  const { tool, slow, says } = server.long;
+  const text = textOf(await client.callTool(tool, slow));
+  check(text.includes(says), `got ${text}`);
+  return "and a slow one";
 }
 
 async function progress(client) {
@@ -189,16 +199,22 @@ export async function run(open) {
 
 async function runSteps(client) {
   const inbox = new Inbox();
-  if (await step("connect", () => client.connect(inbox.handlers()))) {
-    await step("list", () => list(client));
-    await step("call", () => call(client));
-    await step("progress", () => progress(client));
-    await step("notification", () => notification(client, inbox));
-    await step("elicitation", () => elicitation(client, inbox));
-    if (server.sampling) await step("sampling", () => sampling(client, inbox));
-    else report({ step: "sampling", cannot: "the server asks for none" });
-    await step("dropped", () => cut(client, "fin"));
-    await step("reset", () => cut(client, "rst"));
-    await step("close", () => client.close());
+  const cannot = { ...(server.sampling ? {} : { sampling: "the server asks for none" }), ...client.cannot };
+  const steps = {
+    list: () => list(client),
+    // The other clients' slow calls are those that show progress.
+    call: async () => (await call(client)) ?? (cannot.progress && (await slow(client))),
+    progress: () => progress(client),
+    notification: () => notification(client, inbox),
+    elicitation: () => elicitation(client, inbox),
+    sampling: () => sampling(client, inbox),
+    dropped: () => cut(client, "fin"),
+    reset: () => cut(client, "rst"),
+    close: () => client.close(),
+  };
+  if (!(await step("connect", () => client.connect(inbox.handlers())))) return;
+  for (const [name, run] of Object.entries(steps)) {
+    if (cannot[name]) report({ step: name, cannot: cannot[name] });
+    else await step(name, run);
   }
 }

@@ -7,7 +7,7 @@ mod baseline; // What async-h1 does with bytes that burdock serves.
 mod bytes; // Params and results arrive as the bytes they were.
 mod check; // `burdock check` against good and bad endpoints.
 mod child; // Children and the watchdog, at the level of the library.
-mod clients; // Seven real clients against a real server behind burdock: a matrix of client by step.
+mod clients; // Eight real clients against a real server behind burdock: a matrix of client by step.
 mod cluster; // Three nodes behind a real Traefik: routes, real clients, a crash, a rolling deploy.
 mod conformance; // MCP's official suite, against a server of ours in its own process and behind burdock.
 mod drain; // How a node of a cluster stops: the grace, the waiting, the retirement.

@@ -1,6 +1,5 @@
-//! The real `@modelcontextprotocol/server-everything`, started by `npx` behind burdock, and seven real clients:
-//! a matrix of client by step, and the same
-//! against the demo. The drivers and their pinned versions are in `tests/clients`.
+//! The real `@modelcontextprotocol/server-everything`, started by `npx` behind burdock, and eight real clients:
+//! a matrix of client by step, and the same against the demo. The drivers and their pinned versions are in `tests/clients`.
 
 mod driver;
 mod forwarder;
@@ -24,7 +23,9 @@ use forwarder::Forwarder;
 /// - `resumed`: every connection was cut in the middle of a call (`dropped` by FIN, `reset` by RST), the client
 ///   came back with `Last-Event-ID` and the call's result arrived.
 /// - `no-DELETE`: mcp-remote and the Inspector leave their sessions to the idle timeout.
-/// - `cannot`: the Inspector's command line makes one call per process and prints its result only.
+/// - `cannot`: the Inspector's command line makes one call per process and prints its result only. Vercel's AI SDK
+///   (`ai_sdk`) gives a model the tools, and neither asks for progress nor resumes a call; it reads no event that does
+///   not say `event: message`.
 const EXPECTED: &str = "
 client      connect  list  call  progress  notification  elicitation  sampling  dropped  reset    close
 ts1         ok       ok    ok    ok        ok            ok           ok        resumed  resumed  ok
@@ -34,6 +35,7 @@ py2         ok       ok    ok    ok        ok            ok           ok        
 rmcp        ok       ok    ok    ok        ok            ok           ok        resumed  resumed  ok
 mcp_remote  ok       ok    ok    ok        ok            ok           ok        resumed  resumed  no-DELETE
 inspector   ok       ok    ok    cannot    cannot        cannot       cannot    cannot   cannot   no-DELETE
+ai_sdk      ok       ok    ok    cannot    cannot        ok           cannot    cannot   cannot   ok
 ";
 
 /// The same against the demo, which asks for no sampling.

@@ -10,7 +10,7 @@ mod files; // Traefik's files, with this test's addresses in them.
 mod graphql; // What else is behind the same address.
 mod load; // Clients on raw sockets that call all the time.
 mod nodes; // The three nodes.
-mod real_clients; // Seven of them, fifty sessions each.
+mod real_clients; // Eight of them, fifty sessions each.
 mod routes; // Cookie, pin and the default pool.
 mod suite; // MCP's official suite, through Traefik.
 mod traefik; // The real Traefik.

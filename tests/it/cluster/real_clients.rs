@@ -1,4 +1,4 @@
-//! The seven real clients through Traefik: with pins none of them loses a call; with the cookie alone most do.
+//! The eight real clients through Traefik: with pins none of them loses a call; with the cookie alone most do.
 
 use std::fmt::Write as _;
 use std::path::Path;
