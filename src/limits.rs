@@ -152,6 +152,12 @@ pub const IDLE_WITH_CALLS_FACTOR: u32 = 4;
 pub const ENDED_BYTES: usize = 16 * 1024;
 /// Bytes that have to be set free before free memory is given back to the system.
 pub const FREED_BYTES_PER_GIVING_BACK: usize = 16 * 1024 * 1024;
+/// Between two looks while much is being freed. It is given back after at most two of them without much more.
+pub const FREEING_STEP: Duration = Duration::from_secs(1);
+/// Bytes freed between two looks that are still nearly nothing: some connections and sessions end at any time.
+pub const FREED_BYTES_WHEN_QUIET_MAX: usize = 1024 * 1024;
+/// Looks after which memory is given back although more is being freed.
+pub const FREEING_LOOKS_MAX: u32 = 10;
 /// The longest pause between two looks for idle sessions; shorter when the idle timeout is short.
 pub const REAP_STEP_MAX: Duration = Duration::from_secs(10);
 /// A session untouched this long, without stream and call, may be evicted at the cap.

@@ -1,13 +1,23 @@
 //! Memory that many sessions or large messages have left behind goes back to the system.
 //!
-//! glibc keeps what is freed below the last piece in use, so a node would stay as large as on its busiest day.
+//! glibc keeps what is freed below the last piece in use, so a node would stay as large as on its busiest day. What is
+//! freed is counted; once it is much, [`run`] waits until little more comes, and then asks glibc for all of it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
 
-use crate::limits::{ENDED_BYTES, FREED_BYTES_PER_GIVING_BACK};
+use atomic_waker::AtomicWaker;
+
+use crate::limits::{
+    ENDED_BYTES, FREED_BYTES_PER_GIVING_BACK, FREED_BYTES_WHEN_QUIET_MAX, FREEING_LOOKS_MAX, FREEING_STEP,
+};
 
 /// Bytes set free, about, since free memory was given back.
 static FREED_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// The task of [`run`], woken when much is free.
+static MUCH_IS_FREE: AtomicWaker = AtomicWaker::new();
 
 /// A session or a connection has ended.
 pub fn ended() {
@@ -16,43 +26,131 @@ pub fn ended() {
 
 /// So much of messages was set free. For large ones: the small ones are in pieces that the next ones take.
 pub fn freed(bytes: usize) {
-    FREED_BYTES.fetch_add(bytes, Ordering::Relaxed);
+    let before = FREED_BYTES.fetch_add(bytes, Ordering::Relaxed);
+    let is_much = before < FREED_BYTES_PER_GIVING_BACK && bytes >= FREED_BYTES_PER_GIVING_BACK - before;
+    if is_much {
+        MUCH_IS_FREE.wake();
+    }
 }
 
-/// Whether so much was set free that giving back is worth its while.
-pub fn much_is_free() -> bool {
-    FREED_BYTES.load(Ordering::Relaxed) >= FREED_BYTES_PER_GIVING_BACK
-}
-
-/// Watches how much is set free.
-#[derive(Debug, Default)]
-pub struct Watch {
-    /// At the last look.
-    seen: usize,
-}
-
-impl Watch {
-    /// Whether so much was set free that giving back is worth its while, and nothing more is at the moment; or whether
-    /// that has gone on for `long`. Then counting begins anew. To be asked in short steps.
-    pub fn is_due(&mut self, long: bool) -> bool {
-        let freed = FREED_BYTES.load(Ordering::Relaxed);
-        let is_quiet = std::mem::replace(&mut self.seen, freed) == freed;
-        let due = freed >= FREED_BYTES_PER_GIVING_BACK && (is_quiet || long);
-        if due {
+/// Gives free memory back to the system, for ever: soon after a crowd has left, and now and then while it leaves.
+/// Spawned by each server; the first one's does the work for all.
+pub async fn run() {
+    static RUNS: AtomicBool = AtomicBool::new(false);
+    if RUNS.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    loop {
+        much_is_free().await;
+        let mut freeing = Freeing::default();
+        loop {
+            async_io::Timer::after(FREEING_STEP).await;
+            let freed = FREED_BYTES.load(Ordering::Relaxed);
+            let next = freeing.look(freed);
+            if next == Next::Wait {
+                continue;
+            }
+            // What is freed from here on counts for the next time.
             FREED_BYTES.fetch_sub(freed, Ordering::Relaxed);
+            smol::unblock(give_back).await;
+            if next == Next::GiveBackAndSleep {
+                break;
+            }
         }
-        due
+    }
+}
+
+/// Completes when so much was freed that giving it back is worth its while.
+async fn much_is_free() {
+    poll_fn(|cx| {
+        MUCH_IS_FREE.register(cx.waker());
+        match FREED_BYTES.load(Ordering::Relaxed) >= FREED_BYTES_PER_GIVING_BACK {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+}
+
+/// A time of much freeing, looked at every [`FREEING_STEP`].
+#[derive(Debug, Default)]
+struct Freeing {
+    /// The count at the last look.
+    seen: usize,
+    /// Looks since memory was given back.
+    looks: u32,
+}
+
+/// What comes after a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// More is being freed: giving back later takes it along.
+    Wait,
+    /// It has gone on for long: what there is goes back now.
+    GiveBack,
+    /// It is over.
+    GiveBackAndSleep,
+}
+
+impl Freeing {
+    /// `freed` counts from the last time that memory was given back.
+    fn look(&mut self, freed: usize) -> Next {
+        let more = freed.saturating_sub(self.seen);
+        self.seen = freed;
+        self.looks += 1;
+        let next = if more <= FREED_BYTES_WHEN_QUIET_MAX {
+            Next::GiveBackAndSleep
+        } else if self.looks >= FREEING_LOOKS_MAX {
+            Next::GiveBack
+        } else {
+            Next::Wait
+        };
+        if next != Next::Wait {
+            *self = Freeing::default();
+        }
+        next
     }
 }
 
 /// Returns what is free to the system. Blocks for some milliseconds per hundred megabytes: for the blocking pool.
 #[cfg(target_env = "gnu")]
 #[allow(unsafe_code)]
-pub fn give_back() {
+fn give_back() {
     // SAFETY: `malloc_trim` takes an integer, locks the allocator as `malloc` does, and moves nothing that is in use.
     unsafe { libc::malloc_trim(0) };
 }
 
 /// Returns what is free to the system. Other C libraries do so by themselves.
 #[cfg(not(target_env = "gnu"))]
-pub fn give_back() {}
+fn give_back() {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MUCH: usize = FREED_BYTES_PER_GIVING_BACK;
+
+    #[test]
+    fn what_a_crowd_leaves_goes_back_when_it_is_gone() {
+        let mut freeing = Freeing::default();
+        assert_eq!(freeing.look(MUCH), Next::Wait);
+        assert_eq!(freeing.look(3 * MUCH), Next::Wait);
+        // A connection ends now and then, on any server.
+        assert_eq!(freeing.look(3 * MUCH + ENDED_BYTES), Next::GiveBackAndSleep);
+    }
+
+    #[test]
+    fn a_crowd_that_leaves_slowly_is_not_waited_for() {
+        let mut freeing = Freeing::default();
+        let mut freed = 0;
+        let mut next = || {
+            freed += MUCH;
+            freeing.look(freed)
+        };
+        assert!((1..FREEING_LOOKS_MAX).all(|_| next() == Next::Wait));
+        assert_eq!(next(), Next::GiveBack);
+        // Counted anew; and little that came meanwhile is the end, although much less than at the beginning.
+        assert_eq!(freeing.look(MUCH), Next::Wait);
+        assert_eq!(freeing.look(MUCH), Next::GiveBackAndSleep);
+    }
+}

@@ -85,6 +85,7 @@ pub fn run_on(
         let sessions = begin_sessions(&config).await?;
         let endpoint = Arc::new(Endpoint::new(Arc::clone(&config), Arc::clone(&sessions)));
         runtime::spawn(sweep::run()).detach();
+        runtime::spawn(memory::run()).detach();
         let connections = Arc::new(Connections::default());
         // Both end with this server.
         let _reaping = runtime::spawn(Arc::clone(&sessions).reap());

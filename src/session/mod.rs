@@ -709,19 +709,16 @@ impl Sessions {
             .chain([self.limits.idle_timeout_no_stream])
             .min();
         let step = (shortest.unwrap_or(REAP_STEP_MAX) / 4).clamp(crate::limits::SWEEP_STEP, REAP_STEP_MAX);
-        let (mut freed, mut pause) = (memory::Watch::default(), Duration::ZERO);
+        let mut pause = Duration::ZERO;
         loop {
             // One shard at a time, so that the workers of a hundred thousand sessions do not all stand before a client.
             for (number, shard) in self.shards.iter().enumerate() {
                 pause += step / TABLE_SHARDS as u32;
                 // There is nothing to look at before the next one: a node without sessions sleeps for a whole step.
-                if lock(shard).is_empty() && number + 1 < TABLE_SHARDS && !memory::much_is_free() {
+                if lock(shard).is_empty() && number + 1 < TABLE_SHARDS {
                     continue;
                 }
                 async_io::Timer::after(std::mem::take(&mut pause)).await;
-                if freed.is_due(number + 1 == TABLE_SHARDS) {
-                    smol::unblock(memory::give_back).await;
-                }
                 let (now, pressure) = (sweep::now_secs(), budget::pressure());
                 for handle in lock(shard).values() {
                     if pressure || Duration::from_secs(handle.activity.idle_secs(now).into()) >= step {

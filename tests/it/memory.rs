@@ -1,5 +1,7 @@
 //! Memory stays bounded whatever clients and children do; what was held is given back.
 
+use std::time::{Duration, Instant};
+
 use burdock::limits::{FINISHED_BYTES_MAX, FREED_BYTES_PER_GIVING_BACK};
 use serde_json::json;
 
@@ -67,6 +69,31 @@ fn responses_that_nobody_fetches() {
     });
     // The last of them wait for their readers.
     memory_returns(&burdock, before + FINISHED_BYTES_MAX as u64);
+}
+
+/// A crowd that leaves a node with nothing else to do: what it held goes back within three seconds of quiet, although a
+/// few who stay keep the allocator from doing so by itself. A fourth second is for burdock to notice that they left.
+#[test]
+fn what_a_crowd_held_goes_back_soon() {
+    let burdock = Burdock::with_child(&[], &[]);
+    let before = burdock.memory();
+    let piece = vec![b' '; 60_000];
+    let begin = |_| {
+        let mut client = burdock.client();
+        let head = "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 65000\r\n\r\n";
+        client.send(&[head.as_bytes(), &piece].concat());
+        client
+    };
+    let mut crowd: Vec<_> = (0..900).map(begin).collect();
+    wait_for("the crowd's bodies", SOON, || (burdock.memory() > before + 45 * MIB).then_some(()));
+    let mut number = 0;
+    crowd.retain(|_| {
+        number += 1;
+        number % 20 == 0
+    });
+    let left = Instant::now();
+    memory_returns(&burdock, before);
+    assert!(left.elapsed() < Duration::from_secs(4), "after {:?}", left.elapsed());
 }
 
 /// Bodies that are announced and never end: bounded by the budget, and given back when their senders go.

@@ -21,7 +21,11 @@ pub enum Metric {
     CallLatency,
     /// Memory of an idle session with its stream, kB.
     IdleSession,
-    /// What is left when all are deleted, beyond what a few sessions leave, MB.
+    /// What is left 2 s after the last delete, beyond what a few sessions leave, MB.
+    IdleLeft2,
+    /// The same 6 s after it.
+    IdleLeft6,
+    /// The least of the first 15 s after it.
     IdleLeft,
     /// The 99th percentile of calls with idle sessions present by that with none.
     IdleCalls,

@@ -27,7 +27,7 @@ const fn row(
     Row { what, metric, unit, most, of_peer }
 }
 
-const ROWS: [Row; 17] = [
+const ROWS: [Row; 19] = [
     row("churn: initialize, initialized, call, DELETE; CPU", Metric::Churn, "µs", Some(36.0), Some(0.40)),
     row("initialize alone, one connection, p50", Metric::Initialize, "µs", None, None),
     row("what the Redis registry adds to a churn; CPU", Metric::RedisExtra, "µs", Some(4.0), None),
@@ -35,7 +35,9 @@ const ROWS: [Row; 17] = [
     row("call, 100 sessions, 32 connections; CPU", Metric::Call, "µs", Some(9.0), Some(0.25)),
     row("call, one connection, p50", Metric::CallLatency, "µs", Some(40.0), None),
     row("memory per idle session with open stream", Metric::IdleSession, "kB", Some(5.0), None),
-    row("memory after all are deleted, beyond a warm-up's", Metric::IdleLeft, "MB", Some(2.0), None),
+    row("memory 2 s after all are deleted, beyond a warm-up's", Metric::IdleLeft2, "MB", None, None),
+    row("the same 6 s after", Metric::IdleLeft6, "MB", Some(2.0), None),
+    row("the least of the first 15 s after", Metric::IdleLeft, "MB", Some(2.0), None),
     row("call p99: beside idle sessions / alone", Metric::IdleCalls, "x", Some(1.2), None),
     row("notification to 200 streams, p99", Metric::FanOut, "ms", None, Some(0.5)),
     row("1,000 clients back after kill -9 and restart", Metric::Storm, "ms", None, Some(0.5)),

@@ -20,6 +20,8 @@ const CALLS_PER_P99: usize = 1_000;
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
 /// It is not waited for longer.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(15);
+/// When it is looked at after the last delete, besides the whole time of `SETTLE_DEADLINE`.
+const LEFT_AFTER: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(6)];
 /// Between two looks.
 const SETTLE_STEP: Duration = Duration::from_millis(250);
 
@@ -53,11 +55,13 @@ pub fn measure(
     let grown = usage::memory(server.pid())?.anonymous;
     let noticed = noticed(server, &mut among, scale.pick(40, 3))?;
     delete(server, idle)?;
-    let left = settled(server)?;
+    let left = left(server)?;
 
     book.note(Metric::IdleSession, who, (grown as f64 - warm as f64) / count as f64 / 1e3);
     book.note(Metric::IdleCalls, who, noticed);
-    book.note(Metric::IdleLeft, who, (left as f64 - warm as f64) / 1e6);
+    for (metric, left) in [Metric::IdleLeft2, Metric::IdleLeft6, Metric::IdleLeft].into_iter().zip(left) {
+        book.note(metric, who, (left as f64 - warm as f64) / 1e6);
+    }
     Ok(())
 }
 
@@ -117,6 +121,24 @@ fn delete(server: &Server, idle: Vec<Idle>) -> Result<(), Failure> {
     // The sockets of the streams are closed here, after all sessions have ended.
     drop(idle);
     Ok(())
+}
+
+/// Memory in bytes 2 s and 6 s after this call, and the least of all until its end: who gives back late is seen to do so.
+fn left(server: &Server) -> Result<[u64; 3], Failure> {
+    let begun = Instant::now();
+    let mut least = u64::MAX;
+    let mut until = |after: Duration| {
+        let mut now = usage::memory(server.pid())?.anonymous;
+        while begun.elapsed() < after {
+            std::thread::sleep(SETTLE_STEP);
+            now = usage::memory(server.pid())?.anonymous;
+            least = least.min(now);
+        }
+        Ok::<u64, Failure>(now)
+    };
+    let [soon, later] = [until(LEFT_AFTER[0])?, until(LEFT_AFTER[1])?];
+    until(SETTLE_DEADLINE)?;
+    Ok([soon, later, least])
 }
 
 /// The memory of its own once it no longer falls, in bytes.
