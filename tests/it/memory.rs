@@ -127,3 +127,46 @@ fn bodies_that_never_end() {
     memory_returns(&burdock, before);
     assert_eq!(session.call(1, "echo", json!({"text": "x"}))["id"], 1);
 }
+
+/// L43, and the review's B1: a server that pings its client for ever leaves nothing behind, and what it says afterwards
+/// can still be replayed.
+#[test]
+fn pings_that_are_answered() {
+    let directory = std::env::temp_dir().join(format!("burdock-pings-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let socket = directory.join("admin.sock");
+    let admin = format!("unix:{}", socket.to_str().unwrap());
+    let burdock = Burdock::with_child(&["--admin", &admin], &[]);
+    // This version has batches, so forty answers go in one POST. More might find the child's stdin full.
+    let session = burdock.session("2025-03-26");
+    let mut get = session.get(None);
+    get.head();
+    // Beside another call in flight, a message of the server belongs to none of them but to the GET stream.
+    let _hangs = session.start(&call(1, "hang", json!({})));
+    wait_for("the call that hangs", SOON, || {
+        crate::sessions::admin_get(&socket, "/metrics").contains("\nburdock_calls 1\n").then_some(())
+    });
+    for round in 0..250 {
+        let ids: Vec<String> = (0..40).map(|ping| format!("{round}-{ping}")).collect();
+        let ping = |id: &String| json!({"jsonrpc": "2.0", "id": id, "method": "ping"}).to_string();
+        let line = ids.iter().map(ping).collect::<Vec<_>>().join("\n");
+        let written = session.call(2, "raw", json!({"line": line}));
+        assert!(written["result"].is_object(), "{written}");
+        let asked: Vec<_> = ids.iter().map(|_| get.event().unwrap().json()["id"].clone()).collect();
+        let answers = asked.iter().map(|id| json!({"jsonrpc": "2.0", "id": id, "result": {}}));
+        assert_eq!(session.post(&json!(answers.collect::<Vec<_>>()).to_string()).status, 202);
+    }
+    session.call(3, "notify", json!({}));
+    let last = get.event().unwrap();
+    assert!(last.data.contains("list_changed"), "{last:?}");
+    let metrics = crate::sessions::admin_get(&socket, "/metrics");
+    let held = metrics.lines().find_map(|line| line.strip_prefix("burdock_held_bytes ")).unwrap();
+    assert!(held.parse::<usize>().unwrap() < 64 * 1024, "{held} bytes are held after 10,000 pings");
+    drop(get);
+    let (stream, place) = last.id.as_deref().unwrap().split_once('-').unwrap();
+    let before = format!("{stream}-{}", place.parse::<u64>().unwrap() - 1);
+    let mut again = session.get(Some(&before));
+    again.head();
+    assert_eq!(again.event().unwrap().data, last.data, "the newest notification cannot be replayed");
+    std::fs::remove_dir_all(directory).unwrap();
+}
