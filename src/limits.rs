@@ -74,6 +74,12 @@ pub const REPLY_PATIENCE: Duration = Duration::from_secs(1);
 pub const KEEP_ALIVE_COMMENT: Duration = Duration::from_secs(15);
 /// Events between a worker and its reader. A reader that is behind by more loses its connection.
 pub const READER_EVENTS_MAX: usize = 16;
+/// Readers of one stream at once: the newest is given the messages, the others wait for their turn. One more ends the
+/// one that has waited longest.
+pub const STREAM_READERS_MAX: usize = 4;
+/// What a reader that is ended for one more is told to wait before it reconnects, in milliseconds: long, for each of
+/// those that come back ends another.
+pub const CROWDED_RETRY_MS: u32 = 30_000;
 /// A larger event is given to a reader only when it has nothing else to write.
 pub const LARGE_EVENT_BYTES: usize = 64 * 1024;
 /// How long a session's backend may be held up for a reader that is behind.

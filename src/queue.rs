@@ -47,6 +47,14 @@ impl<T> State<T> {
         Ok(())
     }
 
+    /// The same whether there is room or not.
+    fn put_above(&mut self, item: T) {
+        match self.len() {
+            0 => self.first = Some(item),
+            _ => self.more.push_back(item),
+        }
+    }
+
     /// Keeps the receiver's waker; returns the one there was.
     fn wait(&mut self, waker: &Waker) -> Option<Waker> {
         match &self.receiver {
@@ -160,6 +168,25 @@ impl<T> Sender<T> {
                 return Err(Refused::Closed(item));
             }
             state.put(item).map_err(Refused::Full)?;
+            state.receiver.take()
+        };
+        if let Some(receiver) = receiver {
+            receiver.wake();
+        }
+        Ok(())
+    }
+
+    /// Puts an item in whether there is room or not: for a sender that goes, and has something left to say.
+    ///
+    /// # Errors
+    /// The item, when the queue was closed.
+    pub fn force(&self, item: T) -> Result<(), T> {
+        let receiver = {
+            let mut state = self.0.state();
+            if state.closed {
+                return Err(item);
+            }
+            state.put_above(item);
             state.receiver.take()
         };
         if let Some(receiver) = receiver {
@@ -325,6 +352,19 @@ mod tests {
         assert_eq!(sender.try_send(3), Err(Refused::Full(3)));
         assert_eq!((receiver.try_recv(), receiver.try_recv()), (Ok(1), Ok(2)));
         assert_eq!(receiver.try_recv(), Err(Empty::ForNow));
+    }
+
+    #[test]
+    fn what_is_forced_in_comes_last_and_above_the_bound() {
+        let (sender, receiver) = bounded(1);
+        sender.try_send(1).unwrap();
+        sender.force(2).unwrap();
+        assert_eq!(sender.try_send(3), Err(Refused::Full(3)));
+        drop(sender);
+        assert_eq!((receiver.try_recv(), receiver.try_recv()), (Ok(1), Ok(2)));
+        let (sender, receiver) = bounded(1);
+        drop(receiver);
+        assert_eq!(sender.force(1), Err(1));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::http::{Event, EventId, EventReader, Opening, Reply};
 use crate::limits::{READER_EVENTS_MAX, REPLY_PATIENCE, RETRY_AFTER_SECS, RETRY_MS};
 use crate::message::{self, ErrorData, Id, Invalid, Kind, Message, Parsed};
 use crate::metrics::METRICS;
+use crate::moment::Moment;
 use crate::queue;
 use crate::session::{
     Attach, CreateError, Ended, Form, Input, Lookup, NotTaken, Post, ReturnAddress, SessionHandle, Sessions,
@@ -142,7 +143,7 @@ async fn deliver(handle: &SessionHandle, form: Form, messages: Parsed) -> Reply 
     };
     let (events, live) = queue::bounded(READER_EVENTS_MAX);
     let stream = handle.new_stream();
-    let address = ReturnAddress { stream, events, form, since: Instant::now() };
+    let address = ReturnAddress { stream, events, form, since: Moment::now() };
     match handle.tell(input(messages, Some(address))).await {
         Ok(()) => Reply::events(EventReader {
             opening: opening(handle, form, stream),
@@ -177,7 +178,7 @@ fn reply_form(request: &Admitted<'_>, messages: &Parsed) -> Form {
 fn opening(handle: &SessionHandle, form: Form, stream: u32) -> Opening {
     let first = handle.activity.version().primes().then_some(Event {
         id: Some(EventId { stream, place: 0 }),
-        retry_ms: Some(RETRY_MS),
+        retry_ms: None,
         data: None,
         last: false,
     });
@@ -270,16 +271,13 @@ pub(super) async fn get(sessions: &Arc<Sessions>, request: &Admitted<'_>) -> Rep
     if let Err(reply) = check_version(&handle, request, None) {
         return reply;
     }
-    let after = match request.last_event_id.filter(|id| !id.is_empty()).map(str::parse::<EventId>) {
-        None => None,
-        Some(Ok(id)) => Some(id),
-        Some(Err(_)) => return no_such_stream(),
-    };
+    // An id that is not of ours, as of a server that was here before, begins a fresh stream (L27 leaves it open): on a
+    // 400 some clients never ask again, and others give the session up.
+    let after = request.last_event_id.and_then(|id| id.parse::<EventId>().ok());
     let (answer, reader) = queue::bounded(1);
     let told = handle.tell(Input::Attach(Box::new(Attach { after, answer }))).await;
     match (told, reader.recv().await) {
-        (Ok(()), Some(Some(reader))) => Reply::events(reader),
-        (Ok(()), Some(None)) => no_such_stream(),
+        (Ok(()), Some(reader)) => Reply::events(reader),
         (Ok(()), None) | (Err(NotTaken::Ended), _) => over(&handle, None),
         (Err(NotTaken::Busy), _) => come_back(),
     }
@@ -297,13 +295,6 @@ fn come_back() -> Reply {
         keep_alive_comment: crate::limits::KEEP_ALIVE_COMMENT,
         room: None,
     })
-}
-
-fn no_such_stream() -> Reply {
-    Reply::text(
-        400,
-        "Last-Event-ID names no stream of this session, or one that is no longer kept: leave it out",
-    )
 }
 
 /// Ends a session (L33), also one of another node or of a run that is gone (design 5).

@@ -889,7 +889,7 @@ mod tests {
             stream: handle.new_stream(),
             events,
             form: Form::Either,
-            since: std::time::Instant::now(),
+            since: crate::moment::Moment::now(),
         };
         let request = message(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"m"}}"#));
         let post = Post { messages: Parsed::One(request), reply: Some(address) };

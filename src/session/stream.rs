@@ -1,16 +1,21 @@
-//! One stream of a session, sans-io: its event log, and the reader it is attached to.
+//! One stream of a session, sans-io: its event log, and the readers it is attached to.
 //!
-//! Events are numbered from 1 in the order they are pushed. The log is bounded in events and bytes; when it is
-//! full the oldest message that nobody waits for goes first. The log is the queue of a reader that is behind; only when a
-//! message is shed that it was not given is the reader let go: it loses its connection, and may attach again with the
-//! last id it saw (L27).
+//! Events are numbered in the order they are pushed. The log is bounded in events and bytes; when it is full the oldest
+//! message that nobody waits for goes first. The log is the queue of a reader that is behind; only when a message is shed
+//! that it was not given is the reader let go: it loses its connection, and may attach again with the last id it saw
+//! (L27).
+//!
+//! Every message goes to one reader (L25): the newest that lives. Those that were attached before it stay open and
+//! silent, so that a client with two of them does not throw one out with the other for ever; when the newest goes, the
+//! next one is given what comes after what the newest was given.
 
 use std::collections::VecDeque;
 
 use crate::budget::Payload;
 use crate::http::{Event, EventId};
 use crate::limits::{
-    LARGE_EVENT_BYTES, REPLAY_ASKS_BYTES_MAX, REPLAY_ASKS_MAX, REPLAY_BYTES_MAX, REPLAY_EVENTS_MAX,
+    CROWDED_RETRY_MS, LARGE_EVENT_BYTES, REPLAY_ASKS_BYTES_MAX, REPLAY_ASKS_MAX, REPLAY_BYTES_MAX,
+    REPLAY_EVENTS_MAX, STREAM_READERS_MAX,
 };
 use crate::metrics::METRICS;
 use crate::queue::{Refused, Sender};
@@ -28,7 +33,7 @@ pub enum Keep {
 
 /// A message in the log.
 #[derive(Clone, Debug)]
-struct Entry {
+struct LogEntry {
     place: u64,
     payload: Payload,
     keep: Keep,
@@ -49,33 +54,39 @@ pub enum Pushed {
 /// A stream: 0 is the standalone one (GET), others belong to a POST.
 #[derive(Debug)]
 pub struct Stream {
-    number: u32,
-    log: VecDeque<Entry>,
-    log_bytes: usize,
-    /// The requests in the log that are not settled, and their bytes.
-    asks: usize,
-    asks_bytes: usize,
+    log: VecDeque<LogEntry>,
     next_place: u64,
     /// The last place a reader was given.
     delivered: u64,
-    /// Whether the last event was pushed.
-    ended: bool,
+    /// The newest, which is given the messages.
     reader: Option<Sender<Event>>,
+    /// Boxed, for there seldom are any, and a map of streams has to have room for it.
+    silent: Option<Box<Silent>>,
+    number: u32,
+    /// As an `u32` the stream of a POST is small enough for the allocator to have it at hand (see `streams`).
+    log_bytes: u32,
 }
+
+/// Readers that were attached before the newest, which is given the messages. The oldest is the first.
+#[derive(Debug, Default)]
+struct Silent(VecDeque<Sender<Event>>);
 
 impl Stream {
     /// An empty stream without a reader.
     pub fn new(number: u32) -> Stream {
+        Stream::beginning_at(number, 1)
+    }
+
+    /// An empty stream without a reader, whose first message has this place.
+    pub fn beginning_at(number: u32, place: u64) -> Stream {
         Stream {
-            number,
             log: VecDeque::new(),
-            log_bytes: 0,
-            asks: 0,
-            asks_bytes: 0,
-            next_place: 1,
-            delivered: 0,
-            ended: false,
+            next_place: place,
+            delivered: place - 1,
             reader: None,
+            silent: None,
+            number,
+            log_bytes: 0,
         }
     }
 
@@ -86,12 +97,13 @@ impl Stream {
 
     /// Whether somebody reads at the other end.
     pub fn has_reader(&self) -> bool {
-        self.reader.as_ref().is_some_and(|reader| !reader.is_closed())
+        let silent = self.silent.iter().flat_map(|silent| &silent.0);
+        self.reader.iter().chain(silent).any(|reader| !reader.is_closed())
     }
 
     /// Bytes in its log.
     pub fn log_bytes(&self) -> usize {
-        self.log_bytes
+        self.log_bytes as usize
     }
 
     /// Whether nothing was pushed yet.
@@ -99,17 +111,21 @@ impl Stream {
         self.next_place == 1
     }
 
-    /// Appends a message and hands it to the reader. `last` ends the stream: the reader, if any, gets the event and is
-    /// let go.
+    /// Whether the last event was pushed. It stays in the log.
+    fn ended(&self) -> bool {
+        self.log.back().is_some_and(|newest| newest.last)
+    }
+
+    /// Appends a message and hands it to the reader. `last` ends the stream: the reader, if any, gets the event, and all
+    /// readers are let go.
     pub fn push(&mut self, payload: Payload, keep: Keep, last: bool) -> Pushed {
         let place = self.next_place;
         self.next_place += 1;
-        self.ended |= last;
-        self.log_bytes += payload.len();
         if keep == Keep::UntilSettled {
             self.bound_asks(payload.len());
         }
-        self.log.push_back(Entry { place, payload, keep, last });
+        self.log_bytes += payload.len() as u32;
+        self.log.push_back(LogEntry { place, payload, keep, last });
         self.pump()
     }
 
@@ -129,21 +145,25 @@ impl Stream {
     fn settle_at(&mut self, at: usize) {
         if let Some(entry) = self.log.get_mut(at).filter(|entry| entry.keep == Keep::UntilSettled) {
             entry.keep = Keep::WhileRoom;
-            self.asks -= 1;
-            self.asks_bytes -= entry.payload.len();
         }
+    }
+
+    /// The requests in the log that are not settled: how many, their bytes, and where the oldest is.
+    fn asks(&self) -> (usize, usize, Option<usize>) {
+        let asks = self.log.iter().enumerate().filter(|(_, entry)| entry.keep == Keep::UntilSettled);
+        asks.fold((0, 0, None), |(count, bytes, oldest), (at, entry)| {
+            (count + 1, bytes + entry.payload.len(), oldest.or(Some(at)))
+        })
     }
 
     /// Makes room for one more request that waits for its answer. Beyond the bound the oldest ones lose their
     /// protection: a client that answers none of so many will not answer those either.
-    fn bound_asks(&mut self, bytes: usize) {
-        while self.asks >= REPLAY_ASKS_MAX || self.asks_bytes + bytes > REPLAY_ASKS_BYTES_MAX {
-            let oldest = self.log.iter().position(|entry| entry.keep == Keep::UntilSettled);
-            let Some(oldest) = oldest else { break };
+    fn bound_asks(&mut self, more: usize) {
+        while let (count, bytes, Some(oldest)) = self.asks()
+            && (count >= REPLAY_ASKS_MAX || bytes + more > REPLAY_ASKS_BYTES_MAX)
+        {
             self.settle_at(oldest);
         }
-        self.asks += 1;
-        self.asks_bytes += bytes;
     }
 
     /// Hands the reader what it has not been given, as far as it has room. A large message waits until it has nothing
@@ -151,8 +171,8 @@ impl Stream {
     pub fn pump(&mut self) -> Pushed {
         while let Some(reader) = &self.reader {
             let Some(entry) = self.next_for_reader() else {
-                if self.ended {
-                    self.reader = None;
+                if self.ended() {
+                    self.detach();
                 }
                 return Pushed::Delivered;
             };
@@ -163,14 +183,42 @@ impl Stream {
             let place = entry.place;
             match reader.try_send(self.event(entry)) {
                 Ok(()) => self.delivered = place,
-                Err(Refused::Closed(_)) => self.reader = None,
+                Err(Refused::Closed(_)) => self.next_reader_takes_over(),
                 Err(Refused::Full(_)) => return Pushed::Behind,
             }
         }
         Pushed::Logged
     }
 
-    fn next_for_reader(&self) -> Option<&Entry> {
+    /// The newest reader is gone: the newest of those that waited for it is given the messages.
+    fn next_reader_takes_over(&mut self) {
+        self.reader = None;
+        let Some(Silent(waiting)) = self.silent.as_deref_mut() else { return };
+        while self.reader.is_none()
+            && let Some(next) = waiting.pop_back()
+        {
+            self.reader = Some(next).filter(|reader| !reader.is_closed());
+        }
+        if waiting.is_empty() {
+            self.silent = None;
+        }
+    }
+
+    /// A reader that is no longer the newest waits. When too many do, the one that has waited longest is ended.
+    fn wait_silently(&mut self, former: Sender<Event>) {
+        let Silent(waiting) = &mut **self.silent.get_or_insert_default();
+        waiting.push_back(former);
+        waiting.retain(|reader| !reader.is_closed());
+        while waiting.len() >= STREAM_READERS_MAX {
+            let Some(longest) = waiting.pop_front() else { break };
+            tell_to_come_back(&longest, CROWDED_RETRY_MS);
+        }
+        if waiting.is_empty() {
+            self.silent = None;
+        }
+    }
+
+    fn next_for_reader(&self) -> Option<&LogEntry> {
         let newest = self.log.back().filter(|newest| newest.place > self.delivered)?;
         // As nearly always: the reader had all there was before.
         if newest.place == self.delivered + 1 {
@@ -179,7 +227,7 @@ impl Stream {
         self.log.get(self.log.partition_point(|entry| entry.place <= self.delivered))
     }
 
-    fn event(&self, entry: &Entry) -> Event {
+    fn event(&self, entry: &LogEntry) -> Event {
         Event {
             id: Some(EventId { stream: self.number, place: entry.place }),
             retry_ms: None,
@@ -196,42 +244,70 @@ impl Stream {
     /// Drops the oldest messages that nobody waits for until at most `events` and `bytes` are left.
     pub fn shed_to(&mut self, events: usize, bytes: usize) -> usize {
         let mut dropped = 0;
-        while self.log.len() > events || self.log_bytes > bytes {
+        while self.log.len() > events || self.log_bytes() > bytes {
             let Some(oldest) = self.log.iter().position(|entry| entry.keep == Keep::WhileRoom) else { break };
             if let Some(entry) = self.log.remove(oldest) {
                 // Its reader would miss this one: it is let go, and may come back for what is left.
-                if entry.place > self.delivered && self.reader.take().is_some() {
+                if entry.place > self.delivered && self.reader.is_some() {
                     METRICS.slow_readers_total.add_one();
+                    self.next_reader_takes_over();
                 }
-                self.log_bytes -= entry.payload.len();
+                self.log_bytes -= entry.payload.len() as u32;
                 dropped += 1;
             }
         }
         dropped
     }
 
-    /// Attaches `reader` in place of the one there was (which is let go). It is given everything after `after`, or
-    /// what no reader was given yet. Returns where it starts, and how far it is.
+    /// Attaches `reader`, which is given the messages from now on: everything after `after`, or what no reader was
+    /// given yet. A place that no message of this stream has had, as of a session's former life, is before all of them.
+    /// Returns where the reader starts, and how far it is.
     pub fn attach(&mut self, reader: Sender<Event>, after: Option<u64>) -> (EventId, Pushed) {
-        let from = after.unwrap_or(self.delivered).min(self.next_place - 1);
+        let from = match after {
+            Some(after) if after > self.newest() => 0,
+            Some(after) => after,
+            None => self.delivered,
+        };
         self.delivered = from;
-        self.reader = Some(reader);
+        if let Some(former) = self.reader.replace(reader) {
+            self.wait_silently(former);
+        }
         (EventId { stream: self.number, place: from }, self.pump())
     }
 
-    /// Lets the reader go with a word on when to come back, which also makes the reply a stream if it was none yet.
+    /// Lets the readers go with a word on when to come back, which also makes the reply a stream if it was none yet.
     pub fn let_go(&mut self, retry_ms: u32) {
-        let come_back = Event { id: None, retry_ms: Some(retry_ms), data: None, last: false };
-        if let Some(reader) = self.reader.take() {
-            // A reader without room is behind, so its reply is a stream already.
-            let _ = reader.try_send(come_back);
-        }
+        let silent = self.silent.take().into_iter().flat_map(|silent| silent.0);
+        self.reader.take().into_iter().chain(silent).for_each(|reader| tell_to_come_back(&reader, retry_ms));
     }
 
-    /// Lets the reader go: its connection ends the stream gracefully.
+    /// Lets the readers go: their connections end their streams gracefully.
     pub fn detach(&mut self) {
-        self.reader = None;
+        (self.reader, self.silent) = (None, None);
     }
+
+    /// The stream is about to be forgotten, and nobody will pump it any more: its reader is handed all the rest, above
+    /// the bound of its queue. It was in the log, so it is bounded; the reader has it until it is written or too slow.
+    /// When the last event is not among it, the readers are told when to come back, if there is a word to say.
+    pub fn hand_over(&mut self, retry_ms: Option<u32>) {
+        while let (Some(reader), Some(entry)) = (&self.reader, self.next_for_reader()) {
+            let place = entry.place;
+            match reader.force(self.event(entry)) {
+                Ok(()) => self.delivered = place,
+                Err(_) => self.next_reader_takes_over(),
+            }
+        }
+        match retry_ms {
+            Some(retry_ms) if !self.ended() => self.let_go(retry_ms),
+            _ => self.detach(),
+        }
+    }
+}
+
+/// What a reader is told last: above the bound of its queue, for it may be behind.
+fn tell_to_come_back(reader: &Sender<Event>, retry_ms: u32) {
+    let come_back = Event { id: None, retry_ms: Some(retry_ms), data: None, last: false };
+    let _ = reader.force(come_back);
 }
 
 #[cfg(test)]
@@ -305,6 +381,102 @@ mod tests {
         assert!(!stream.has_reader() && events.is_closed());
     }
 
+    /// The newest reader is given the messages; when it goes the next older one goes on where it stopped.
+    #[test]
+    fn older_readers_wait_and_take_over() {
+        let mut stream = Stream::new(0);
+        let mut attach = || {
+            let (reader, events) = bounded(4);
+            stream.attach(reader, None);
+            events
+        };
+        let (of_first, of_second, of_third, of_fourth) = (attach(), attach(), attach(), attach());
+        stream.push(payload("a"), Keep::WhileRoom, false);
+        assert_eq!(received(&of_fourth), ["a"]);
+        drop((of_fourth, of_third));
+        assert!(stream.has_reader());
+        stream.push(payload("b"), Keep::WhileRoom, false);
+        assert_eq!(received(&of_second), ["b"]);
+        drop(of_second);
+        stream.push(payload("c"), Keep::WhileRoom, false);
+        assert_eq!(received(&of_first), ["c"]);
+        assert!(stream.silent.is_none());
+        drop(of_first);
+        assert!(!stream.has_reader());
+        assert_eq!(stream.push(payload("d"), Keep::WhileRoom, false), Pushed::Logged);
+    }
+
+    #[test]
+    fn one_reader_too_many_ends_the_one_that_waited_longest() {
+        let mut stream = Stream::new(0);
+        let mut readers: Vec<Receiver<Event>> = Vec::new();
+        for _ in 0..=STREAM_READERS_MAX {
+            let (reader, events) = bounded(1);
+            stream.attach(reader, None);
+            readers.push(events);
+        }
+        assert_eq!(readers[0].try_recv().unwrap().retry_ms, Some(CROWDED_RETRY_MS));
+        assert!(readers[0].is_closed() && readers[1..].iter().all(|reader| !reader.is_closed()));
+        // One that is gone makes room.
+        drop(readers.remove(2));
+        let (reader, _events) = bounded(1);
+        stream.attach(reader, None);
+        assert!(readers[1..].iter().all(|reader| !reader.is_closed()));
+    }
+
+    /// When a stream ends, no reader of it stays open.
+    #[test]
+    fn the_last_event_lets_all_readers_go() {
+        let (first, of_first) = bounded(2);
+        let mut stream = Stream::with_reader(3, first);
+        let (second, of_second) = bounded(2);
+        stream.attach(second, Some(0));
+        stream.push(payload("response"), Keep::Always, true);
+        assert_eq!((received(&of_first), received(&of_second)), (vec![], vec!["response".to_owned()]));
+        assert!(of_first.is_closed() && of_second.is_closed());
+    }
+
+    /// The review's B3: a reader that was behind when its session ended never heard of it.
+    #[test]
+    fn a_reader_that_is_behind_at_the_end_is_handed_the_rest() {
+        let (reader, events) = bounded(1);
+        let mut stream = Stream::with_reader(3, reader);
+        for text in ["a", "b", "c"] {
+            stream.push(payload(text), Keep::WhileRoom, false);
+        }
+        stream.push(payload("error"), Keep::Always, true);
+        stream.hand_over(Some(5));
+        let rest: Vec<Event> = std::iter::from_fn(|| events.try_recv().ok()).collect();
+        assert!(rest.last().is_some_and(|event| event.last) && events.is_closed());
+        assert_eq!(texts(rest), ["a", "b", "c", "error"]);
+    }
+
+    #[test]
+    fn a_reader_without_a_last_event_is_told_when_to_come_back() {
+        let (reader, events) = bounded(1);
+        let mut stream = Stream::with_reader(0, reader);
+        stream.push(payload("a"), Keep::WhileRoom, false);
+        stream.push(payload("b"), Keep::WhileRoom, false);
+        stream.hand_over(Some(5));
+        let rest: Vec<Event> = std::iter::from_fn(|| events.try_recv().ok()).collect();
+        assert_eq!((rest.len(), rest[2].retry_ms), (3, Some(5)));
+    }
+
+    /// Attack M1: a restored session took an id of its former life for one of this.
+    #[test]
+    fn a_place_of_a_former_life_is_before_everything() {
+        let mut stream = Stream::beginning_at(0, 1 << 40);
+        stream.push(payload("a"), Keep::UntilSettled, false);
+        for former in [0, 10, (1 << 40) - 1, (1 << 40) + 1, u64::MAX] {
+            let (reader, events) = bounded(2);
+            stream.attach(reader, Some(former));
+            assert_eq!(received(&events), ["a"], "after {former}");
+        }
+        let (reader, events) = bounded(2);
+        assert_eq!(stream.attach(reader, Some(1 << 40)).0.place, 1 << 40);
+        assert!(events.is_empty());
+    }
+
     #[test]
     fn what_is_waited_for_is_shed_last() {
         let mut stream = Stream::new(1);
@@ -328,7 +500,7 @@ mod tests {
             stream.settle(stream.newest());
             stream.shed();
         }
-        assert_eq!((stream.log.len(), stream.asks, stream.asks_bytes), (REPLAY_EVENTS_MAX, 0, 0));
+        assert_eq!((stream.log.len(), stream.asks()), (REPLAY_EVENTS_MAX, (0, 0, None)));
         stream.push(payload("note"), Keep::WhileRoom, false);
         stream.shed();
         let (reader, events) = bounded(1);
@@ -342,12 +514,12 @@ mod tests {
         for _ in 0..2 * REPLAY_ASKS_MAX {
             stream.push(payload("ask"), Keep::UntilSettled, false);
         }
-        assert_eq!((stream.asks, stream.asks_bytes), (REPLAY_ASKS_MAX, 3 * REPLAY_ASKS_MAX));
+        assert_eq!(stream.asks(), (REPLAY_ASKS_MAX, 3 * REPLAY_ASKS_MAX, Some(REPLAY_ASKS_MAX)));
         let large = "x".repeat(REPLAY_ASKS_BYTES_MAX / 2);
         for _ in 0..3 {
             stream.push(payload(&large), Keep::UntilSettled, false);
         }
-        assert_eq!((stream.asks, stream.asks_bytes), (2, REPLAY_ASKS_BYTES_MAX));
+        assert_eq!(stream.asks(), (2, REPLAY_ASKS_BYTES_MAX, Some(2 * REPLAY_ASKS_MAX + 1)));
         stream.shed_to(0, 0);
         assert_eq!(stream.log_bytes(), REPLAY_ASKS_BYTES_MAX);
     }

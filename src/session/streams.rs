@@ -2,7 +2,6 @@
 //! are kept for a reader that lost its connection.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Instant;
 
 use super::stream::{Keep, Pushed, Stream};
 use crate::budget::{self, Payload};
@@ -12,7 +11,11 @@ use crate::limits::{
     REPLAY_EVENTS_UNDER_PRESSURE, REPLY_PATIENCE, RETRY_MS,
 };
 use crate::metrics::METRICS;
+use crate::moment::Moment;
 use crate::queue::Sender;
+
+/// Where the places of a restored session's standalone stream may begin.
+const RESTORED_PLACES: std::ops::Range<u64> = 1 << 32..1 << 52;
 
 /// The standalone stream's number.
 pub const STANDALONE: u32 = 0;
@@ -21,22 +24,22 @@ pub const STANDALONE: u32 = 0;
 #[derive(Debug)]
 pub struct Streams {
     standalone: Stream,
-    posts: BTreeMap<u32, Post>,
+    posts: BTreeMap<u32, PostStream>,
     /// POST streams that have ended and wait for a reader to resume, oldest first.
-    finished: VecDeque<(u32, Instant)>,
+    finished: VecDeque<(u32, Moment)>,
     /// Whether some reader has not been given all there is.
     behind: bool,
 }
 
 /// The stream of a POST.
 #[derive(Debug)]
-struct Post {
+struct PostStream {
     stream: Stream,
     /// Requests of this POST that have no response yet. No wider, so that a node of the map is small enough for what the
     /// allocator keeps at hand.
     open: u32,
     form: Form,
-    since: Instant,
+    since: Moment,
 }
 
 /// Where the responses to a POST go.
@@ -49,7 +52,7 @@ pub struct ReturnAddress {
     /// How the reply may look.
     pub form: Form,
     /// When the POST arrived.
-    pub since: Instant,
+    pub since: Moment,
 }
 
 /// What the client of a POST reads.
@@ -67,8 +70,19 @@ impl Streams {
     /// The streams of a new session: the standalone one, without a reader.
     #[allow(clippy::new_without_default, reason = "a session begins: not a plain value")]
     pub fn new() -> Streams {
+        Streams::beginning_at(1)
+    }
+
+    /// The streams of a session that begins again. The places of the standalone one begin somewhere else, so that no
+    /// `Last-Event-ID` of its former life means one of them. (The numbers of POST streams do so as well:
+    /// [`Activity::restored`](super::Activity::restored).)
+    pub fn restored() -> Streams {
+        Streams::beginning_at(fastrand::u64(RESTORED_PLACES))
+    }
+
+    fn beginning_at(place: u64) -> Streams {
         Streams {
-            standalone: Stream::new(STANDALONE),
+            standalone: Stream::beginning_at(STANDALONE, place),
             posts: BTreeMap::new(),
             finished: VecDeque::new(),
             behind: false,
@@ -79,7 +93,8 @@ impl Streams {
     pub fn open(&mut self, address: ReturnAddress, open: usize) {
         let stream = Stream::with_reader(address.stream, address.events);
         let open = u32::try_from(open).unwrap_or(u32::MAX);
-        self.posts.insert(address.stream, Post { stream, open, form: address.form, since: address.since });
+        self.posts
+            .insert(address.stream, PostStream { stream, open, form: address.form, since: address.since });
     }
 
     /// Attaches a reader to a stream, after an event or after what readers were given already. Returns where it
@@ -92,6 +107,20 @@ impl Streams {
         let (start, pushed) = stream.attach(reader, after);
         self.behind |= pushed == Pushed::Behind;
         Some(start)
+    }
+
+    /// Attaches a reader after an event; when there is no such stream (any more), or no event is named, the reader gets
+    /// what comes on the standalone stream. Returns where it starts, and whether that is after the event.
+    pub fn attach_or_go_on(&mut self, after: Option<EventId>, reader: Sender<Event>) -> (EventId, bool) {
+        let named = after.filter(|id| id.stream == STANDALONE || self.posts.contains_key(&id.stream));
+        let stream = match named {
+            Some(EventId { stream, .. }) if stream != STANDALONE => self.posts.get_mut(&stream),
+            _ => None,
+        };
+        let stream = stream.map_or(&mut self.standalone, |post| &mut post.stream);
+        let (start, pushed) = stream.attach(reader, named.map(|id| id.place));
+        self.behind |= pushed == Pushed::Behind;
+        (start, named.is_some())
     }
 
     /// Whether some reader has not been given all there is.
@@ -165,12 +194,12 @@ impl Streams {
     }
 
     /// Puts a response on its POST's stream; the last one ends the stream (L17).
-    pub fn respond(&mut self, number: u32, response: Payload, now: Instant) {
+    pub fn respond(&mut self, number: u32, response: Payload, now: Moment) {
         let Some(post) = self.posts.get_mut(&number) else { return };
         post.open = post.open.saturating_sub(1);
         let last = post.open == 0;
         // Then the reply is one JSON body: its client has no event id to resume after, so nothing need be kept.
-        let soon = now.duration_since(post.since) < REPLY_PATIENCE;
+        let soon = now.since(post.since) < REPLY_PATIENCE;
         let whole = last && post.form == Form::Either && post.stream.untouched() && soon;
         let pushed = post.stream.push(response, Keep::Always, last);
         self.behind |= pushed == Pushed::Behind;
@@ -184,7 +213,7 @@ impl Streams {
 
     /// A request of this POST gets no response (L44). When it was the last one the stream ends; `instead` is for a
     /// reader that resumes it all the same, and would ask for ever otherwise (`clients.md` B3).
-    pub fn leave_unanswered(&mut self, number: u32, instead: Payload, now: Instant) {
+    pub fn leave_unanswered(&mut self, number: u32, instead: Payload, now: Moment) {
         let Some(post) = self.posts.get_mut(&number) else { return };
         post.open = post.open.saturating_sub(1);
         if post.open == 0 {
@@ -195,7 +224,7 @@ impl Streams {
     }
 
     /// Keeps an ended stream for a reader that lost its connection, within bounds.
-    fn finish(&mut self, number: u32, now: Instant) {
+    fn finish(&mut self, number: u32, now: Moment) {
         self.finished.push_back((number, now));
         while self.finished.len() > FINISHED_STREAMS_MAX || self.finished_bytes() > FINISHED_BYTES_MAX {
             self.forget_oldest_finished();
@@ -207,15 +236,21 @@ impl Streams {
         finished.map(|post| post.stream.log_bytes()).sum()
     }
 
+    /// Forgets the POST stream that ended first; a reader that is behind gets its rest, the response, all the same.
     fn forget_oldest_finished(&mut self) {
-        if let Some((oldest, _)) = self.finished.pop_front() {
-            self.posts.remove(&oldest);
+        if let Some(mut post) = self.take_oldest_finished() {
+            post.stream.hand_over(None);
         }
     }
 
+    fn take_oldest_finished(&mut self) -> Option<PostStream> {
+        let (oldest, _) = self.finished.pop_front()?;
+        self.posts.remove(&oldest)
+    }
+
     /// Forgets ended streams that nobody has resumed for long.
-    pub fn forget_old(&mut self, now: Instant) {
-        while self.finished.front().is_some_and(|(_, at)| now.duration_since(*at) >= FINISHED_STREAM_AGE) {
+    pub fn forget_old(&mut self, now: Moment) {
+        while self.finished.front().is_some_and(|(_, at)| now.since(*at) >= FINISHED_STREAM_AGE) {
             self.forget_oldest_finished();
         }
     }
@@ -228,18 +263,15 @@ impl Streams {
             .sum();
         METRICS.events_shed_total.add(shed as u64);
         while budget::pressure() && !self.finished.is_empty() {
-            self.forget_oldest_finished();
+            drop(self.take_oldest_finished());
         }
     }
 
-    /// Lets every reader go, with a word on when to come back if there is one to say; what they were given is still
-    /// written, then their streams end gracefully.
+    /// The session is over: every reader gets what it has not been given, also one that is behind, and a word on when to
+    /// come back if there is one to say; then its stream ends gracefully.
     pub fn end(&mut self, retry_ms: Option<u32>) {
-        if let Some(retry_ms) = retry_ms {
-            let posts = self.posts.values_mut().map(|post| &mut post.stream);
-            posts.chain([&mut self.standalone]).for_each(|stream| stream.let_go(retry_ms));
-        }
-        self.standalone.detach();
+        let posts = self.posts.values_mut().map(|post| &mut post.stream);
+        posts.chain([&mut self.standalone]).for_each(|stream| stream.hand_over(retry_ms));
         self.posts.clear();
         self.finished.clear();
     }
@@ -254,7 +286,7 @@ mod tests {
 
     use crate::limits::REPLAY_EVENTS_MAX;
 
-    fn open(streams: &mut Streams, number: u32, requests: usize, now: Instant) -> Receiver<Event> {
+    fn open(streams: &mut Streams, number: u32, requests: usize, now: Moment) -> Receiver<Event> {
         let (events, live) = bounded(8);
         streams.open(ReturnAddress { stream: number, events, form: Form::Either, since: now }, requests);
         live
@@ -271,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_quick_response_leaves_nothing_behind() {
-        let (mut streams, now) = (Streams::new(), Instant::now());
+        let (mut streams, now) = (Streams::new(), Moment::now());
         let live = open(&mut streams, 1, 1, now);
         streams.respond(1, payload(1), now);
         assert!(live.try_recv().unwrap().last);
@@ -280,12 +312,12 @@ mod tests {
 
     #[test]
     fn a_late_response_waits_for_a_lost_reader_and_then_goes() {
-        let (mut streams, now) = (Streams::new(), Instant::now());
+        let (mut streams, now) = (Streams::new(), Moment::now());
         drop(open(&mut streams, 1, 1, now));
         let later = now + REPLY_PATIENCE;
         streams.respond(1, payload(1), later);
         assert_eq!(resumes(&mut streams, 1), Some(1));
-        streams.forget_old(later + FINISHED_STREAM_AGE - Duration::from_millis(1));
+        streams.forget_old(later + (FINISHED_STREAM_AGE - Duration::from_millis(1)));
         assert_eq!(resumes(&mut streams, 1), Some(1));
         streams.forget_old(later + FINISHED_STREAM_AGE);
         assert_eq!(resumes(&mut streams, 1), None);
@@ -293,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_was_let_go_is_told_when_to_come_back_and_finds_the_response() {
-        let (mut streams, now) = (Streams::new(), Instant::now());
+        let (mut streams, now) = (Streams::new(), Moment::now());
         let live = open(&mut streams, 1, 1, now);
         streams.let_go(1);
         let come_back = live.try_recv().unwrap();
@@ -310,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_batch_ends_with_its_last_response() {
-        let (mut streams, now) = (Streams::new(), Instant::now());
+        let (mut streams, now) = (Streams::new(), Moment::now());
         let live = open(&mut streams, 1, 3, now);
         streams.respond(1, payload(1), now);
         streams.leave_unanswered(1, payload(1), now);
@@ -321,7 +353,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_for_lost_readers_is_bounded() {
-        let (mut streams, now) = (Streams::new(), Instant::now());
+        let (mut streams, now) = (Streams::new(), Moment::now());
         for number in 1..=100 {
             drop(open(&mut streams, number, 1, now));
             streams.respond(number, payload(FINISHED_BYTES_MAX / 4), now);
@@ -356,12 +388,36 @@ mod tests {
 
     #[test]
     fn a_quick_response_to_a_client_of_event_streams_can_be_resumed() {
-        let (mut streams, now) = (Streams::new(), Instant::now());
+        let (mut streams, now) = (Streams::new(), Moment::now());
         let (events, live) = bounded(8);
         streams.open(ReturnAddress { stream: 1, events, form: Form::Stream, since: now }, 1);
         streams.respond(1, payload(1), now);
         drop(live);
         assert_eq!(resumes(&mut streams, 1), Some(1));
+    }
+
+    /// So that a node of the map is no larger than what glibc keeps at hand per thread (1,032 bytes).
+    #[test]
+    fn the_stream_of_a_post_is_small() {
+        assert!(size_of::<PostStream>() <= 88, "{} bytes", size_of::<PostStream>());
+    }
+
+    /// A reader that is behind while many calls of its session end is not cut off from its response.
+    #[test]
+    fn a_stream_that_is_forgotten_hands_its_reader_the_rest() {
+        let (mut streams, now) = (Streams::new(), Moment::now());
+        let live = open(&mut streams, 1, 1, now);
+        for _ in 0..20 {
+            streams.deliver(1, payload(2), false);
+        }
+        streams.respond(1, payload(1), now);
+        assert!(streams.behind());
+        for number in 2..=1 + FINISHED_STREAMS_MAX as u32 {
+            drop(open(&mut streams, number, 1, now));
+            streams.respond(number, payload(1), now);
+        }
+        let read: Vec<Event> = std::iter::from_fn(|| live.try_recv().ok()).collect();
+        assert!(read.len() == 21 && read[20].last && live.is_closed());
     }
 
     #[derive(Clone, Debug)]
@@ -399,7 +455,7 @@ mod tests {
         /// Whoever reads gets every response and one end; whoever does not finds the responses when it resumes.
         #[test]
         fn prop_every_response_is_read_or_kept(steps in prop::collection::vec(step(), 0..60)) {
-            let (mut streams, mut now) = (Streams::new(), Instant::now());
+            let (mut streams, mut now) = (Streams::new(), Moment::now());
             let mut known: Vec<Known> = Vec::new();
             let mut asks: Vec<EventId> = Vec::new();
             for step in steps {
@@ -425,7 +481,7 @@ mod tests {
                     Step::Ask(at) => asks.push(streams.deliver(at as u32, payload(3), true)),
                     Step::Settle(at) if at < asks.len() => streams.settle(asks.swap_remove(at)),
                     Step::Settle(_) => {}
-                    Step::Wait(millis) => now += Duration::from_millis(millis),
+                    Step::Wait(millis) => now = now + Duration::from_millis(millis),
                     Step::Open { .. } => {}
                 }
             }

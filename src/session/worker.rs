@@ -20,10 +20,11 @@ use crate::foreign::Foreign;
 use crate::http::{Event, EventId, EventReader, Opening, Room};
 use crate::limits::{
     ASK_AGE, BEHIND_PATIENCE, CALLS_MAX, EARLY_INPUTS_MAX, FOREIGN_TEXT_BYTES_MAX, HELD_BYTES_CALLS_MAX,
-    IDLE_WITH_CALLS_FACTOR, LOG_STEP, READER_EVENTS_MAX, RETIRE_RETRY_MS, RETRY_MS,
+    IDLE_WITH_CALLS_FACTOR, LOG_STEP, READER_EVENTS_MAX, RETIRE_RETRY_MS,
 };
 use crate::message::{self, Id, Invalid, Kind, Line, Message, Parsed};
 use crate::metrics::{Entered, METRICS};
+use crate::moment::Moment;
 use crate::queue::{self, Receiver, Sender};
 use crate::sweep::{self, Deadline};
 use crate::version::{self, Version};
@@ -58,8 +59,8 @@ pub struct Post {
 pub struct Attach {
     /// `Last-Event-ID`.
     pub after: Option<EventId>,
-    /// Gets the reader, or nothing when there is no such stream (any more).
-    pub answer: Sender<Option<EventReader>>,
+    /// Gets the reader.
+    pub answer: Sender<EventReader>,
 }
 
 /// What became of `initialize`.
@@ -165,6 +166,7 @@ impl Worker {
     /// The same for a session that begins again.
     pub fn restored(mut self: Box<Worker>) -> Box<Worker> {
         self.restored = true;
+        self.streams = Streams::restored();
         self
     }
 
@@ -453,25 +455,25 @@ impl Worker {
         let Some(call) = self.calls.remove(id) else { return };
         let instead =
             message::error(id, message::INTERNAL_ERROR, "the request was cancelled by the client", None);
-        self.streams.leave_unanswered(call.stream, instead, Instant::now());
+        self.streams.leave_unanswered(call.stream, instead, Moment::now());
     }
 
-    fn attach(&mut self, after: Option<EventId>) -> Option<EventReader> {
-        let number = after.map_or(STANDALONE, |id| id.stream);
+    /// Resumes the stream of that event; the standalone one goes on when there is no such stream (any more).
+    fn attach(&mut self, after: Option<EventId>) -> EventReader {
         let (events, live) = queue::bounded(READER_EVENTS_MAX);
-        let start = self.streams.attach(number, events, after.map(|id| id.place))?;
-        if after.is_some() {
+        let (start, resumed) = self.streams.attach_or_go_on(after, events);
+        if resumed {
             METRICS.streams_resumed_total.add_one();
         }
         self.setup.activity.attached();
-        let priming = Event { id: Some(start), retry_ms: Some(RETRY_MS), data: None, last: false };
-        Some(EventReader {
+        let priming = Event { id: Some(start), retry_ms: None, data: None, last: false };
+        EventReader {
             opening: Opening::Stream { first: self.version.primes().then_some(priming) },
             backlog: VecDeque::new(),
             live,
             keep_alive_comment: self.setup.keep_alive_comment,
             room: Some(self.setup.room.clone()),
-        })
+        }
     }
 
     // --- From the backend -----------------------------------------------------------------------------------------
@@ -514,9 +516,8 @@ impl Worker {
         METRICS.messages_from_backend_total.add_one();
         match self.calls.remove(id) {
             Some(call) => {
-                let now = Instant::now();
-                METRICS.call_seconds.observe(now.duration_since(call.since));
-                self.streams.respond(call.stream, response, now);
+                METRICS.call_seconds.observe(call.since.elapsed());
+                self.streams.respond(call.stream, response, Moment::now());
             }
             None => log::debug!("[{}] dropped a response to no request", self.setup.label),
         }
@@ -640,7 +641,7 @@ impl Worker {
     }
 
     fn respond(&mut self, stream: u32, response: Payload) {
-        self.streams.respond(stream, response, Instant::now());
+        self.streams.respond(stream, response, Moment::now());
     }
 
     fn unreadable(&mut self, invalid: Invalid) {
@@ -678,7 +679,7 @@ impl Worker {
     // --- Time and the end -----------------------------------------------------------------------------------------
 
     fn tick(&mut self, now: Instant) -> Option<Ended> {
-        self.streams.forget_old(now);
+        self.streams.forget_old(Moment::now());
         self.expire_asks(now);
         if budget::pressure() {
             self.streams.shed_under_pressure();

@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use burdock::limits::STREAM_READERS_MAX;
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -239,7 +240,8 @@ fn unknown_method_is_200() {
     assert_eq!((reply.status, reply.json()["error"]["code"].clone()), (200, json!(-32601)));
 }
 
-/// L13, L15, trap 17: streams begin with an id, `retry` and empty data for 2025-11-25, and only there; a silent
+/// L13, L15, trap 17: streams begin with an id and empty data for 2025-11-25, and only there. `retry` is for when
+/// burdock is about to end a stream: some clients refuse it before any data (case 10). A silent
 /// call becomes a stream after a second, and the response ends it (L16, L17).
 #[test]
 fn a_silent_call_becomes_a_stream_with_priming_where_the_revision_has_it() {
@@ -251,7 +253,7 @@ fn a_silent_call_becomes_a_stream_with_priming_where_the_revision_has_it() {
         assert_eq!(reply.header("x-accel-buffering"), Some("no"));
         let events = reply.events();
         if version == LATEST {
-            assert_eq!((events[0].data.as_str(), events[0].retry.as_deref()), ("", Some("1000")));
+            assert_eq!((events[0].data.as_str(), events[0].retry.as_deref()), ("", None));
             assert!(events[0].id.is_some());
             assert_eq!(events.len(), 2);
         } else {
@@ -429,21 +431,61 @@ fn an_early_notification_waits_for_the_get_stream() {
     assert_eq!(events[1].json()["method"], "notifications/tools/list_changed");
 }
 
-/// L25, L28: one standalone stream: a second GET replaces the first, which ends gracefully; nothing is sent twice.
+/// L25, L28: several GETs of one session: each message on exactly one of them, the newest that lives. An older one
+/// stays open and silent, and goes on where the newest stopped when that one goes. 409 for the second would lock out a
+/// client whose first connection is half dead; ending the first made two readers throw each other out for ever.
 #[test]
-fn a_second_get_replaces_the_first() {
+fn the_newest_get_gets_the_messages_and_an_older_one_takes_over() {
+    let burdock = Burdock::with_child(&["--keep-alive-comment", "200ms"], &[]);
+    let session = burdock.session(LATEST);
+    let open = || {
+        let mut get = session.get(None);
+        assert_eq!(get.head().status, 200);
+        get.event();
+        get
+    };
+    let (mut first, mut second) = (open(), open());
+    session.call(1, "notify", json!({}));
+    let told = second.event().unwrap();
+    assert_eq!(told.json()["method"], "notifications/tools/list_changed");
+    for _ in 0..3 {
+        assert_eq!(first.chunk().unwrap(), b": keep-alive\n\n", "the older one is not open and silent");
+    }
+    drop(second);
+    // Its end is noticed while it is idle; what is said after that goes to the older one, and only that.
+    std::thread::park_timeout(Duration::from_millis(200));
+    session.call(2, "notify", json!({}));
+    let next = first.event().unwrap();
+    assert_eq!(next.json()["method"], "notifications/tools/list_changed");
+    let place =
+        |id: &Option<String>| id.as_deref().unwrap().split_once('-').unwrap().1.parse::<u64>().unwrap();
+    assert_eq!(place(&next.id), place(&told.id) + 1);
+}
+
+/// Case 11: of more than four GETs the one that waited longest ends gracefully, with a word on when to come back.
+#[test]
+fn a_fifth_get_ends_the_oldest() {
     let burdock = burdock();
     let session = burdock.session(LATEST);
-    let (mut first, mut second) = (session.get(None), ());
-    first.head();
-    first.event();
-    let _ = &mut second;
-    let mut second = session.get(None);
-    second.head();
-    second.event();
-    assert_eq!(first.event(), None);
+    let mut gets: Vec<Client> = Vec::new();
+    for _ in 0..STREAM_READERS_MAX + 1 {
+        let mut get = session.get(None);
+        get.head();
+        get.event();
+        gets.push(get);
+    }
+    let word = gets[0].event().expect("a word on when to come back");
+    assert!(word.retry.is_some() && word.id.is_none() && word.data.is_empty(), "{word:?}");
+    assert_eq!(gets[0].event(), None);
     session.call(1, "notify", json!({}));
-    assert_eq!(second.event().unwrap().json()["method"], "notifications/tools/list_changed");
+    assert!(gets.pop().unwrap().event().unwrap().data.contains("list_changed"));
+    // The next in turn, and so on: all four others are alive.
+    for get in gets.iter_mut().skip(1).rev() {
+        std::thread::park_timeout(Duration::from_millis(200));
+        session.call(2, "notify", json!({}));
+        assert!(get.event().unwrap().data.contains("list_changed"));
+        get.socket.get_ref().shutdown(std::net::Shutdown::Both).unwrap();
+    }
 }
 
 /// L26: event ids are unique over the streams of a session.
@@ -465,8 +507,8 @@ fn event_ids_are_unique() {
     assert!(count > 6);
 }
 
-/// L27: the standalone stream is resumed after the last event seen; an id of no stream gets 400, never another's
-/// events.
+/// L27: the standalone stream is resumed after the last event seen. An id that is not ours begins a fresh stream
+/// (the spec leaves it open): on a 400 some clients never ask again, and others give the session up.
 #[test]
 fn the_get_stream_is_resumed() {
     let burdock = burdock();
@@ -481,8 +523,12 @@ fn the_get_stream_is_resumed() {
     resumed.head();
     resumed.event();
     assert!(resumed.event().unwrap().data.contains("list_changed"));
-    for wrong in ["9-1", "x", "0-1-2", "4294967296-1", "-", "+1-1"] {
-        assert_eq!(session.get(Some(wrong)).response().status, 400, "{wrong}");
+    for foreign in ["9-1", "3-17", "abc", "99-1", "x", "0-1-2", "4294967296-1", "-", "+1-1"] {
+        let mut fresh = session.get(Some(foreign));
+        assert_eq!(fresh.head().status, 200, "{foreign}");
+        assert_eq!(fresh.event().unwrap().data, "", "{foreign} gets what another has seen");
+        session.call(2, "notify", json!({}));
+        assert!(fresh.event().unwrap().data.contains("list_changed"), "{foreign}");
     }
 }
 

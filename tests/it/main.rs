@@ -4,6 +4,7 @@
 
 mod bad_input; // What is typed or configured wrongly: a message that helps, and the exit status.
 mod baseline; // What async-h1 does with bytes that burdock serves.
+mod behind; // Readers that are behind when their session ends.
 mod bytes; // Params and results arrive as the bytes they were.
 mod check; // `burdock check` against good and bad endpoints.
 mod child; // Children and the watchdog, at the level of the library.

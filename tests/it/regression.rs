@@ -57,7 +57,7 @@ fn post(stream: u32) -> (Input, Receiver<Event>) {
     let bytes = format!("{{\"jsonrpc\":\"2.0\",\"id\":{stream},\"method\":\"tools/call\"}}").into_bytes();
     let Ok(Parsed::One(call)) = message::parse(bytes, Share::default()) else { panic!("not a message") };
     let (events, reader) = queue::bounded(READER_EVENTS_MAX);
-    let address = ReturnAddress { stream, events, form: Form::Either, since: std::time::Instant::now() };
+    let address = ReturnAddress { stream, events, form: Form::Either, since: burdock::moment::Moment::now() };
     (Input::Post(Box::new(Post { messages: Parsed::One(call), reply: Some(address) })), reader)
 }
 
