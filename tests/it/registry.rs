@@ -337,6 +337,47 @@ fn a_restored_session_goes_on_after_its_node_was_killed() {
     wait_for("no record", SOON, || records(&redis).is_empty().then_some(()));
 }
 
+/// Attack M1: an event id of a session's former life hides nothing of this one. The log began with the same places, so
+/// notifications were lost, and a server's request with the call behind it.
+#[test]
+fn an_event_id_of_a_former_life_hides_nothing() {
+    let Some(redis) = redis_server("the registry") else { return };
+    let config = redis.folder.join("mcp.json");
+    let entry =
+        serde_json::json!({"mcpServers": {"s": {"command": test_child(), "burdock": {"restore": true}}}});
+    std::fs::write(&config, entry.to_string()).unwrap();
+    let start = || node("n1", &redis, &["--config", config.to_str().unwrap()]);
+    let mut one = start();
+    let session = one.session(V);
+    let mut stream = session.get(None);
+    stream.head();
+    stream.event();
+    let mut seen = None;
+    for id in 1..=5 {
+        session.call(id, "notify", serde_json::json!({}));
+        seen = stream.event().expect("a notification").id;
+    }
+    wait_for("its record", SOON, || record(&redis, &session.id));
+    one.process.kill().unwrap();
+    one.process.wait().unwrap();
+
+    let again = start();
+    let session = moved(&session, &again);
+    session.call(6, "notify", serde_json::json!({}));
+    std::thread::park_timeout(Duration::from_millis(600));
+    // Beside a call in flight what belongs to none of two goes to the standalone stream.
+    let _hangs = session.start(&call(7, "hang", serde_json::json!({})));
+    std::thread::park_timeout(Duration::from_millis(500));
+    let asks = r#"{"jsonrpc":"2.0","id":"who","method":"roots/list"}"#;
+    session.call(8, "raw", serde_json::json!({"line": asks}));
+    let mut resumed = session.get(seen.as_deref());
+    resumed.head();
+    let events: Vec<_> = (0..3).map(|_| resumed.event().expect("an event")).collect();
+    assert!(events[0].data.is_empty(), "the priming event");
+    assert!(events[1].data.contains("list_changed"), "{events:?}");
+    assert!(events[2].data.contains("roots/list"), "{events:?}");
+}
+
 /// Restore over a restart by SIGTERM: a session of a restorable server is served to the last, and goes on afterwards;
 /// others end as ever.
 #[test]
