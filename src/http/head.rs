@@ -6,10 +6,10 @@
 //! ambiguous is repaired here.
 
 use std::mem::MaybeUninit;
-use std::net::Ipv6Addr;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::authority::Authority;
 use crate::http::{Header, Refusal, Status};
 use crate::limits::{BLANK_LINES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, TARGET_BYTES_MAX};
 
@@ -524,27 +524,9 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Whether `host` is a name or address with an optional port (RFC 3986, section 3.2.2, less the characters that
-/// occur in no name: a Host that looks like a path, a list or a user must not reach anyone who trusts it).
+/// Whether `host` is a name or address with an optional port.
 fn is_host(host: &[u8]) -> bool {
-    if let Some(bracketed) = host.strip_prefix(b"[") {
-        let Some((address, rest)) = split_at_byte(bracketed, b']') else { return false };
-        let address = std::str::from_utf8(address).is_ok_and(|address| address.parse::<Ipv6Addr>().is_ok());
-        return address && (rest.is_empty() || rest.strip_prefix(b":").is_some_and(is_port));
-    }
-    let (name, port) = split_at_byte(host, b':').map_or((host, None), |(name, port)| (name, Some(port)));
-    let name_byte = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-    !name.is_empty() && name.iter().all(name_byte) && port.is_none_or(is_port)
-}
-
-fn is_port(port: &[u8]) -> bool {
-    decimal(port).is_some_and(|port| port <= u64::from(u16::MAX))
-}
-
-/// What stands before and behind the first `byte`.
-fn split_at_byte(bytes: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
-    let at = memchr::memchr(byte, bytes)?;
-    Some((&bytes[..at], &bytes[at + 1..]))
+    std::str::from_utf8(host).is_ok_and(|host| Authority::parse(host).is_ok())
 }
 
 /// The fields that decide how the rest of the connection is read.
@@ -910,7 +892,10 @@ mod tests {
 
     #[test]
     fn takes_valid_hosts_only() {
-        for host in ["n1", "n1.example.org:80", "127.0.0.1:8080", "[::1]", "[::1]:65535", "a_b~c"] {
+        // RFC 3986, section 3.2.3: a port may be empty.
+        for host in
+            ["n1", "n1.example.org:80", "127.0.0.1:8080", "[::1]", "[::1]:65535", "a_b~c", "n1:", "[::1]:"]
+        {
             assert!(is_host(host.as_bytes()), "{host}");
         }
         for host in [
@@ -922,7 +907,6 @@ mod tests {
             "u@h",
             "a b",
             "a,b",
-            "n1:",
             "n1:x",
             "n1:65536",
             "n1:+1",
@@ -930,7 +914,6 @@ mod tests {
             "[::1",
             "[x]",
             "[::1]x",
-            "[::1]:",
             "a:1:2",
             "caf\u{e9}",
         ] {

@@ -241,6 +241,17 @@ fn the_admin_listener_has_names_of_its_own() {
     }
 }
 
+/// RFC 9110, section 7.2, and RFC 3986, section 3.2.3: the port in `Host` may be empty.
+#[test]
+fn a_host_may_have_an_empty_port() {
+    let burdock = Burdock::with_child(&[], &[]);
+    for host in ["localhost:", "127.0.0.1:", "[::1]:"] {
+        let mut client = burdock.client();
+        client.request("POST", "/mcp", &[("Host", host), BOTH, JSON], &initialize(LATEST));
+        assert_eq!(client.response().status, 200, "{host}");
+    }
+}
+
 pub fn admin_get(socket: &std::path::Path, path: &str) -> String {
     use std::io::{Read as _, Write as _};
     let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
