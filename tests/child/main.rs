@@ -161,7 +161,7 @@ fn with_shared<T>(change: impl FnOnce(&mut Shared) -> T) -> T {
 }
 
 /// Waits until `look` finds what it looks for.
-fn wait_for_shared<T>(mut look: impl FnMut(&Shared) -> Option<T>) -> T {
+fn wait_for_shared<T>(mut look: impl FnMut(&mut Shared) -> Option<T>) -> T {
     let mut guard = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         if let Some(found) = look(guard.get_or_insert_default()) {

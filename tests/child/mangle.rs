@@ -83,8 +83,7 @@ struct Answer {
 impl Answer {
     fn new(dice: &mut Dice, number: &str) -> Answer {
         // Ids of calls that are in flight as well, where none is looked for: in the result.
-        let decoy =
-            dice.one(&["", r#""id":1,"#, r#""id":2,"method":"x","#, r#""a":{"id":3},"jsonrpc":"2.0","#]);
+        let decoy = dice.one(&["", r#""id":1,"#, r#""id":2,"k":"x","#, r#""a":{"id":3},"jsonrpc":"2.0","#]);
         let text = TEXT.replace('\\', "\\\\").replace('"', "\\\"");
         let result = match dice.below(4) {
             0 => format!(r#""error":{{"code":-32000,"message":"{text}","data":{{{decoy}"n":1}}}}"#),

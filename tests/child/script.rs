@@ -1,12 +1,12 @@
 //! What a test has the server say, byte for byte, and what the server has heard.
 //!
-//! A test holds calls open with the tool `hold`, which gives each a name and never answers. Then it has any bytes
-//! written by the notification [`SAY`]: `<NAME>` in its text stands for the id of a held call, `<NAME:token>` for its
+//! A test holds calls open with the tool `hold`, which gives each a name, says the text `then` if there is one, and
+//! never answers. Then the test has any bytes written by the notification [`SAY`]: `<NAME>` in its text stands for the id of a held call, `<NAME:token>` for its
 //! progress token (both as they came), `<xHH>` for a byte, `<fill:N>` for N letters, `<times:N:TEXT>` for that text
 //! N times, `<pause>` for a moment in which what stands before it is read alone. The bytes are written before the next
 //! message is read, so whatever is answered after the notification is answered after these bytes.
 //!
-//! The tool `held` is answered when the call of that name is there; `heard` gives back the messages that contain
+//! The tool `held` is answered, once, when the call of that name is there; `heard` gives back the messages that contain
 //! `part`, as they came, once there are `count` of them; `mangle` answers with what [`mangle`] makes of a good answer.
 
 use std::io::{self, BufRead};
@@ -27,6 +27,8 @@ const HEARD_MAX: usize = 4096;
 pub(crate) struct Held {
     id: String,
     token: String,
+    /// Nobody has heard of it: the name may have been another call's before.
+    new: bool,
 }
 
 /// How the server differs from a good one, as its arguments say.
@@ -163,13 +165,17 @@ pub(crate) fn hear(message: &str) {
 /// See [`SAY`].
 pub(crate) fn say(params: Option<&RawValue>) {
     let params: Value = params.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+    say_text(params["text"].as_str().unwrap_or_default());
+}
+
+fn say_text(text: &str) {
     let name = |name: &str| {
         super::with_shared(|shared| match name.strip_suffix(":token") {
             Some(name) => shared.held.get(name).map(|held| held.token.clone()),
             None => shared.held.get(name).map(|held| held.id.clone()),
         })
     };
-    super::write_pieces(&filled(params["text"].as_str().unwrap_or_default(), name));
+    super::write_pieces(&filled(text, name));
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -192,12 +198,17 @@ pub(crate) fn call(id: &RawValue, raw: &str, params: &Value) -> Option<Option<Va
         "hold" => {
             let token = serde_json::from_str::<Params<'_>>(raw).unwrap_or_default().meta.progress_token;
             let token = token.map_or("null", RawValue::get).to_owned();
-            let held = Held { id: id.get().to_owned(), token };
+            let held = Held { id: id.get().to_owned(), token, new: true };
             super::with_shared(|shared| shared.held.insert(name, held));
+            say_text(arguments["then"].as_str().unwrap_or_default());
             Some(None)
         }
         "held" => {
-            super::wait_for_shared(|shared| shared.held.contains_key(&name).then_some(()));
+            super::wait_for_shared(|shared| {
+                let held = shared.held.get_mut(&name).filter(|held| held.new)?;
+                held.new = false;
+                Some(())
+            });
             Some(super::text("held"))
         }
         "heard" => {

@@ -49,16 +49,13 @@ fn a_server_that_answers_notifications_with_errors() {
 
 /// JSON-RPC 5.1: -32700 and -32600 without an id are about a request; about the only one, when there is one.
 #[test]
-#[ignore = "until its cure is on main"]
 fn an_error_without_id_that_is_about_a_request() {
     let scripted = Scripted::new();
     for error in [
         r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}"#,
         r#"{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid Request"}}"#,
     ] {
-        let mut only = scripted.hold("1", "only");
-        scripted.say_only(&format!("{error}\n"));
-        failed(&mut only, "1");
+        failed(&mut scripted.ask_for("1", &format!("{error}\n")), "1", error);
         let mut calls = [scripted.hold("1", "a"), scripted.hold("2", "b")];
         scripted.say(error);
         scripted.answer("a");
@@ -66,7 +63,6 @@ fn an_error_without_id_that_is_about_a_request() {
         answered(&mut calls[0], "1", "a");
         answered(&mut calls[1], "2", "b");
     }
-    scripted.warned(&["2 calls"]);
 }
 
 /// Logs that look like messages, and objects that JavaScript prints: never the end of a call (pino-lines).
@@ -132,6 +128,27 @@ fn messages_of_the_server_that_are_no_answers() {
     answered(&mut call, "1", "a");
 }
 
+/// What might be the end of a call and is none is a warning that says how many wait.
+#[test]
+#[ignore = "until its cure is on main"]
+fn a_line_that_ends_no_call_is_a_warning() {
+    for line in [
+        r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}"#,
+        r#"{"jsonrpc":"2.0","result":{"x":1}}"#,
+        r#"{"jsonrpc":"2.0","id":77,"result":{"x":1}}"#,
+        r#"{"level":30,"id":<a>}"#,
+    ] {
+        let scripted = Scripted::new();
+        let mut calls = [scripted.hold("1", "a"), scripted.hold("2", "b")];
+        scripted.say(line);
+        scripted.warned(&["2 requests wait"]);
+        for (name, id, call) in [("a", "1", 0), ("b", "2", 1)] {
+            scripted.answer(name);
+            answered(&mut calls[call], id, name);
+        }
+    }
+}
+
 // --- Answers that cannot be read ------------------------------------------------------------------------------
 
 /// Answers of real servers that are no JSON, and name their call (case 14): it ends, at once, and no other.
@@ -141,10 +158,9 @@ fn an_unreadable_answer_ends_the_call_that_it_names() {
     let scripted = Scripted::new();
     for line in UNREADABLE {
         let mut calls = [scripted.hold("1", "a"), scripted.hold("2", "b")];
-        let begun = Instant::now();
+        eprintln!("{line}");
         scripted.say_only(&format!("{line}\n"));
-        ended(&mut calls[0], "1");
-        assert!(begun.elapsed() < AT_ONCE, "{line}");
+        ended(&mut calls[0], "1", line);
         scripted.answer("b");
         answered(&mut calls[1], "2", "b");
     }
@@ -178,8 +194,6 @@ const UNREADABLE: &[&str] = &[
     r#"{"jsonrpc":2.0,"id":<a>,"result":{}}"#,
     r#"{"jsonrpc":"2","id":<a>,"result":{}}"#,
     r#"{"JSONRPC":"2.0","id":<a>,"result":{}}"#,
-    r#"{"id":<a>,"result":{}}"#,
-    r#"{"id":<a>,"error":{"code":1,"message":"x"}}"#,
     r#"{ "jsonrpc" : "2.0" , "id" : <a> , "result" : NaN }"#,
     r#"INFO: {"jsonrpc":"2.0","id":<a>,"result":{}}"#,
     r#"{"jsonrpc":"2.0","id":<a>,"result":{}} (in 3 ms)"#,
@@ -209,7 +223,7 @@ fn an_answer_without_a_readable_id() {
     ] {
         let mut only = scripted.hold("1", "only");
         scripted.say_only(&format!("{line}\n"));
-        failed(&mut only, "1");
+        failed(&mut only, "1", line);
         let mut calls = [scripted.hold("1", "a"), scripted.hold("2", "b")];
         scripted.say(line);
         scripted.answer("b");
@@ -217,7 +231,6 @@ fn an_answer_without_a_readable_id() {
         answered(&mut calls[0], "1", "a");
         answered(&mut calls[1], "2", "b");
     }
-    scripted.warned(&["2 calls"]);
 }
 
 /// L17: a message that is too large fails only the call that it names, wherever the id stands, and says so (case 28).
@@ -232,7 +245,7 @@ fn a_message_that_is_too_large_fails_only_its_own_call() {
     ] {
         let mut calls = [scripted.hold("1", "a"), scripted.hold("2", "b")];
         scripted.say_only(&format!("{line}\n"));
-        let text = failed(&mut calls[0], "1");
+        let text = failed(&mut calls[0], "1", line);
         assert!(text.contains("too large") && text.contains('5') && text.contains('4'), "{text}");
         scripted.answer("b");
         answered(&mut calls[1], "2", "b");
@@ -314,7 +327,7 @@ fn null_members_of_a_server() {
         let mut want = want;
         want["jsonrpc"] = json!("2.0");
         want["id"] = json!("x");
-        assert_eq!(ended(&mut call, "\"x\""), want, "{line}");
+        assert_eq!(ended(&mut call, "\"x\"", line), want, "{line}");
     }
 }
 
@@ -418,6 +431,9 @@ fn bytes_around_the_lines_of_a_server() {
         "[<line>]\n",
     ] {
         let burdock = Burdock::with_child(&[], &["--script", "--each", each]);
+        let mut client = burdock.client();
+        client.request("POST", "/mcp", &[BOTH, JSON], &initialize(LATEST));
+        assert!(answer_within(&mut client, AT_ONCE).is_some(), "{each:?}: no answer to initialize");
         let begun = Instant::now();
         let session = burdock.session(LATEST);
         let answer = session.call(1, "echo", json!({"text": "ü"}));
@@ -429,7 +445,11 @@ fn bytes_around_the_lines_of_a_server() {
             reply.text()
         );
         for event in reply.events().iter().filter(|event| !event.data.is_empty()) {
-            assert!(event.data.starts_with('{') && event.data.ends_with('}'), "{each:?}: {:?}", event.data);
+            assert!(
+                event.data.trim().starts_with('{') && event.data.trim().ends_with('}'),
+                "{each:?}: {:?}",
+                event.data
+            );
         }
         assert!(begun.elapsed() < AT_ONCE, "{each:?}");
     }
@@ -475,9 +495,7 @@ fn opened(opening: &str, quoted: &str) -> Response {
     let burdock = Burdock::with_child(&[], &["--script", "--opening", opening]);
     let mut client = burdock.client();
     client.request("POST", "/mcp", &[BOTH, JSON], &initialize(LATEST));
-    let begun = Instant::now();
-    let reply = client.response();
-    assert!(begun.elapsed() < AT_ONCE, "{opening:?}: {:?}", begun.elapsed());
+    let reply = answer_within(&mut client, AT_ONCE).unwrap_or_else(|| panic!("{opening:?}: no answer"));
     if reply.status == 502 {
         assert_eq!(reply.json()["id"], 0, "{opening:?}");
         let text = reply.json()["error"]["message"].as_str().unwrap().to_owned();
@@ -617,7 +635,6 @@ fn what_comes_before_the_answer() {
 
 /// Good answers in forms that are seldom: all at once or byte by byte, with odd white space, twice, the last words.
 #[test]
-#[ignore = "until its cure is on main"]
 fn answers_in_seldom_forms() {
     let good = "{\"jsonrpc\":\"2.0\",\"id\":<id>,\"result\":<result>}";
     for opening in [

@@ -1,8 +1,9 @@
 //! A session whose server says what the test dictates: see `tests/child/script.rs`.
 
 use std::cell::RefCell;
+use std::io::{BufRead as _, Read as _};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -70,6 +71,12 @@ impl Scripted {
         let held = self.session.call(900_001, "held", json!({"as": name}));
         assert_eq!(held["result"]["content"][0]["text"], "held", "{name}: {held}");
         client
+    }
+
+    /// A call to which the server says this: the last that it has read by then.
+    pub fn ask_for(&self, id: &str, text: &str) -> Client {
+        let params = json!({"name": "hold", "arguments": {"as": "this", "then": text}});
+        self.session.start(&request(id, "tools/call", &params.to_string()))
     }
 
     /// Has the server write this; returns when burdock has taken it, with what came on the standalone stream. No call
@@ -156,33 +163,54 @@ struct Envelope<'a> {
     id: Option<&'a serde_json::value::RawValue>,
 }
 
+/// The whole reply if it comes, each part of it within this time.
+pub fn answer_within(call: &mut Client, time: Duration) -> Option<Response> {
+    call.socket.get_ref().set_read_timeout(Some(time)).unwrap();
+    let reply = parts_of(call);
+    call.socket.get_ref().set_read_timeout(Some(SOON)).unwrap();
+    reply
+}
+
+fn parts_of(call: &mut Client) -> Option<Response> {
+    let mut reply = came(call).then(|| call.head())?;
+    if reply.header("transfer-encoding") == Some("chunked") {
+        while let Some(chunk) = came(call).then(|| call.chunk())? {
+            reply.body.extend(chunk);
+        }
+    } else if let Some(length) = reply.header("content-length") {
+        reply.body = vec![0; length.parse().unwrap()];
+        call.socket.read_exact(&mut reply.body).ok()?;
+    }
+    Some(reply)
+}
+
+fn came(call: &mut Client) -> bool {
+    call.socket.fill_buf().is_ok_and(|bytes| !bytes.is_empty())
+}
+
 /// The call is answered with `{"from": name}`, under the id it was made with, byte for byte.
 #[track_caller]
 pub fn answered(client: &mut Client, id: &str, name: &str) {
-    let message = last_message(&client.response());
+    let reply = answer_within(client, SOON).unwrap_or_else(|| panic!("{name} is not answered"));
+    let message = last_message(&reply);
     let value: Value = serde_json::from_str(&message).unwrap();
     assert_eq!(value["result"]["from"], name, "{message}");
     assert_eq!(id_bytes(&message), id, "{message}");
 }
 
-/// The call ends with an error under its id, at once; gives the error's text.
+/// The call ends with an error under its id, at once, because of `what`; gives the error's text.
 #[track_caller]
-pub fn failed(client: &mut Client, id: &str) -> String {
-    let begun = Instant::now();
-    let message = last_message(&client.response());
-    assert!(begun.elapsed() < AT_ONCE, "after {:?}: {message}", begun.elapsed());
-    let value: Value = serde_json::from_str(&message).unwrap();
-    assert_eq!(id_bytes(&message), id, "{message}");
-    value["error"]["message"].as_str().unwrap_or_else(|| panic!("no error: {message}")).to_owned()
+pub fn failed(client: &mut Client, id: &str, what: &str) -> String {
+    let value = ended(client, id, what);
+    value["error"]["message"].as_str().unwrap_or_else(|| panic!("{what}: no error: {value}")).to_owned()
 }
 
-/// The call ends at once, with its answer or an error, under its id.
+/// The call ends at once because of `what`, with its answer or an error, under its id.
 #[track_caller]
-pub fn ended(client: &mut Client, id: &str) -> Value {
-    let begun = Instant::now();
-    let message = last_message(&client.response());
-    assert!(begun.elapsed() < AT_ONCE, "after {:?}: {message}", begun.elapsed());
-    assert_eq!(id_bytes(&message), id, "{message}");
+pub fn ended(client: &mut Client, id: &str, what: &str) -> Value {
+    let reply = answer_within(client, AT_ONCE).unwrap_or_else(|| panic!("{what}: the call is left open"));
+    let message = last_message(&reply);
+    assert_eq!(id_bytes(&message), id, "{what}: {message}");
     serde_json::from_str(&message).unwrap()
 }
 
