@@ -1,4 +1,5 @@
-//! Every bound of the process: its name with the unit, its reason, and the relations between them.
+//! Every bound of the process: its name with the unit, and its reason. The relations between bounds are
+//! asserted at the end of the file.
 //!
 //! A queue, a wait or a loop whose bound is not here is a bug (the tidy test looks for it).
 
@@ -13,29 +14,32 @@ pub const HEAD_BYTES_MAX: usize = 8 * 1024;
 pub const HEADERS_MAX: usize = 64;
 /// The request target. More gets 414.
 pub const TARGET_BYTES_MAX: usize = 4 * 1024;
-/// A request body. More gets 413. The same as a message, so that what the wire takes a child can be given.
+/// A request body. More gets 413. The same bound as for a message, so that every body that was accepted fits
+/// a child.
 pub const BODY_BYTES_MAX: usize = MESSAGE_BYTES_MAX;
 /// The size line of a chunk with its extensions, and all trailers together.
 pub const CHUNK_LINE_BYTES_MAX: usize = 1024;
 /// Unread bytes that are read and thrown away before a close, so that the answer is not lost to a reset.
 pub const DISCARD_BYTES_MAX: usize = 256 * 1024;
-/// The extensions of all chunks of one body together: nobody sends them but to make us work.
+/// The extensions of all chunks of one body together. No real client sends any.
 pub const CHUNK_EXTENSIONS_BYTES_MAX: usize = 16 * 1024;
 /// Blank lines before a request line that are forgiven (RFC 9112, section 2.2 asks for at least one).
 pub const BLANK_LINES_MAX: usize = 4;
-/// Room made for a body when its first bytes arrive; it grows with what comes, never with what was announced.
+/// Memory reserved for a body when its first bytes arrive. It grows with what arrives, not with what was
+/// announced.
 pub const BODY_ROOM_BYTES: usize = 64 * 1024;
 /// A reply body up to this is copied behind its head; a larger one goes out beside it (`writev`).
 pub const COPIED_BODY_BYTES_MAX: usize = 16 * 1024;
-/// Pieces of one message (its bytes, and ids put into them) that one system call writes; more take a second one.
+/// Pieces of one message (its bytes, and ids put into them) that one system call writes; more take a second
+/// one.
 pub const GATHERED_SLICES_MAX: usize = 8;
-/// Of every write deadline a reader has to take this much, or all there is.
+/// Within each `WRITE_DEADLINE` a reader must take this much, or all there is.
 pub const WRITE_STEP_BYTES: usize = 256 * 1024;
 /// Room for a reply head; most are smaller.
 pub const REPLY_HEAD_ROOM_BYTES: usize = 512;
 /// Room made at first for an event beside its data: its id, its field names and the lines of its chunk.
 pub const EVENT_ROOM_BYTES: usize = 96;
-/// What is read ahead of the request being served (pipelining).
+/// Bytes of later requests that are read while one is served (pipelining).
 pub const READ_AHEAD_BYTES_MAX: usize = HEAD_BYTES_MAX;
 /// Read buffers kept per thread for the next connection that has something to say.
 pub const POOLED_BUFFERS_MAX: usize = 64;
@@ -57,9 +61,10 @@ pub const HEAD_DEADLINE: Duration = Duration::from_secs(15);
 pub const BODY_DEADLINE: Duration = Duration::from_secs(30);
 /// A body that brings less than this, on average over each `BODY_DEADLINE`, is ended with 408.
 pub const BODY_BYTES_PER_SEC_MIN: usize = 16 * 1024;
-/// For a reader to take `WRITE_STEP_BYTES`, or all there is. Slower readers lose their connection.
+/// A reader that takes less than `WRITE_STEP_BYTES` (or all there is) within this time loses its connection.
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(30);
-/// Between requests. Longer than Traefik's and every client's pool keeps a connection (`traefik.md` 2).
+/// Between two requests on a connection. Longer than Traefik and the clients keep an idle connection in their
+/// pools, so that they close it and none of their requests meets a closing socket.
 pub const IDLE_CONNECTION_DEADLINE: Duration = Duration::from_secs(90);
 /// After our half of the socket is shut: time for the other end to read the answer and close.
 pub const LINGER_DEADLINE: Duration = Duration::from_secs(2);
@@ -68,36 +73,37 @@ pub const SWEEP_STEP: Duration = Duration::from_millis(250);
 
 // --- Server-sent events ---------------------------------------------------------------------------------------
 
-/// A call that is silent this long is answered as a stream (design 3).
+/// A call that is silent this long is answered as an event stream, so that no idle timer cuts it.
 pub const REPLY_PATIENCE: Duration = Duration::from_secs(1);
-/// Default of `--keep-alive-comment`. Clients and proxies cut at 300 s and less (`clients.md` C13).
+/// Default of `--keep-alive-comment`. Some clients and proxies cut a stream that is silent for 300 s or less.
 pub const KEEP_ALIVE_COMMENT: Duration = Duration::from_secs(15);
 /// Events between a worker and its reader. A reader that is behind by more loses its connection.
 pub const READER_EVENTS_MAX: usize = 16;
-/// Readers of one stream at once: the newest is given the messages, the others wait for their turn. One more ends the
-/// one that has waited longest.
+/// Readers of one stream at once: the newest is given the messages, the others wait for their turn. One more
+/// ends the one that has waited longest.
 pub const STREAM_READERS_MAX: usize = 4;
-/// What a reader that is ended for one more is told to wait before it reconnects, in milliseconds: long, for each of
-/// those that come back ends another.
+/// What a reader that is ended for one more is told to wait before it reconnects, in milliseconds: long, for
+/// each of those that come back ends another.
 pub const CROWDED_RETRY_MS: u32 = 30_000;
 /// A larger event is given to a reader only when it has nothing else to write.
 pub const LARGE_EVENT_BYTES: usize = 64 * 1024;
-/// How long a session's backend may be held up for a reader that is behind.
+/// How long a session reads nothing from its backend because a client reads too slowly.
 pub const BEHIND_PATIENCE: Duration = Duration::from_secs(1);
 /// Events kept in a stream's log for resumption.
 pub const REPLAY_EVENTS_MAX: usize = 256;
 /// Bytes kept in a stream's log for resumption; a final response is kept even when it is larger.
 pub const REPLAY_BYTES_MAX: usize = 1024 * 1024;
-/// Requests of the server in one log that are kept until they are answered; beyond this the oldest is kept like any
-/// notification.
+/// Requests of the server in one log that are kept until they are answered; beyond this the oldest is kept
+/// like any notification.
 pub const REPLAY_ASKS_MAX: usize = REPLAY_EVENTS_MAX / 2;
 /// Bytes of these requests: two of the largest.
 pub const REPLAY_ASKS_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX;
-/// What a log is shed to when the process holds too much.
+/// Events that a log keeps when the process holds too much (`HELD_BYTES_PRESSURE`).
 pub const REPLAY_EVENTS_UNDER_PRESSURE: usize = 8;
-/// See `REPLAY_EVENTS_UNDER_PRESSURE`.
+/// Bytes that a log keeps then.
 pub const REPLAY_BYTES_UNDER_PRESSURE: usize = 64 * 1024;
-/// POST streams of a session whose log is kept after the response, for a reader that lost its socket.
+/// Finished POST streams whose logs a session keeps, for a client that lost its connection before the
+/// response.
 pub const FINISHED_STREAMS_MAX: usize = 16;
 /// Bytes of such logs in one session; the oldest goes first.
 pub const FINISHED_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -121,18 +127,18 @@ pub const HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Above this share of `HELD_BYTES_MAX` the logs shed notifications.
 pub const HELD_BYTES_PRESSURE: usize = HELD_BYTES_MAX / 4 * 3;
 
-/// Above this new calls are refused with a JSON-RPC error; what is left is for bodies and answers.
+/// Above this share new calls are refused with a JSON-RPC error. The rest is left for bodies and answers.
 pub const HELD_BYTES_CALLS_MAX: usize = HELD_BYTES_MAX / 8 * 7;
 
-/// What unfinished bodies may hold in all beyond `BODY_BYTES_SMALL` each, so that uploads that stall cannot stop the
-/// calls of others.
+/// What all unfinished bodies together may hold beyond the first `BODY_BYTES_SMALL` bytes of each. So stalled
+/// uploads cannot use up what the calls of others need.
 pub const UNFINISHED_BYTES_MAX: usize = HELD_BYTES_MAX / 4;
-/// A body up to this size is an everyday message.
+/// A body up to this size counts as an everyday message.
 pub const BODY_BYTES_SMALL: usize = 16 * 1024;
 
 // --- Sessions -------------------------------------------------------------------------------------------------
 
-/// Inputs that wait for a session's worker. What finds no room waits in its own request, for `INBOX_WAIT`.
+/// Inputs that wait for a session's worker. A request that finds no room waits for it, `INBOX_WAIT` at most.
 pub const INBOX_MAX: usize = 64;
 /// Inputs that a worker takes while its backend is not ready yet.
 pub const EARLY_INPUTS_MAX: usize = 48;
@@ -142,7 +148,8 @@ pub const CALLS_MAX: usize = 256;
 pub const LOG_STEP: Duration = Duration::from_secs(1);
 /// How long a server's request waits for its client's answer.
 pub const ASK_AGE: Duration = Duration::from_secs(3600);
-/// Children of ended sessions that are still stopping, beyond the cap of sessions, before new ones have to wait.
+/// Children of ended sessions that are still stopping, beyond the cap of sessions, before new ones have to
+/// wait.
 pub const ENDING_CHILDREN_MAX: usize = 32;
 /// How long a message waits for room in a full inbox before it is refused (a request) or dropped, and logged.
 pub const INBOX_WAIT: Duration = Duration::from_secs(5);
@@ -150,17 +157,19 @@ pub const INBOX_WAIT: Duration = Duration::from_secs(5);
 pub const TABLE_SHARDS: usize = 32;
 /// Default of `--idle-timeout`.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
-/// The same for a session that never opened a stream: its client is most likely gone (`clients.md` C14).
+/// The same for a session that never opened a stream. Its client is most likely gone: many end without a
+/// DELETE.
 pub const IDLE_TIMEOUT_NO_STREAM: Duration = Duration::from_secs(5 * 60);
 /// A session with calls in flight that nobody reads may idle this many times longer.
 pub const IDLE_WITH_CALLS_FACTOR: u32 = 4;
-/// What a session or a connection sets free when it ends, about.
+/// The memory that a session or a connection frees at its end, roughly.
 pub const ENDED_BYTES: usize = 16 * 1024;
 /// Bytes that have to be set free before free memory is given back to the system.
 pub const FREED_BYTES_PER_GIVING_BACK: usize = 16 * 1024 * 1024;
 /// Between two looks while much is being freed. It is given back after at most two of them without much more.
 pub const FREEING_STEP: Duration = Duration::from_secs(1);
-/// Bytes freed between two looks that are still nearly nothing: some connections and sessions end at any time.
+/// Bytes freed between two looks that are still nearly nothing: some connections and sessions end at any
+/// time.
 pub const FREED_BYTES_WHEN_QUIET_MAX: usize = 1024 * 1024;
 /// Looks after which memory is given back although more is being freed.
 pub const FREEING_LOOKS_MAX: u32 = 10;
@@ -197,7 +206,7 @@ pub const SESSIONS_MAX: usize = 100_000;
 pub const CONFIGURED_WAIT_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// `--keep-alive-comment` at least: comments must not become the load.
 pub const KEEP_ALIVE_COMMENT_MIN: Duration = Duration::from_millis(100);
-/// `--keep-alive-comment` at most: clients give up a stream that is silent for 300 s (`clients.md` C13).
+/// `--keep-alive-comment` at most: some clients give up a stream that is silent for 300 s.
 pub const KEEP_ALIVE_COMMENT_MAX: Duration = Duration::from_secs(240);
 /// `stopTimeout` at most. When burdock itself stops, `STOP_DEADLINE` comes first.
 pub const CHILD_TERM_GRACE_MAX: Duration = Duration::from_secs(60);
@@ -220,7 +229,8 @@ pub const LINE_DISCARD_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const NOISE_ENDS_MAX: usize = 8;
 /// Times that one line is looked at as a whole because it may end with a lone CR.
 pub const CR_LOOKS_MAX: u8 = 16;
-/// What is kept of an over-long line's beginning: its id stands there or at the end, and says which call fails.
+/// What is kept of an over-long line's beginning: its id stands there or at the end, and says which call
+/// fails.
 pub const TOO_LONG_HEAD_BYTES: usize = 4096;
 /// What is kept of an over-long line's end.
 pub const TOO_LONG_TAIL_BYTES: usize = 1024;
@@ -234,13 +244,16 @@ pub const STDERR_LINES_PER_SEC_MAX: u32 = 50;
 pub const STDERR_LINE_BYTES_MAX: usize = 4096;
 /// Text from outside, in a log line or an error message.
 pub const FOREIGN_TEXT_BYTES_MAX: usize = 200;
-/// From SIGKILL to giving up on a process that the kernel holds (a dead network disk); it is reaped when it goes.
+/// From SIGKILL to giving up on a process that the kernel holds (a dead network disk); it is reaped when it
+/// goes.
 pub const CHILD_KILL_GRACE: Duration = Duration::from_secs(2);
-/// How long the output of a process that has exited is waited for: a grandchild may hold the pipe open for ever.
+/// How long the output of a process that has exited is waited for: a grandchild may hold the pipe open for
+/// ever.
 pub const CHILD_REST_WAIT: Duration = Duration::from_millis(500);
 /// What is still read after that exit: as much as a pipe can hold (`/proc/sys/fs/pipe-max-size`).
 pub const CHILD_REST_BYTES_MAX: usize = 1024 * 1024;
-/// Bytes taken from a child's pipe at once. A pipe holds a buffer of this size only while it has something to say.
+/// Bytes read from a child's pipe at once. The reader holds a buffer of this size only while the pipe has
+/// data.
 pub const PIPE_READ_BYTES: usize = 16 * 1024;
 /// A line that grows waits this long for a share of `HELD_BYTES_MAX` before it is thrown away.
 pub const LINE_BUDGET_WAIT: Duration = Duration::from_secs(10);
@@ -248,7 +261,7 @@ pub const LINE_BUDGET_WAIT: Duration = Duration::from_secs(10);
 pub const GARBAGE_LINES_PER_SEC_MAX: u32 = 10;
 /// How long the watchdog looks for marked processes after burdock has gone.
 pub const WATCHDOG_SWEEP: Duration = Duration::from_millis(1500);
-/// The same while it still finds some: a program that forks as fast as it is killed.
+/// The same while it still finds some: a program may fork as fast as it is killed.
 pub const WATCHDOG_SWEEP_MAX: Duration = Duration::from_secs(10);
 /// Between two looks through `/proc` while children end: one look serves all that ended meanwhile.
 pub const WATCHDOG_SCAN_STEP: Duration = Duration::from_millis(200);
@@ -275,19 +288,22 @@ pub const WATCHDOG_RESTART_WAIT: Duration = Duration::from_millis(500);
 
 // --- Handlers -------------------------------------------------------------------------------------------------
 
-/// Messages of a session's handlers that wait for its worker; a handler that says more waits.
+/// Messages of a session's handlers that wait for its worker. A handler that sends more waits.
 pub const HANDLER_OUTPUTS_MAX: usize = 16;
 /// `seconds` of the demo's tool `slow` at most.
 pub const DEMO_SECONDS_MAX: f64 = 600.0;
-/// Requests of one session's handlers to its client in flight. Fewer than `CALLS_MAX`: the worker never refuses one.
+/// Unanswered requests of one session's handlers to its client. Fewer than `CALLS_MAX`, so the worker refuses
+/// none.
 pub const ASKS_MAX: usize = 64;
-/// How long a client may take to answer a handler, when the server names no other time: people think (L46).
+/// Default of `Server::ask_deadline`: how long a client may take to answer a handler (L46: every request has
+/// a timeout). Minutes, because a person may have to think.
 pub const ASK_DEADLINE: Duration = Duration::from_secs(5 * 60);
 /// Entries on one page of a list, when the server names no other number.
 pub const PAGE_ENTRIES: usize = 250;
-/// Resources one session is subscribed to.
+/// Subscriptions of one session to resources.
 pub const SUBSCRIPTIONS_MAX: usize = 256;
-/// What a client says of itself (name, version and capabilities), which a session of handlers keeps to its end.
+/// What a client says of itself (name, version and capabilities), which a session of handlers keeps to its
+/// end.
 pub const CLIENT_BYTES_MAX: usize = 16 * 1024;
 /// The URI of a resource in a request.
 pub const URI_BYTES_MAX: usize = 4 * 1024;
@@ -299,16 +315,17 @@ pub const HANDLER_MEMORY_BYTES: u64 = 128 * 1024;
 pub const HANDLER_SESSIONS_DERIVED_MAX: usize = 50_000;
 /// On stdio, from the end of the input to the exit: for calls in flight to be answered.
 pub const STDIO_END_WAIT: Duration = Duration::from_secs(1);
-/// Between two looks at the threads of the executor. One that stands in the same poll of a handler at two looks is
-/// taken to be blocked.
+/// Between two looks at the threads of the executor. A thread that is in the same poll of a handler at two
+/// looks counts as blocked.
 pub const WATCH_STEP: Duration = Duration::from_millis(50);
 /// Threads of the executor started in place of blocked ones, at once.
 pub const SPARE_THREADS_MAX: usize = 64;
-/// Looks for which a spare thread is kept after it was last needed.
+/// For so many such looks a spare thread is kept after it was last needed.
 pub const SPARE_LOOKS: u32 = 20;
 /// How long a spare thread waits for events before it looks whether it is still needed.
 pub const SPARE_PATIENCE_SECS: i64 = 1;
-/// Tasks that a thread of the executor polls before it looks for events, which must not wait for a crowd of tasks.
+/// Tasks that a thread of the executor polls before it looks for events again: a crowd of tasks must not
+/// delay them.
 pub const TASKS_PER_LOOK: usize = 200;
 
 // --- Registry -------------------------------------------------------------------------------------------------
@@ -323,30 +340,32 @@ pub const HEARTBEAT_STEP: Duration = Duration::from_secs(10);
 pub const HEARTBEAT_SECS: u64 = 30;
 /// Ids taken from the inbox at once; when there are more, the next heartbeat comes at once.
 pub const INBOX_TAKEN_MAX: usize = 512;
-/// Notes (session begun, session ended) that wait for Redis. When there are more all records are written anew later.
+/// Notes (session begun, session ended) that wait for Redis. When there are more all records are written anew
+/// later.
 pub const NOTES_MAX: usize = 2048;
-/// When so many wait, they wait no longer for others.
+/// When so many notes wait, they are written at once.
 pub const NOTES_CROWD: usize = NOTES_MAX / 2;
 /// Notes in one pipeline: with the largest records 8 MiB.
 pub const NOTES_BATCH_MAX: usize = 512;
-/// Notes wait so long for others that can go with them: each pipeline costs changes of thread. Most short sessions are
-/// over by then, and cost one command instead of three; and others hear of a session so much later.
+/// How long a note waits for others, to go to Redis in one pipeline: each pipeline costs changes of thread.
+/// Most short sessions end within this time and then cost one command instead of three. Other nodes hear of a
+/// session this much later.
 pub const NOTES_WAIT: Duration = Duration::from_millis(20);
 /// For a connection to Redis, and for the answers to one pipeline.
 pub const REDIS_DEADLINE: Duration = Duration::from_secs(2);
 /// Before Redis is tried again after an error; doubled each time.
 pub const REDIS_RETRY_MIN: Duration = Duration::from_millis(250);
-/// The same at most. Shorter than a heartbeat, so that one after its return all is as it should be.
+/// The same at most. Shorter than a heartbeat: one heartbeat after Redis is back everything is written.
 pub const REDIS_RETRY_MAX: Duration = Duration::from_secs(4);
 /// Questions about ids that are not here that wait for Redis; more are answered with `registry-unreachable`.
 pub const QUESTIONS_MAX: usize = 128;
 /// How long a request waits for the answer.
 pub const QUESTION_DEADLINE: Duration = Duration::from_millis(300);
-/// After a failure questions are not asked for so long: nobody waits for a Redis that is down.
+/// After a failure no question is asked for so long, so that no request waits for a Redis that is down.
 pub const QUESTION_PAUSE: Duration = Duration::from_secs(1);
 /// For a DELETE of a session that is not here: a few round trips.
 pub const FAR_CLOSE_DEADLINE: Duration = Duration::from_secs(1);
-/// For what still waits when the node stops.
+/// For writing the notes that still wait when the node stops.
 pub const REGISTRY_FLUSH: Duration = Duration::from_secs(2);
 /// Between two lines about misroutes in the log.
 pub const MISROUTE_LOG_STEP: Duration = Duration::from_secs(1);
@@ -376,10 +395,11 @@ pub const CHECK_PINGS: usize = 20;
 
 /// `mcp:closed:{id}` and an inbox in Redis, in seconds: as long as a client may be expected to come back.
 pub const CLOSED_SECS: u64 = 60 * 60;
-/// `mcp:closed:{id}` of one node within `CLOSED_SECS`: 17 MB of Redis's memory, whatever clients do. For what ends beyond
-/// that other nodes say `unknown` instead of `closed`.
+/// `mcp:closed:{id}` of one node within `CLOSED_SECS`: 17 MB of Redis's memory, whatever clients do. For what
+/// ends beyond that other nodes say `unknown` instead of `closed`.
 pub const CLOSED_KEYS_MAX: usize = 100_000;
-/// Ids in the inbox of a node. It is emptied with each heartbeat; more means that nobody does.
+/// Ids in the inbox of a node. The node empties it with each heartbeat; more ids mean that it does so no
+/// longer.
 pub const INBOX_IDS_MAX: isize = 10_000;
 /// Attempts of a transaction whose keys others change meanwhile.
 pub const TRANSACTION_TRIES_MAX: u32 = 10;
@@ -391,7 +411,7 @@ pub const OPERATOR_ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 pub const SCAN_COUNT: usize = 1000;
 /// Values asked for at once: a record with an `initialize` can be large.
 pub const MGET_KEYS: usize = 100;
-/// SCANs of one list: 100 million keys of whomever.
+/// SCANs of one list: enough for 100 million keys, whoever wrote them.
 pub const SCAN_ROUNDS_MAX: usize = 100_000;
 /// Sessions of one list: some 100 MiB of memory with the table made of it.
 pub const LISTED_SESSIONS_MAX: usize = 100_000;
@@ -402,24 +422,26 @@ pub const LISTED_NODES_MAX: usize = 1000;
 
 /// Default of `--drain-timeout`: calls in flight at SIGTERM get this long.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// After `/health/ready` has turned, `initialize` still works for this long: a load balancer asks each second, with a
-/// deadline of one more, and what it sent before is on its way (`traefik.md` 3).
+/// For this long after `/health/ready` says no, `initialize` still works. A load balancer asks each second
+/// and waits one second for the answer, and what it sent before it knew is still on its way.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(4);
 /// A node whose `/health/ready` was asked for within this time has a load balancer in front of it.
 pub const READY_ASKED_AGE: Duration = Duration::from_secs(60);
-/// Between two words about a drain's progress, in the log and to the service manager.
+/// Between two reports of a drain's progress, to the log and to the service manager.
 pub const DRAIN_TELL_STEP: Duration = Duration::from_secs(5);
-/// What a stopping node asks of the service manager at each such word: time until the next one, and for the end.
+/// The time that a stopping node asks of the service manager with each such report: until the next one, and
+/// for the end.
 pub const DRAIN_EXTENSION: Duration = Duration::from_secs(30);
 /// Default of `--retire-window`.
 pub const RETIRE_WINDOW: Duration = Duration::from_secs(30);
-/// Between two looks which sessions are due in that window, and which of those that were busy are no longer.
+/// Between two looks at the sessions in that window: which are due, and which that were busy have become
+/// idle.
 pub const RETIRE_STEP: Duration = Duration::from_millis(50);
 /// After the window, for calls that are still in flight; then they are answered with an error.
 pub const RETIRE_CALLS_MAX: Duration = Duration::from_secs(60);
-/// When the reader of a retired session's stream is to come back (`retry:`), at random.
+/// The range of the random delay (`retry:`) after which the client of a retired session should come back.
 pub const RETIRE_RETRY_MS: RangeInclusive<u32> = 500..=5_000;
-/// For the service manager to take one word. It reads at once, or something is wrong with it.
+/// For the service manager to take one message. It reads at once, or something is wrong with it.
 pub const NOTIFY_DEADLINE: Duration = Duration::from_secs(1);
 /// From the end of the drain to the exit, whatever happens.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(8);
@@ -427,8 +449,8 @@ pub const STOP_DEADLINE: Duration = Duration::from_secs(8);
 pub const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// For replies on their way and the ends of streams, after the sessions of a stopping node are closed.
 pub const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
-/// Connections that the system holds until they are accepted, unless it has a lower bound of its own: clients that
-/// all come back at once after a restart find room.
+/// Connections that the system holds until they are accepted (it may have a lower bound of its own). Enough
+/// for clients that all come back at once after a restart.
 pub const LISTEN_BACKLOG: i32 = 4096;
 /// Events that one wait for descriptors takes; more come with the next.
 pub const READY_EVENTS_MAX: usize = 256;
