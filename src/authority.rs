@@ -51,7 +51,7 @@ impl fmt::Display for AuthorityError {
         match self {
             AuthorityError::NoScheme => f.write_str("has no scheme like http:// in front"),
             AuthorityError::NoHost => f.write_str("has no address before its port"),
-            AuthorityError::User => f.write_str("has a user in front, which goes without"),
+            AuthorityError::User => f.write_str("has a user in front (user@host)"),
             AuthorityError::NoBrackets => {
                 f.write_str("has no port, and an IPv6 address with one stands in brackets")
             }

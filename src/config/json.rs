@@ -82,11 +82,17 @@ impl Document {
     fn syntax(&self, error: &serde_json::Error) -> Error {
         let text = error.to_string();
         let problem = text.split(" at line ").next().unwrap_or_default();
+        let (line, column) = (error.line().max(1), error.column());
+        let ends_there = self.text.lines().nth(line - 1).is_some_and(|text| text.len() <= column);
+        let problem = match problem.starts_with("control character") && ends_there {
+            true => "a string does not end on its line: is there a quote missing?",
+            false => problem,
+        };
         Error::Place {
             file: self.name.clone(),
-            line: error.line().max(1),
+            line,
             key: String::new(),
-            problem: format!("not JSON: {problem} (column {})", error.column()),
+            problem: format!("not JSON: {problem} (column {column})"),
         }
     }
 
@@ -390,6 +396,10 @@ mod tests {
             ("{\n \"a\" 1\n}", "f:2: not JSON: expected `:` (column 6)"),
             ("{\n \"a\": 1\n \"b\": 2}", "f:3: not JSON: expected `,` or `}` (column 2)"),
             ("{} {}", "f:1: not JSON: trailing characters (column 4)"),
+            (
+                "{\n \"a\": \"x,\n \"b\": 1}",
+                "f:2: not JSON: a string does not end on its line: is there a quote missing? (column 9)",
+            ),
         ] {
             let document = Document::new("f", text);
             assert_eq!(document.root().unwrap_err().to_string(), expected, "{text}");
