@@ -10,8 +10,8 @@ static ORIGINAL: OnceLock<Rlimit> = OnceLock::new();
 /// The first descriptor after stdin, stdout and stderr.
 const FIRST_OWN: libc::c_uint = 3;
 
-/// Marks every descriptor from 3 on close-on-exec, so that no child inherits what burdock's parent left open. To be
-/// called first thing in `main`, before burdock opens anything: its own descriptors all have the mark from birth.
+/// Sets close-on-exec on every descriptor from 3 on, so that no child inherits what burdock's parent left open. To be
+/// called first thing in `main`, before burdock opens anything: what burdock opens later has the flag from the start.
 /// Without effect on Linux older than 5.11.
 #[allow(unsafe_code)]
 pub fn shut_inheritance() {
@@ -34,9 +34,9 @@ pub fn raise_limit() -> u64 {
     now.current.unwrap_or(u64::MAX)
 }
 
-/// Gives a process just started the descriptor limit burdock was started with: programs that use `select` or close
-/// "all" descriptors rely on a small one. From outside and not in `pre_exec`, which would force the slow fork path
-/// and run code in a copy of a process with threads. So the process may live its first moments with the higher limit.
+/// Gives a process just started the descriptor limit that burdock was started with: programs that use `select`, or that
+/// close "all" descriptors, rely on a small one. It is set from outside, because `pre_exec` would force the slow fork
+/// path and run code in a copy of a process with threads. So the process lives its first moments with the higher limit.
 pub(super) fn restore_limit(pid: Pid) {
     if let Some(original) = ORIGINAL.get() {
         let _ = rustix::process::prlimit(Some(pid), Resource::Nofile, *original);

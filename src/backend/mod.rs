@@ -11,7 +11,6 @@ mod ladder;
 mod lines;
 pub(crate) mod mark;
 mod noise;
-mod outlet;
 pub(crate) mod output;
 mod pipe;
 mod rate;

@@ -33,8 +33,6 @@ pub(super) fn look(line: &[u8]) -> Looks {
     if !is_json(&line[start..end]) {
         return wrapped(line, start);
     }
-    // White space before JSON is JSON: no reason to move the rest.
-    let start = if line[..start].iter().all(u8::is_ascii_whitespace) { 0 } else { start };
     Looks::Json(start..end)
 }
 
@@ -133,12 +131,12 @@ mod tests {
             assert_eq!(json(&format!("{before}{object}{after}")), Some(object), "{before:?} {after:?}");
             assert_eq!(json(&format!("{before}[{object}]{after}")), Some(&*format!("[{object}]")));
         }
-        assert_eq!(json(&format!("  {object}")), Some(&*format!("  {object}")), "white space is JSON");
+        assert_eq!(json(&format!("  {object} \t")), Some(object));
     }
 
     #[test]
     fn a_text_that_was_cut_or_has_something_behind_it_is_left_to_the_parser() {
-        for line in [r#"{"id":1,"result"#, "{}}} tail", "[{", "{", "{\u{1b}[0m", " [{}] tail"] {
+        for line in [r#"{"id":1,"result"#, "{}}} tail", "[{", "{", "{\u{1b}[0m", "[{}] tail"] {
             assert_eq!(json(line), Some(line));
         }
         assert_eq!(json("\u{1b}[1m{\"id\":1 "), Some("{\"id\":1 "));

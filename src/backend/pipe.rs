@@ -211,3 +211,113 @@ impl PipeReader {
         self.unread.start = self.unread.end.min(self.unread.start + bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::budget::Edit;
+    use crate::queue;
+
+    fn pipe() -> (OwnedFd, OwnedFd) {
+        crate::runtime::start_for_tests();
+        let (out, into) = std::io::pipe().unwrap();
+        (out.into(), into.into())
+    }
+
+    /// Everything that `poll` makes readable in `out` until it completes.
+    fn read_while_pending<T>(
+        out: &OwnedFd,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> (Vec<u8>, T) {
+        rustix::io::ioctl_fionbio(out, true).unwrap();
+        let (mut all, mut piece) = (Vec::new(), [0; 9_999]);
+        loop {
+            let polled = poll(&mut Context::from_waker(Waker::noop()));
+            match rustix::io::read(out, &mut piece) {
+                Ok(bytes) => all.extend_from_slice(&piece[..bytes]),
+                Err(Errno::AGAIN) if polled.is_pending() => {
+                    std::thread::park_timeout(Duration::from_millis(1))
+                }
+                Err(Errno::AGAIN) => {}
+                Err(error) => panic!("{error}"),
+            }
+            if let Poll::Ready(value) = polled {
+                while let Ok(bytes @ 1..) = rustix::io::read(out, &mut piece) {
+                    all.extend_from_slice(&piece[..bytes]);
+                }
+                return (all, value);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_half_written_goes_on_where_it_stopped() {
+        let (out, into) = pipe();
+        let stdin = Source::new(into).unwrap();
+        let (sender, queue) = queue::bounded(4);
+        let large = Payload::made_here(vec![b'x'; 300_000]);
+        let large =
+            large.edited(&[Edit { place: 5..6, by: b"17" }, Edit { place: 299_999..300_000, by: b"" }]);
+        let mut expected = large.to_vec();
+        expected.extend_from_slice(b"\n{}\n");
+        sender.try_send(large).unwrap();
+        sender.try_send(Payload::made_here(b"{}".into())).unwrap();
+        drop(sender);
+        let mut outgoing = StdinQueue::new(queue);
+        let (all, end) = read_while_pending(&out, |cx| outgoing.poll_write(&stdin, cx));
+        assert_eq!((all == expected, end), (true, InputEnd::AllWritten));
+    }
+
+    #[test]
+    fn a_reader_that_closes_ends_the_writing() {
+        let (out, into) = pipe();
+        let stdin = Source::new(into).unwrap();
+        let (_sender, queue) = queue::bounded(4);
+        let mut outgoing = StdinQueue::new(queue);
+        drop(out);
+        let end = smol::future::block_on(std::future::poll_fn(|cx| outgoing.poll_write(&stdin, cx)));
+        assert_eq!(end, InputEnd::Closed);
+    }
+
+    #[test]
+    fn what_is_read_and_not_taken_stays() {
+        let (out, into) = pipe();
+        let mut reader = PipeReader::new(Source::new(out).unwrap());
+        rustix::io::write(&into, b"one two").unwrap();
+        let mut filled = || smol::future::block_on(std::future::poll_fn(|cx| reader.poll_fill(cx)));
+        assert!(filled());
+        reader.take(4);
+        assert_eq!((reader.unread(), reader.is_drained()), (&b"two"[..], false));
+        reader.end();
+        assert_eq!(reader.unread(), b"two", "what was read can still be taken");
+        reader.take(3);
+        drop(into);
+        assert!(!smol::future::block_on(std::future::poll_fn(|cx| reader.poll_fill(cx))));
+        assert!(reader.buffer.is_none(), "a pipe without a word holds no buffer");
+    }
+
+    #[test]
+    fn the_rest_of_a_dead_process_is_bounded() {
+        let (out, into) = pipe();
+        let mut reader = PipeReader::new(Source::new(out).unwrap());
+        reader.bound_rest();
+        rustix::io::ioctl_fionbio(&into, true).unwrap();
+        let mut read = 0;
+        let mut fill = || {
+            let _ = rustix::io::write(&into, &[b'x'; 4096]);
+            smol::future::block_on(std::future::poll_fn(|cx| reader.poll_fill(cx))).then(|| {
+                let bytes = reader.unread().len();
+                reader.take(bytes);
+                bytes
+            })
+        };
+        while let Some(bytes) = fill() {
+            read += bytes;
+            assert!(read <= CHILD_REST_BYTES_MAX);
+        }
+        assert!(read > CHILD_REST_BYTES_MAX - PIPE_READ_BYTES);
+    }
+}

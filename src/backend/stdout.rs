@@ -1,5 +1,6 @@
 //! A child's stdout on its way to the worker, line by line.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -7,7 +8,6 @@ use async_io::Timer;
 
 use super::lines::{Discarded, LineStep, Lines};
 use super::noise::{Looks, look};
-use super::outlet::Outlet;
 use super::output::Output;
 use super::pipe::PipeReader;
 use super::rate::Rate;
@@ -15,6 +15,7 @@ use crate::budget::{Payload, Share};
 use crate::limits::{FOREIGN_TEXT_BYTES_MAX, GARBAGE_LINES_PER_SEC_MAX, LINE_BUDGET_WAIT, SWEEP_STEP};
 use crate::metrics::METRICS;
 use crate::moment::Moment;
+use crate::queue::{Receiver, Sender};
 
 /// A child's stdout.
 #[derive(Debug)]
@@ -136,4 +137,45 @@ impl Stdout {
 
 fn too_long(Discarded { head, tail, bytes }: Discarded) -> Output {
     Output::TooLong { head, tail, bytes }
+}
+
+/// The task's ends of the worker's queues.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    /// The session's short id, for the log.
+    pub(super) label: String,
+    pub(super) outputs: Sender<Output>,
+    /// Carries nothing: its closing is the order to stop.
+    pub(super) stopped: Receiver<Infallible>,
+}
+
+impl Outlet {
+    /// Completes when the worker wants the child stopped, or has dropped its handle.
+    pub(super) fn poll_stopped(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.stopped.poll_recv(cx).map(|_| ())
+    }
+
+    /// See [`Outlet::poll_stopped`].
+    pub(super) async fn stop_asked(&self) {
+        std::future::poll_fn(|cx| self.poll_stopped(cx)).await;
+    }
+
+    /// Whether the worker wants the child stopped.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.is_closed()
+    }
+
+    /// Hands the output in `slot` to the worker and waits for room: so a child that writes too fast waits in its own
+    /// `write`. A worker that wants the child stopped may read no more: then what finds no room is dropped.
+    pub(super) fn poll_deliver(&self, slot: &mut Option<Output>, cx: &mut Context<'_>) -> Poll<()> {
+        if slot.is_none() {
+            return Poll::Ready(());
+        }
+        let delivered = self.outputs.poll_send(cx, slot);
+        if delivered.is_pending() && !self.is_stopped() {
+            return Poll::Pending;
+        }
+        *slot = None;
+        Poll::Ready(())
+    }
 }

@@ -155,7 +155,7 @@ fn what_is_not_json_is_told_as_such_and_does_not_flood() {
     let (outputs, exit) = rest(&sh("printf ' \\r\\n\\n'; seq 100000; printf '  [1]\\r\\n'"));
     let garbage = outputs.iter().filter(|output| matches!(output, Output::Garbage(_))).count();
     assert!((1..1000).contains(&garbage), "{garbage} lines of garbage were passed on");
-    assert!(matches!(outputs.last(), Some(Output::Message(last)) if last.bytes() == b"  [1]"));
+    assert!(matches!(outputs.last(), Some(Output::Message(last)) if last.bytes() == b"[1]"));
     assert_eq!(outputs.len(), garbage + 1, "blank lines are nothing");
     assert_eq!(exit, Exit::Status(0));
 }

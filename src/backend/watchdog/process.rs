@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_signal::{Signal as Deaf, Signals};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -17,10 +17,11 @@ use crate::limits::{
     WATCHDOG_BATCH_BYTES, WATCHDOG_CLEAN_SCANS, WATCHDOG_LINE_BYTES_MAX, WATCHDOG_SCAN_STEP,
     WATCHDOG_SCANS_MAX, WATCHDOG_SWEEP, WATCHDOG_SWEEP_MAX, WATCHDOG_SWEEP_STEP,
 };
+use crate::moment::Moment;
 
 /// The subcommand `watchdog`. Ends when stdin does, and then leaves none of burdock's children behind.
 pub fn main() -> ExitCode {
-    // What ends burdock must not end its watchdog first: neither a signal to the process group or the terminal...
+    // What ends burdock must not end its watchdog as well: neither a signal to the process group or the terminal...
     let deaf = Signals::new([Deaf::Int, Deaf::Term, Deaf::Hup, Deaf::Quit]);
     // ...nor the end of the terminal session. This fails only for a group leader, which is started by hand.
     let _ = rustix::process::setsid();
@@ -77,7 +78,7 @@ struct DogWatch {
     groups: HashMap<Pid, u64>,
     /// Children whose marked processes are being looked for.
     ended: BTreeMap<u64, Search>,
-    last_scan: Option<Instant>,
+    last_scan: Option<Moment>,
     goodbye: bool,
 }
 
@@ -116,7 +117,7 @@ impl DogWatch {
     fn watch(&mut self) -> Left {
         loop {
             let due = self.scan_due();
-            match self.wait(due.map(|due| due.saturating_duration_since(Instant::now()))) {
+            match self.wait(due.map(|due| due.since(Moment::now()))) {
                 Woken::Notes => self.read_notes(),
                 Woken::BurdockGone => return Left::Killed,
                 Woken::InTime => {}
@@ -124,14 +125,14 @@ impl DogWatch {
             if self.closed {
                 return if self.goodbye { Left::InOrder } else { Left::Killed };
             }
-            if due.is_some_and(|due| due <= Instant::now()) {
+            if due.is_some_and(|due| due <= Moment::now()) {
                 self.scan();
             }
         }
     }
 
-    /// Waits for notes or the end of burdock, at most for `timeout`. Notes come first: what burdock has said is heard
-    /// before its death is.
+    /// Waits for notes or the end of burdock, at most for `timeout`. Notes come first: what burdock said before it died is
+    /// still read.
     fn wait(&self, timeout: Option<Duration>) -> Woken {
         let stdin = rustix::stdio::stdin();
         let mut polled = vec![PollFd::new(&stdin, PollFlags::IN)];
@@ -161,7 +162,7 @@ impl DogWatch {
                 self.learn(note, now);
             }
         }
-        // Nonsense: whoever writes here is not burdock.
+        // burdock writes no such line: somebody else holds the other end of the pipe.
         self.closed |= self.input.len() > WATCHDOG_LINE_BYTES_MAX;
     }
 
@@ -180,8 +181,8 @@ impl DogWatch {
 
     /// When to look through `/proc` next: at once for the first child that ended, then at the pace that lets one look
     /// serve many.
-    fn scan_due(&self) -> Option<Instant> {
-        let now = Instant::now();
+    fn scan_due(&self) -> Option<Moment> {
+        let now = Moment::now();
         let next = self.last_scan.map_or(now, |last| last + WATCHDOG_SCAN_STEP);
         (!self.ended.is_empty()).then_some(next)
     }
@@ -189,7 +190,7 @@ impl DogWatch {
     /// Kills what carries the mark of an ended child, and tells burdock whose search is over.
     fn scan(&mut self) {
         let found = kill_marked(&self.nonce, |number| self.ended.contains_key(&number));
-        self.last_scan = Some(Instant::now());
+        self.last_scan = Some(Moment::now());
         let mut over = String::new();
         self.ended.retain(|number, search| {
             search.scans += 1;
@@ -217,7 +218,7 @@ impl DogWatch {
             }
         }
         let mut killed = self.groups.len();
-        let begun = Instant::now();
+        let begun = Moment::now();
         let mut clean = 0;
         loop {
             let found = kill_marked(&self.nonce, |_| true);

@@ -53,7 +53,8 @@ fn number_in(environ: &[u8], mark: &str) -> Option<u64> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// Kills through a pidfd and looks again after opening it: so a process id that was reused meanwhile is never hit.
+/// Opens a pidfd, looks at the mark again, and kills through the pidfd: so a process that got the id meanwhile is never
+/// hit.
 fn kill_if_still_marked(pid: Pid, mark: &str, number: u64, environ: &mut Vec<u8>) -> bool {
     let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return false };
     marked(pid, mark, environ) == Some(number)
