@@ -5,7 +5,7 @@
 pub fn accepts<'a>(headers: impl Iterator<Item = &'a str>, main: &str, sub: &str) -> bool {
     let ranges = headers.flat_map(|header| header.split(','));
     let matching = ranges.filter_map(|range| Some((specificity(range, main, sub)?, !is_weightless(range))));
-    // Of equally specific ranges that contradict each other, one that says yes.
+    // Where equally specific ranges contradict each other, yes wins.
     matching.max().is_some_and(|(_, acceptable)| acceptable)
 }
 

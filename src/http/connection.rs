@@ -1,7 +1,7 @@
 //! One socket: read a request, write its reply, and again.
 //!
-//! How far it is with a request is its stage (`stage.rs`). The futures of a connection keep nothing that is needed to go
-//! on: one that is dropped in the middle can be called again.
+//! How far a connection is with its request is its stage (`stage.rs`). Its futures keep no state of their
+//! own: after one was dropped in the middle, a new one goes on where it stopped.
 //!
 //! A connection answers by itself what cannot be served as HTTP (a broken head, a body that is too large or too
 //! slow), with a status line, and then closes gracefully: it shuts its half, reads on for a moment and throws away
@@ -134,7 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 | Stage::Closing(_)
                 | Stage::Closed => return Ok(None),
             };
-            // Nothing, as a rule, until something was read.
+            // Before the first read there is mostly nothing to parse.
             if !self.ahead.unread().is_empty() {
                 match head::parse(self.ahead.unread(), scanned) {
                     Ok(ParsedHead::Complete(head, used)) => return Ok(Some(self.begin_request(head, used))),
@@ -157,7 +157,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// A head that is not all there. It has its own deadline from its first byte on; blank lines before it do not count.
+    /// Notes that the head is incomplete. From its first byte on it has its own deadline; blank lines before
+    /// it do not count.
     fn note_head(&mut self, scanned: usize) {
         if matches!(self.stage, Stage::Idle) {
             if self.ahead.unread().trim_ascii_start().is_empty() {
@@ -210,14 +211,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.read_rest_of_body(bytes_max).await
     }
 
-    /// Takes what came with the head. True when that was all.
+    /// Takes the part of the body that came with its head. True when that was all of it.
     fn begin_body(
         &mut self,
         head: &RequestHead,
         body: &mut RequestBody,
         bytes_max: usize,
     ) -> Result<bool, Refusal> {
-        // Known before anything is read: the client need not be asked to send it.
+        // Refused before anything is read, so that the client is not asked to send the body.
         if matches!(head.framing(), head::Framing::Length(length) if length > bytes_max as u64) {
             return Err(BODY_TOO_LARGE);
         }
@@ -309,8 +310,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         or(read, late).await
     }
 
-    /// Answers what is not served and closes. The caller returns the result. Boxed, for it is seldom, and every
-    /// connection would have to have room for it.
+    /// Answers with the refusal and closes; the caller returns the result. Boxed, because refusals are rare
+    /// and every connection's future would otherwise be large enough for one.
     fn refuse(&mut self, refusal: Refusal) -> Pin<Box<impl Future<Output = Disconnected>>> {
         Box::pin(self.refuse_and_close(refusal))
     }
@@ -324,8 +325,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.write_on().await.err().unwrap_or(Disconnected::Refused(status))
     }
 
-    /// Does `work` unless the other end closes meanwhile: for work that is in vain without a client. What the client
-    /// sends is read ahead as far as there is room.
+    /// Runs `work`, and drops it when the other end closes: for work that is in vain without a client. What
+    /// the client sends meanwhile is read ahead as far as there is room.
     ///
     /// # Errors
     /// [`Disconnected::Closed`] or [`Disconnected::Io`]; then `work` was dropped.
@@ -387,7 +388,7 @@ fn take_body(
     if input.is_empty() {
         return Ok(());
     }
-    // A little more than is taken, when another request follows; never less.
+    // Where another request follows in the same bytes this counts a little too much, never too little.
     if !body.share.grow_unfinished_to(body.bytes.len() + input.len()) {
         return Err(BUDGET_SPENT);
     }

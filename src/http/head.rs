@@ -134,9 +134,10 @@ impl Field {
 /// Where the [`Field`]s of a head are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Places {
-    /// The first value of each. No value is at the very beginning, so an empty span there is none.
+    /// The first value of each field. No value stands at the very beginning of a head, so an empty span there
+    /// means that the field is absent.
     first: [Span; Field::COUNT],
-    /// Those that came more than once, a bit for each.
+    /// The fields that came more than once, a bit for each.
     repeated: u16,
 }
 
@@ -241,7 +242,7 @@ impl RequestHead {
             let name = field.name();
             return Err(Refusal::with(400, format!("the header {name} is there twice: send it once")));
         }
-        // Without leaving early: so it is done for many bytes at once.
+        // No early exit, so that the compiler checks many bytes at once.
         if value.bytes().fold(true, |visible, byte| visible & matches!(byte, b' '..=b'~')) {
             return Ok(Some(value));
         }
@@ -270,7 +271,7 @@ impl RequestHead {
 
     /// The head that has this [`RequestHead::text`]; `None` when no head has it.
     pub fn of_text(text: &str) -> Option<RequestHead> {
-        // DEL stands for a byte that was not UTF-8, and this is one.
+        // DEL stands for a byte that was not UTF-8. 0xff is one, so the head is read as it was.
         let bytes: Vec<u8> = text.bytes().map(|byte| if byte == 0x7f { 0xff } else { byte }).collect();
         match parse(&bytes, 0) {
             Ok(ParsedHead::Complete(head, used)) if used == bytes.len() => Some(head),
@@ -353,8 +354,8 @@ fn find_end(head: &[u8], scanned: usize) -> Result<HeadEnd, Refusal> {
     Ok(HeadEnd::NotIn(head.len()))
 }
 
-/// A head that came in one piece, as most do: httparse finds its end by itself. What is wrong with another is not
-/// told from here, so that it is the same however the head was split.
+/// Parses a head that came in one piece, as most do: httparse finds its end. Of any other head, also of a
+/// wrong one, the slower way above decides: so a refusal does not depend on how the head was split.
 fn parse_at_once(bytes: &[u8]) -> Result<Option<(RequestHead, usize)>, Refusal> {
     let mut fields = [const { MaybeUninit::uninit() }; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut []);
@@ -366,7 +367,8 @@ fn parse_at_once(bytes: &[u8]) -> Result<Option<(RequestHead, usize)>, Refusal> 
     }
 }
 
-/// Whether LF stands behind each CR, and nowhere else. Without leaving early: so it is done for many bytes at once.
+/// Whether each CR has an LF behind it, and each LF a CR before it. No early exit, so that the compiler checks many
+/// bytes at once.
 fn lines_end_with_crlf(head: &[u8]) -> bool {
     let pairs = head.iter().zip(head.iter().skip(1));
     pairs.fold(true, |right, (before, byte)| right & ((*before == b'\r') == (*byte == b'\n')))
@@ -388,7 +390,7 @@ fn parse_complete(bytes: &[u8]) -> Result<RequestHead, Refusal> {
     let parsed = request.parse_with_uninit_headers(bytes, &mut fields);
     match parsed {
         Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
-        // The head ends with its first blank line; httparse cannot see it end elsewhere.
+        // The head ends at its first blank line, so httparse cannot have found another end.
         Ok(_) => return Err(Refusal::new(400, "the request head could not be read")),
         Err(error) => return Err(grammar_refusal(error, bytes)),
     }
@@ -536,7 +538,7 @@ struct Fields<'a> {
     chunked: bool,
     close: bool,
     expects_continue: bool,
-    /// Where the others are that somebody asks for.
+    /// Where the fields are that burdock asks a request for.
     places: Places,
 }
 
@@ -572,7 +574,7 @@ impl<'a> Fields<'a> {
         Ok(fields)
     }
 
-    /// Keeps in mind where a [`Field`] is; passes over what is none.
+    /// Notes where a [`Field`] stands; ignores every other field.
     fn note(&mut self, name: &[u8], value: Span) {
         let field = match name {
             b"accept" => Field::Accept,
@@ -614,7 +616,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A body whose coding is not known cannot be skipped either: its bytes would run as the next request.
+    /// A body whose coding is not known cannot even be skipped: its bytes would be read as the next request.
     fn read_coding(&mut self, value: &[u8], http_1_0: bool) -> Result<(), Refusal> {
         if http_1_0 {
             return Err(Refusal::new(400, "HTTP/1.0 has no Transfer-Encoding"));
@@ -652,13 +654,13 @@ impl<'a> Fields<'a> {
 /// Room for the longest name that is looked for.
 const KNOWN_NAME_ROOM: usize = 32;
 
-/// `name`, all of whose bytes are token bytes, in a form that is a known name's in lower case for that name only:
-/// what is neither letter, digit nor hyphen may become something else, but none of these. Made in `room`; empty when
-/// it is longer than any name that is looked for.
+/// `name` with bit 0x20 set in every byte, written into `room`: lower case for letters; digits and `-` stay
+/// as they are. Other token bytes change, but never into a letter, digit or `-`, so no foreign name becomes
+/// equal to a known one. Empty when `name` is longer than any name that is looked for.
 fn lower_case<'a>(name: &str, room: &'a mut [u8; KNOWN_NAME_ROOM]) -> &'a [u8] {
     let Some(copy) = room.get_mut(..name.len()) else { return &[] };
     copy.copy_from_slice(name.as_bytes());
-    // All of the room: a fixed number of bytes is done at once.
+    // All of the room, not only the name: for a fixed number of bytes the compiler needs no loop.
     for byte in room.iter_mut() {
         *byte |= b'a' ^ b'A';
     }

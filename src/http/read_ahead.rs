@@ -38,7 +38,7 @@ fn give_back(buffer: Box<[u8]>) {
 /// Bytes read ahead, in order, at most [`READ_AHEAD_BYTES_MAX`] and a little.
 #[derive(Debug, Default)]
 pub(super) struct ReadAhead {
-    /// Held only while there is something unread.
+    /// There only while something is unread.
     buffer: Option<Box<[u8]>>,
     start: usize,
     end: usize,
@@ -87,7 +87,7 @@ impl ReadAhead {
         &mut self,
         socket: &mut S,
     ) -> Result<T, Disconnected> {
-        // Without room nothing wakes this half; the other, with which it is raced, does.
+        // Without room nothing wakes this future. It is raced against another one, which is woken.
         poll_fn(|cx| {
             while !self.is_full() {
                 if ready!(self.poll_fill(socket, cx))? == 0 {

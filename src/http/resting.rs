@@ -18,7 +18,7 @@ use crate::metrics::METRICS;
 pub struct AtRest {
     /// What was read from the socket and not used yet.
     ahead: Vec<u8>,
-    /// What is left of the deadline that runs.
+    /// The rest of the running deadline.
     time_left: Option<Duration>,
     /// Where in the request's body the next byte belongs.
     decoder: BodyDecoder,
@@ -103,7 +103,7 @@ impl RestingStream {
 }
 
 impl RestingStage {
-    /// `None` while the request is the endpoint's.
+    /// `None` while the endpoint works on the request.
     fn of(stage: Stage) -> Option<RestingStage> {
         Some(match stage {
             Stage::Answering => return None,
@@ -158,8 +158,8 @@ impl RestingStage {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// Takes the connection apart, when no future of it is there any more. `None`, and the connection is lost, when one
-    /// was dropped between a request's body and its reply ([`Connection::can_rest`]).
+    /// Takes the connection apart. No future of it may be left. `None`, and the connection is lost, where a
+    /// future was dropped between a request's body and its reply (see [`Connection::can_rest`]).
     pub fn rest(self) -> Option<(S, AtRest)> {
         let Connection { socket, ahead, deadline, stage, body, continue_owed, closing, .. } = self;
         let at_rest = AtRest {
@@ -178,8 +178,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         !matches!(self.stage, Stage::Answering)
     }
 
-    /// A connection that goes on from `at_rest`. The socket must be told to look for what came meanwhile. `None` when the
-    /// state is of no connection.
+    /// A connection that goes on from `at_rest`. The caller must make the socket look for bytes that came
+    /// meanwhile. `None` when no connection can be in this state.
     pub fn resume(socket: S, at_rest: AtRest, deadlines: Deadlines) -> Option<Connection<S>> {
         let AtRest { ahead, time_left, decoder, continue_owed, closing, stage } = at_rest;
         let mut connection = Connection::with_deadlines(socket, deadlines);

@@ -7,8 +7,8 @@ use std::task::Poll;
 
 use atomic_waker::AtomicWaker;
 
-/// Tells the sender of a reader's queue that there is room again, when it wants to know: so that nobody is woken for
-/// nothing.
+/// By this the reader of a queue tells the sender that there is room again. It does so only when the sender
+/// wants to know, so that nobody is woken for nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Room(Arc<Wish>);
 
@@ -20,7 +20,8 @@ struct Wish {
 }
 
 impl Room {
-    /// The sender wants to know. It must look once more after this, for there may be room already.
+    /// From now on the sender wants to know. It must look at the queue once more after this call, for the
+    /// reader may have made room before it.
     pub fn want(&self) {
         self.0.wanted.store(true, Ordering::SeqCst);
     }

@@ -25,7 +25,8 @@ impl<T: AsFd> Socket<T> {
     /// The system's: too many descriptors are watched.
     pub fn new(io: T) -> io::Result<Socket<T>> {
         let source = Source::new(io)?;
-        // A client that connects mostly has something to say: the first read need not wait to be told.
+        // A client that connects mostly sends at once, so the first read is tried without waiting for an
+        // event.
         source.look_again();
         Ok(Socket(source))
     }
@@ -53,7 +54,8 @@ impl<T: AsFd> AsyncRead for Socket<T> {
                 Err(Errno::AGAIN) => {}
                 Err(Errno::INTR) => self.0.look_again(),
                 Ok(count) => {
-                    // Less than there is room for is all there was; what comes later is told.
+                    // A read that does not fill the room took all there was, and epoll tells of what comes
+                    // later. A full read may have left something.
                     if count == into.len() {
                         self.0.look_again();
                     }

@@ -9,8 +9,8 @@ use crate::budget::Payload;
 use crate::http::Room;
 use crate::queue::Receiver;
 
-/// Where an event stands: a stream of the session and a place in it. On the wire `<stream>-<place>`, unique in
-/// the session (spec L26).
+/// Where an event stands: a stream of the session and a place in it. On the wire it is `<stream>-<place>`,
+/// unique in the session (L26: an id is unique over all streams).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EventId {
     /// The stream: 0 is the standalone GET stream, POST streams count from 1.
@@ -40,7 +40,7 @@ impl std::error::Error for NotAnEventId {}
 impl FromStr for EventId {
     type Err = NotAnEventId;
 
-    /// Takes exactly what `Display` writes: digits without sign or leading zero.
+    /// Accepts exactly what `Display` writes: digits without a sign or leading zeros.
     fn from_str(text: &str) -> Result<EventId, NotAnEventId> {
         let (stream, place) = text.split_once('-').ok_or(NotAnEventId)?;
         Ok(EventId { stream: parse_number(stream)?, place: parse_number(place)? })
@@ -64,7 +64,7 @@ pub struct Event {
     pub retry_ms: Option<u32>,
     /// One JSON-RPC message; `None` is an event with empty data (the priming event, L13).
     pub data: Option<Payload>,
-    /// Whether this is the response that ends the stream: after it the stream is ended gracefully (L17).
+    /// Whether this response ends the stream: the stream is closed gracefully after it (L17).
     pub last: bool,
 }
 
@@ -177,7 +177,8 @@ impl EventReader {
 }
 
 impl Drop for EventReader {
-    /// A queue keeps its events, and they their bytes, until its sender goes as well, which may be never.
+    /// Without this the queue would keep its events, and their bytes, until its sender is dropped as well,
+    /// which may never happen.
     fn drop(&mut self) {
         self.live.close();
         self.live.clear();

@@ -1,6 +1,6 @@
-//! How far a connection is with the request it serves. Everything that has to be known to go on stands here or in the
-//! [`Connection`] itself, and nothing in the stack of a future: whoever drops a future of a connection in the middle may
-//! call it again and goes on where it stopped.
+//! How far a connection is with the request it serves. All state that is needed to go on is here or in the
+//! [`Connection`] itself, none in a future: where a future of a connection is dropped in the middle, the next
+//! one goes on from there.
 //!
 //! [`Connection`]: crate::http::Connection
 
@@ -30,10 +30,10 @@ pub(super) enum Stage {
     },
     /// A head was read, and of its body a part.
     Body(Box<UnfinishedBody>),
-    /// The request is the endpoint's. The only stage that cannot be entered anew: what becomes of the request is not
-    /// known here.
+    /// The endpoint works on the request. This is the only stage that cannot be entered again: only the
+    /// endpoint's own future knows how far it is.
     Answering,
-    /// The reply is to be made of events, and none has shown yet whether it is one JSON body or a stream.
+    /// The reply is made of events, and it is not decided yet whether they become one JSON body or a stream.
     Waiting(Undecided),
     /// An event stream is open, its head is written, and it waits for its next event.
     Streaming(Streaming),
@@ -52,7 +52,7 @@ pub(super) enum Stage {
 pub(super) struct UnfinishedBody {
     pub(super) head: RequestHead,
     pub(super) body: RequestBody,
-    /// How long the content was when its deadline was armed last.
+    /// The length of the content when the deadline was last armed.
     pub(super) counted: usize,
 }
 
@@ -61,9 +61,9 @@ pub(super) struct UnfinishedBody {
 pub(super) struct Undecided {
     pub(super) outline: Outline,
     pub(super) reader: Box<EventReader>,
-    /// Whether the client is watched meanwhile. While patience lasts, the socket is not looked at: a client that shuts
-    /// its half after the request still gets its answer, and an answer that comes soon costs no read that would find
-    /// nothing.
+    /// Whether the socket is watched for a close while this waits. Not while patience lasts: so a client that
+    /// shuts its half after the request still gets its answer, and a quick answer costs no read that would
+    /// find nothing.
     pub(super) watched: bool,
 }
 
@@ -85,7 +85,7 @@ pub(super) struct Outgoing {
     pub(super) back: &'static [u8],
     /// Bytes of all three that the socket took.
     pub(super) written: usize,
-    /// Up to where the write deadline was armed for.
+    /// Up to here the running write deadline counts.
     pub(super) step_end: usize,
     pub(super) then: AfterWriting,
 }

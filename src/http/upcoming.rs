@@ -22,7 +22,7 @@ pub(super) enum Upcoming {
 }
 
 impl Upcoming {
-    /// The bytes it takes, about.
+    /// About how many bytes it needs.
     fn room(&self) -> usize {
         match self {
             Upcoming::Event(Event { data: Some(data), .. }) => EVENT_ROOM_BYTES + data.len(),
@@ -55,7 +55,8 @@ pub(super) fn append_piece(out: &mut Vec<u8>, chunks: bool, encode: impl FnOnce(
     }
 }
 
-/// Puts the size line of a chunk before its data, which is in `out` from `begin` on, and `behind` bytes more.
+/// Inserts the size line of a chunk at `begin`, before its data. The data is the rest of `out`, and `behind`
+/// bytes that will follow it.
 fn prepend_size(out: &mut Vec<u8>, begin: usize, behind: usize) {
     let size = out.len() - begin + behind;
     let digits = (usize::BITS - size.leading_zeros()).div_ceil(4).max(1);
@@ -63,7 +64,7 @@ fn prepend_size(out: &mut Vec<u8>, begin: usize, behind: usize) {
     out.splice(begin..begin, hexadecimal.chain(*b"\r\n"));
 }
 
-/// What goes out next of a stream, in one write: `front`, the event's data when it is not copied, and `back`.
+/// One write to a stream: `front`, then the event's data if it is too large to be copied, then `back`.
 pub(super) struct NextWrite {
     pub(super) front: Vec<u8>,
     pub(super) beside: Option<Payload>,
@@ -86,7 +87,7 @@ impl NextWrite {
         }
     }
 
-    /// An event whose data is too large to be copied; `event` is the rest of it.
+    /// The write of an event whose data is too large to be copied. `event` has its other fields.
     fn large(event: Event, data: Payload, chunks: bool) -> NextWrite {
         let mut front = Vec::with_capacity(EVENT_ROOM_BYTES);
         event.encode_fields_into(&mut front);
@@ -128,8 +129,8 @@ fn append_next(out: &mut Vec<u8>, chunks: bool, next: &Upcoming) -> bool {
     ended
 }
 
-/// The next event, or silence, or the end; an error when the other end of `watched` closes meanwhile. What it sends is
-/// read ahead as far as there is room.
+/// Waits for the next event, for silence, or for the end. It is an error when the other end of `watched`
+/// closes meanwhile; what that sends is read ahead as far as there is room.
 pub(super) async fn next_or_close<S: AsyncRead + Unpin>(
     reader: &mut EventReader,
     deadline: &Deadline,

@@ -78,7 +78,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 let upcoming = self.next_of_stream().await?;
                 self.write_next(upcoming)
             }
-            // Boxed: these are seldom waited in, and every connection would have to have room for them.
+            // Boxed, because these waits are rare and every connection's future would otherwise be large
+            // enough for them.
             Stage::Writing(_) => Box::pin(self.write_rest()).await,
             Stage::Discarding => {
                 Box::pin(self.discard_body()).await;
@@ -179,8 +180,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         next_or_close(&mut waiting.reader, deadline, ahead, waiting.watched.then_some(socket)).await
     }
 
-    /// What turned up decides whether the reply is one JSON body or a stream, unless the client takes JSON only: then
-    /// events are skipped until the last, and after a moment of silence a client that is gone is noticed.
+    /// Decides by what came first whether the reply is one JSON body or a stream. For a client that takes
+    /// JSON only, all events but the last are skipped; from the first silence on, its connection is watched
+    /// for a close.
     fn take_shape(&mut self, upcoming: Upcoming) -> Result<(), Disconnected> {
         let Stage::Waiting(waiting) = std::mem::replace(&mut self.stage, Stage::Answering) else {
             return Ok(());
@@ -270,7 +272,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         then: AfterWriting,
     ) -> Result<(), Disconnected> {
         let mut outgoing = Outgoing { front, beside, back, written: 0, step_end: 0, then };
-        // Who waits for room asks again, in `write_rest`.
+        // The waker is not needed: `write_rest` polls again before it waits.
         let mut cx = Context::from_waker(Waker::noop());
         if let Poll::Ready(count) = poll_write(&mut self.socket, &mut cx, &outgoing) {
             outgoing.written = counted(count?)?;
@@ -328,7 +330,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-/// What one write took. Nothing is the other end's word that it takes no more.
+/// Counts what one write took. A write that took nothing means that the other end takes no more.
 fn counted(written: usize) -> Result<usize, Disconnected> {
     METRICS.sent_bytes_total.add(written as u64);
     if written == 0 { Err(Disconnected::Closed) } else { Ok(written) }
