@@ -28,7 +28,7 @@ impl Connections {
         F: Future<Output = ()> + Send + 'static,
     {
         let serving = serve(Requests(Arc::clone(&self.0.requests)));
-        // Under the lock: a task that ends at once has to find itself in the table.
+        // The task is started under the lock, so that even one that ends at once finds itself in the table.
         let mut tasks = lock(&self.0.tasks);
         let place = tasks.vacant_entry();
         let listed = TableEntry { table: Arc::clone(&self.0), key: place.key() };
@@ -51,7 +51,7 @@ impl Connections {
 
 impl Drop for Connections {
     fn drop(&mut self) {
-        // Dropped behind the lock, for each task takes itself off the list when it goes.
+        // Dropped after the lock is released, for each task locks the table to take itself off the list.
         let tasks = std::mem::take(&mut *lock(&self.0.tasks));
         drop(tasks);
     }

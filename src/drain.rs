@@ -1,7 +1,7 @@
 //! Signals and the order in which a node stops: not ready, wait, retire sessions, stop children, exit.
 //!
-//! There are two ways. A node that nobody sends clients past waits for calls in flight and ends. A node of a cluster,
-//! or behind a load balancer, gives its clients time to find another one (design 7): see `Way::Handover`.
+//! There are two ways. A node on its own waits for the calls in flight and ends. A node of a cluster, or
+//! behind a load balancer, also gives its clients time to move to another node: see `Way::Handover`.
 
 use std::io;
 use std::sync::Arc;
@@ -37,14 +37,14 @@ pub fn signals() -> io::Result<Signals> {
 enum Way {
     /// Calls in flight are waited for; then all sessions end at once.
     Finish,
-    /// Clients have other nodes to go to: a grace for strays, time for sessions to end by themselves, and the rest are
-    /// ended one after the other.
+    /// Clients can go to other nodes. Clients that were sent here a moment ago are still served, then
+    /// sessions have time to end by themselves, and the rest are ended one after the other.
     Handover,
 }
 
 impl Way {
-    /// Ctrl-C is said by a person who waits. SIGTERM comes from a deploy, but without other nodes there is nothing to
-    /// hand over.
+    /// Ctrl-C comes from a person who waits, so the node finishes soon. SIGTERM comes from a deploy, but a
+    /// node without others cannot hand over anything.
     fn of(signal: Signal, config: &Config, endpoint: &Endpoint) -> Way {
         match signal {
             Signal::Term if config.redis.is_some() || endpoint.is_balanced() => Way::Handover,
@@ -102,7 +102,8 @@ async fn skip(signals: &mut Signals, sessions: &Sessions) {
     log::warn!("a second signal: not waiting for {}", left(sessions));
 }
 
-/// Says how far it is, again and again: in the log, and to the service manager, who would lose patience otherwise.
+/// Reports the progress again and again: to the log, and to the service manager, which would kill a process
+/// that it hears nothing of.
 async fn tell_progress(sessions: &Sessions) {
     loop {
         Timer::after(DRAIN_TELL_STEP).await;

@@ -48,7 +48,7 @@ impl std::error::Error for CannotListen {}
 /// [`CannotListen`].
 pub fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener, CannotListen> {
     let bound = TcpListener::bind(address).and_then(|listener| {
-        // The standard library has asked for a shorter queue; a second `listen` replaces it.
+        // The standard library asked for a shorter queue. A second `listen` replaces its bound.
         rustix::net::listen(&listener, LISTEN_BACKLOG)?;
         Ok(listener)
     });

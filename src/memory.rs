@@ -13,7 +13,7 @@ use crate::limits::{
     ENDED_BYTES, FREED_BYTES_PER_GIVING_BACK, FREED_BYTES_WHEN_QUIET_MAX, FREEING_LOOKS_MAX, FREEING_STEP,
 };
 
-/// Bytes set free, about, since free memory was given back.
+/// About how many bytes were freed since free memory was last given back to the system.
 static FREED_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 /// The task of [`run`], woken when much is free.
@@ -24,7 +24,7 @@ pub fn ended() {
     freed(ENDED_BYTES);
 }
 
-/// So much of messages was set free. For large ones: the small ones are in pieces that the next ones take.
+/// Counts freed bytes of a large message. Small messages are not counted: the next ones take their memory.
 pub fn freed(bytes: usize) {
     let before = FREED_BYTES.fetch_add(bytes, Ordering::Relaxed);
     let is_much = before < FREED_BYTES_PER_GIVING_BACK && bytes >= FREED_BYTES_PER_GIVING_BACK - before;
@@ -33,8 +33,8 @@ pub fn freed(bytes: usize) {
     }
 }
 
-/// Gives free memory back to the system, for ever: soon after a crowd has left, and now and then while it leaves.
-/// Spawned by each server; the first one's does the work for all.
+/// Gives free memory back to the system, for ever: soon after a crowd has left, and now and then while it
+/// leaves. Each server of the process spawns this; only the first one does the work.
 pub async fn run() {
     static RUNS: AtomicBool = AtomicBool::new(false);
     if RUNS.swap(true, Ordering::Relaxed) {
@@ -50,7 +50,7 @@ pub async fn run() {
             if next == Next::Wait {
                 continue;
             }
-            // What is freed from here on counts for the next time.
+            // What is freed after this line counts for the next time.
             FREED_BYTES.fetch_sub(freed, Ordering::Relaxed);
             smol::unblock(give_back).await;
             if next == Next::GiveBackAndSleep {
@@ -60,7 +60,7 @@ pub async fn run() {
     }
 }
 
-/// Completes when so much was freed that giving it back is worth its while.
+/// Completes when so much was freed that giving it back is worth the time.
 async fn much_is_free() {
     poll_fn(|cx| {
         MUCH_IS_FREE.register(cx.waker());
@@ -72,7 +72,7 @@ async fn much_is_free() {
     .await;
 }
 
-/// A time of much freeing, looked at every [`FREEING_STEP`].
+/// A period in which much is freed. It is looked at every [`FREEING_STEP`].
 #[derive(Debug, Default)]
 struct Freeing {
     /// The count at the last look.
@@ -81,19 +81,19 @@ struct Freeing {
     looks: u32,
 }
 
-/// What comes after a look.
+/// What to do after a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
-    /// More is being freed: giving back later takes it along.
+    /// More is being freed: wait, and give it all back together.
     Wait,
-    /// It has gone on for long: what there is goes back now.
+    /// This has gone on for long: give back what is free by now, and go on looking.
     GiveBack,
-    /// It is over.
+    /// Nothing more is freed: give back what is free, and sleep.
     GiveBackAndSleep,
 }
 
 impl Freeing {
-    /// `freed` counts from the last time that memory was given back.
+    /// `freed` is the count since memory was last given back.
     fn look(&mut self, freed: usize) -> Next {
         let more = freed.saturating_sub(self.seen);
         self.seen = freed;

@@ -78,7 +78,7 @@ pub fn run_on(
     let admin = config.admin.as_ref().map(admin::bind).transpose()?;
     runtime::start(config.threads).map_err(refused("start threads"))?;
     let listener = Source::new(listener).map_err(refused("watch the listening socket"))?;
-    // A plain one: async-io's would take part in waiting for timers.
+    // futures-lite's `block_on`, not async-io's: that one would make this thread take part in waiting for timers.
     smol::future::block_on(async {
         let children = begin_watchdog(&config).await?;
         let signals = drain::signals().map_err(refused("listen for signals"))?;
@@ -87,7 +87,7 @@ pub fn run_on(
         runtime::spawn(sweep::run()).detach();
         runtime::spawn(memory::run()).detach();
         let connections = Arc::new(Connections::default());
-        // Both end with this server.
+        // Both tasks end when these handles are dropped, with this server.
         let _reaping = runtime::spawn(Arc::clone(&sessions).reap());
         let _told = admin.map(|admin| runtime::spawn(admin::serve(admin, Arc::clone(&config))));
         let accepting = runtime::spawn(accept(
@@ -129,8 +129,8 @@ async fn begin_sessions(config: &Config) -> Result<Arc<Sessions>, RunError> {
     Ok(sessions)
 }
 
-/// The socket that was passed, whose clients may have waited in it for this process to start, or a new one; and its
-/// address.
+/// The listening socket and its address: the one that was passed, in which clients may wait already, or a new
+/// one.
 fn open(passed: Option<TcpListener>, address: SocketAddr) -> Result<(TcpListener, SocketAddr), RunError> {
     let unusable = |error| RunError::System("use the listening socket", error);
     let listener = match passed {
@@ -178,7 +178,7 @@ async fn accept(
             memory::ended();
             log::trace!("connection of {} over: {ended:?}", peer.address);
         });
-        // A crowd that connects must not keep the thread from those who are served.
+        // A crowd of new clients must not keep this thread from those that are being served.
         yield_now().await;
     }
 }
@@ -195,8 +195,8 @@ async fn serve_socket(
     serve_connection(&mut connection, peer, endpoint, requests).await
 }
 
-/// A connection's whole story: read a request, serve it, write the reply, again. It may begin in the middle: how far
-/// the connection is with its request, it knows itself (`http::AtRest`).
+/// A connection's whole story: read a request, serve it, write the reply, and again. It may begin in the
+/// middle, for the connection itself knows how far it is with its request (`http::AtRest`).
 ///
 /// # Errors
 /// [`Disconnected`] when the connection ended otherwise than between two requests.
@@ -227,7 +227,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     if connection.is_replying() {
-        // Of a request that somebody else has begun to serve on this connection.
+        // The reply to a request that an earlier caller began to serve on this connection.
         let _served = requests.enter();
         connection.write_on().await?;
     }
@@ -264,7 +264,7 @@ where
     };
     let body = connection.read_body(head, BODY_BYTES_MAX).await?;
     let begins = admitted.begins_session();
-    // Boxed: an idle connection would have to have room for it.
+    // Boxed: otherwise the future of every idle connection would be large enough for it.
     let served = Box::pin(endpoint.serve(admitted, body));
     if begins { connection.unless_closed(served).await } else { Ok(served.await) }
 }
