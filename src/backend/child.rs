@@ -80,7 +80,7 @@ pub fn start(command: Arc<Command>, label: String, children: Arc<Children>) -> C
     let (sender, outputs) = queue::bounded(STDOUT_QUEUE_MAX);
     let (stop, stopped) = queue::bounded(0);
     let outlet = Outlet { label, outputs: sender, stopped };
-    // Not lost: while its process lives, the child is in `children`.
+    // Detached, but not lost: while its process lives, the child is listed in `children`.
     runtime::spawn(live(command, StdinQueue::new(queue), outlet, children)).detach();
     ChildHandle { stdin, outputs, stop }
 }
@@ -91,7 +91,7 @@ async fn live(command: Arc<Command>, outgoing: StdinQueue, outlet: Outlet, child
         Ok(process) => {
             let living = LivingChild { pid: process.pid, label: outlet.label.clone() };
             let enrolled = children.enter(process.number, living);
-            // Boxed: this future would have room for it more than once.
+            // Boxed: otherwise this future would have room for a child more than once.
             let mut child = Box::new(Child::new(process, outgoing, command.term_grace));
             let exit = child.serve(&outlet).await;
             drop(enrolled);
@@ -103,7 +103,7 @@ async fn live(command: Arc<Command>, outgoing: StdinQueue, outlet: Outlet, child
         }
     };
     log::debug!("[{}] {} ended: {exit:?}", outlet.label, Foreign(command.program.as_bytes()));
-    // Waits for room, but never longer than the worker keeps its end.
+    // Waits for room in the queue; that ends at the latest when the worker drops its end.
     let _ = outlet.outputs.send(Output::Exited(exit)).await;
     if let Some(mut child) = held {
         child.wait_for_release(outlet).await;
@@ -150,11 +150,11 @@ struct Child {
     alarm: Alarm,
 }
 
-/// What [`Child::poll`] comes to.
+/// What [`Child::poll`] waits for.
 enum Milestone {
     /// The process has been reaped. There may still be output to be read and delivered.
     Reaped,
-    /// There is nothing more to be done, or nothing more can be.
+    /// Nothing is left to do, or nothing more can be done.
     Over,
 }
 
@@ -186,7 +186,7 @@ impl Child {
 
     /// Waits until the kernel lets go of a process that was given up, and reaps it.
     async fn wait_for_release(&mut self, outlet: Outlet) {
-        // Closes the worker's queue: nothing more is said.
+        // Closes the worker's queue: nothing more will be told.
         drop(outlet);
         self.pidfd.readable().await;
         self.death = reap(self.pidfd.get_ref());
@@ -199,7 +199,8 @@ impl Child {
             self.happened(Happened::StopAsked, outlet);
         }
         self.poll_stdin(outlet, cx);
-        // The pipes before the exit: they have mostly ended when the exit is seen, and then nothing is waited for.
+        // The pipes are read before the exit is looked at: they have mostly ended by then, and nothing need
+        // be waited for.
         self.poll_outputs(outlet, cx);
         if !self.ladder.has_rest() && self.pidfd.poll_readable(cx).is_ready() {
             self.happened(Happened::Exited, outlet);
@@ -244,7 +245,7 @@ impl Child {
         }
     }
 
-    /// Does what is due, and wakes the task again when the next thing will be.
+    /// Does what is due, and arms the alarm for what is due next.
     fn poll_time(&mut self, outlet: &Outlet, cx: &mut Context<'_>) {
         loop {
             let now = Moment::now();
@@ -306,7 +307,8 @@ impl Child {
     }
 }
 
-/// A signal to everything in the group. Only while its leader is not reaped.
+/// Sends a signal to every process of a group. To be called only until its leader is reaped: after that the
+/// id may be another group's.
 fn signal_group(pid: Pid, signal: Signal) {
     match rustix::process::kill_process_group(pid, signal) {
         Ok(()) | Err(Errno::SRCH) => {}
@@ -323,7 +325,7 @@ struct Alarm {
 
 #[derive(Debug)]
 enum Wait {
-    /// By the sweep: a timer would cost more than the short wait that nearly always ends before it.
+    /// By the sweep. A timer would cost more, and nearly always the wait ends long before it.
     Coarse(Deadline),
     Exact(Timer),
 }
@@ -344,7 +346,7 @@ impl Alarm {
             Some(Wait::Exact(timer)) => Pin::new(timer).poll(cx).map(|_| ()),
         };
         if passed.is_ready() {
-            // A new one is made for what is left, should the clocks not agree.
+            // Should the clocks disagree, the next poll makes a new timer for the rest.
             *self = Alarm::default();
         }
         passed

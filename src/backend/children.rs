@@ -1,4 +1,4 @@
-//! The children that live, of one server of this process: its owner counts them, and finds each.
+//! The living children of one server of this process, so that the server can count and list them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -32,7 +32,7 @@ impl Children {
         lock(&self.0).values().cloned().collect()
     }
 
-    /// Child `number` of this run is one of them, until the guard is dropped.
+    /// Lists child `number` of this run, until the guard is dropped.
     pub(super) fn enter(self: &Arc<Self>, number: u64, child: LivingChild) -> Enrolled {
         lock(&self.0).insert(number, child);
         Enrolled { children: Arc::clone(self), number, _gauge: METRICS.children.enter() }

@@ -28,7 +28,7 @@ pub(super) enum Cause {
 pub(super) enum Happened {
     /// The worker wants it stopped.
     StopAsked,
-    /// No more messages come for it, and all that came are written.
+    /// No more messages will come for it, and all that came are written.
     AllWritten,
     /// It closed its stdin.
     StdinClosed,
@@ -127,7 +127,7 @@ impl Ladder {
             Happened::StdoutClosed => {
                 self.stdout_ended = true;
                 match self.rung {
-                    // It was asked to stop and may still act on what is queued.
+                    // It was asked to stop, and may still handle the messages that are queued for it.
                     Rung::Flushing(_) => None,
                     _ => self.end_input(Cause::StdoutClosed, now),
                 }
@@ -158,7 +158,7 @@ impl Ladder {
         }
         let is_cleaning_up = self.terminated && !self.killed;
         let rest = now + if is_cleaning_up { self.term_grace } else { CHILD_REST_WAIT };
-        // Of a process that was given up nothing is read any more.
+        // Nothing more is read from a process that was given up.
         let rest = if self.rung == Rung::Held { now } else { rest };
         self.rest_until.get_or_insert(rest);
         self.rung = Rung::Exited(rest);
@@ -212,7 +212,8 @@ impl Ladder {
         rung.into_iter().chain(self.rest_until).filter(|until| *until > now).min()
     }
 
-    /// Whether the deadline may pass a little late. Nearly every child ends while it is waited for here, in a moment.
+    /// Whether the deadline may pass a little late. So it is for the first waits, in which nearly every child
+    /// ends within a moment.
     pub(super) fn is_deadline_coarse(&self) -> bool {
         matches!(self.rung, Rung::Flushing(_) | Rung::InputEnded(_))
     }
@@ -259,7 +260,7 @@ fn outcome(cause: Option<Cause>, signalled: bool, death: Option<Death>) -> Exit 
         (Some(Cause::Asked), _) | (_, None) => Exit::Stopped,
         (Some(Cause::EndlessLine), _) => Exit::EndlessLine,
         (Some(Cause::StdoutClosed | Cause::StdinClosed), _) if signalled => Exit::PipeClosed,
-        // Without a signal of ours it ended by itself: what it closed, it closed on its way out.
+        // We sent no signal, so it ended by itself: it closed its pipes because it was exiting.
         (_, Some(Death::Status(status))) => Exit::Status(status),
         (_, Some(Death::Signal(signal))) => Exit::Signal(signal),
     }

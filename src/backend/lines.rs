@@ -84,8 +84,9 @@ impl Lines {
         self.discarded.get_or_insert_default().add(&held);
     }
 
-    /// Nothing more has come for now. Some programs end lines with a lone CR: then a whole JSON text before one is a line,
-    /// for nothing that comes can still belong to it. To be asked until there is no line.
+    /// To be called when the pipe is empty for now, until it returns no line. Some programs end lines with a
+    /// lone CR. So a whole JSON text with a CR behind it is a line: nothing that may still come can belong to
+    /// it.
     pub(super) fn pause(&mut self) -> LineStep {
         let is_new = self.held.len() != self.looked_at;
         let is_candidate = self.held.ends_with(b"}\r") || self.held.ends_with(b"]\r");
@@ -93,7 +94,7 @@ impl Lines {
             return LineStep::More;
         }
         self.looked_at = self.held.len();
-        // Bounded: a text that grows by a few bytes at a time must not be read again at each of them.
+        // Bounded, so that a text that arrives a few bytes at a time is not parsed again after each of them.
         self.cr_looks += 1;
         let mut texts = serde_json::Deserializer::from_slice(&self.held).into_iter::<IgnoredAny>();
         let is_whole = texts.next().is_some_and(|text| text.is_ok());
@@ -134,8 +135,9 @@ impl Lines {
         LineStep::More
     }
 
-    /// Room for `more` bytes; false when the budget is spent. A line that comes in one piece gets exactly its size,
-    /// one that grows doubles, so that it is copied only a few times.
+    /// Makes room for `more` bytes; false when the budget is spent. A line that comes in one piece gets
+    /// exactly its size. The room of one that grows is doubled each time, so that it is copied only a few
+    /// times.
     fn make_room(&mut self, more: usize) -> bool {
         let needed = self.held.len() + more;
         if needed <= self.held.capacity() {

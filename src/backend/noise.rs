@@ -51,7 +51,7 @@ fn end(line: &[u8], close: u8) -> usize {
     // The title in an OSC sequence may have brackets of its own, so one look is not always enough.
     let ends = memchr::memrchr_iter(close, line).take(NOISE_ENDS_MAX).map(|at| at + 1);
     let is_end = |end: &usize| *end + noise(&line[*end..]) == line.len();
-    // A text that was cut has no end: its whole line is shown to whoever parses it.
+    // A text that was cut has no end; the parser is given the whole line.
     ends.filter(is_end).last().unwrap_or(line.len())
 }
 

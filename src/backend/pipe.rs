@@ -77,7 +77,7 @@ impl StdinQueue {
         StdinQueue { queue, current: None }
     }
 
-    /// Writes what there is, one line each, as far as the pipe has room.
+    /// Writes the queued messages, one line each, as far as the pipe has room.
     pub(super) fn poll_write(&mut self, pipe: &Source<OwnedFd>, cx: &mut Context<'_>) -> Poll<InputEnd> {
         loop {
             if let Some((message, written)) = &mut self.current {
@@ -159,7 +159,7 @@ impl PipeReader {
             match self.before {
                 Before::Nothing => self.read(),
                 Before::Yield => {
-                    // A child that always has something to say must not keep the thread from the others.
+                    // A child that always has something to say must not keep this thread from other tasks.
                     self.before = Before::Nothing;
                     cx.waker().wake_by_ref();
                     return Poll::Pending;

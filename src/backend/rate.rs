@@ -1,4 +1,4 @@
-//! So many of a kind per second and no more.
+//! Bounds how many things of a kind happen per second.
 
 use std::time::Duration;
 

@@ -39,7 +39,7 @@ pub(super) struct Process {
     pub(super) stderr: Source<OwnedFd>,
 }
 
-/// Room for `SPAWNS_MAX` spawns: a crowd of sessions queues here and not on the blocking pool.
+/// Room for `SPAWNS_MAX` spawns. A crowd of sessions queues here, and does not fill the blocking pool.
 static SPAWNS: Semaphore = Semaphore::new(SPAWNS_MAX);
 
 /// The number of the next child of this run.
@@ -53,7 +53,7 @@ pub(super) async fn in_turn(
     command: &Arc<Command>,
     given_up: impl Future<Output = ()>,
 ) -> Option<Result<Process, String>> {
-    // In this order: a child that is given up while its turn comes is not started.
+    // `or` polls in this order: a child that is given up in the moment of its turn is not started.
     let permit = or(
         async {
             given_up.await;
@@ -107,8 +107,9 @@ fn environment(command: &Command, number: u64) -> io::Result<Vec<(OsString, OsSt
     Ok(inherited.chain(configured).chain([mark]).collect())
 }
 
-/// Takes hold of a process just started. One that cannot be watched is killed and reaped here. The standard library's
-/// `Child` goes no further than this: dropping it neither kills nor waits, and the pidfd stands for the process.
+/// Takes over a process that was just started. One that cannot be watched is killed and reaped here. The
+/// standard library's `Child` is dropped here, which neither kills nor waits: from now on the pidfd stands
+/// for the process.
 fn adopt(mut child: Child, number: u64) -> io::Result<Process> {
     let pid = Pid::from_child(&child);
     descriptors::restore_limit(pid);

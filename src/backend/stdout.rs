@@ -53,8 +53,8 @@ impl Stdout {
         }
     }
 
-    /// Hands over what there is and the worker has room for. Completes when stdout has ended and all of it is handed
-    /// over.
+    /// Hands the worker what stdout has, as far as the worker's queue has room. Completes when stdout has
+    /// ended and all of it is handed over.
     pub(super) fn poll(&mut self, outlet: &Outlet, cx: &mut Context<'_>) -> Poll<StdoutEnd> {
         loop {
             ready!(outlet.poll_deliver(&mut self.undelivered, cx));

@@ -19,7 +19,7 @@ use crate::limits::{WATCHDOG_BATCH_BYTES, WATCHDOG_DEADLINE, WATCHDOG_LINE_BYTES
 use crate::moment::Moment;
 use crate::reactor::Source;
 
-/// No answer of the watchdog and no write to it may take longer than until this completes.
+/// Completes when an answer of the watchdog, or a write to it, has taken too long.
 pub(super) async fn deadline() {
     Timer::after(WATCHDOG_DEADLINE).await;
 }
@@ -100,15 +100,15 @@ impl Dog {
     }
 
     fn kill(&self) {
-        // It fails only for a process that is gone.
+        // This fails only for a process that is gone.
         let _ = rustix::process::pidfd_send_signal(self.pidfd.get_ref(), Signal::KILL);
     }
 }
 
-/// Starts this very binary again, even when its file was replaced. Its environment is empty: burdock may itself be the
-/// child of another burdock, whose mark would get the watchdog killed together with what it has to watch. It gets the
-/// nonce with its birth, so that it can do its work even if burdock dies before the first note. It keeps burdock's
-/// stderr, for the log.
+/// Starts this very binary again, even when its file was replaced. It gets no environment but the nonce. For
+/// burdock may be the child of another burdock, and that one's mark would get the watchdog killed together
+/// with what it watches. With the nonce it can do its work even if burdock dies before the first note. Its
+/// stderr is burdock's, for the log.
 fn spawn() -> io::Result<Child> {
     std::process::Command::new("/proc/self/exe")
         .arg0("burdock-watchdog")
@@ -154,7 +154,7 @@ impl DogLines {
                 Ok(0) => return None,
                 Ok(bytes) => {
                     self.held.extend_from_slice(&piece[..bytes]);
-                    // A full one may not have been all.
+                    // A read that filled its buffer may have left something.
                     if bytes == piece.len() {
                         self.pipe.look_again();
                     }

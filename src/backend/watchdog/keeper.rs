@@ -23,8 +23,8 @@ use crate::sweep::Deadline;
 /// The hold on the watchdog: the queue of its notes and the task that writes them.
 static KEEPER: Mutex<Option<(Sender<DogNote>, Task<()>)>> = Mutex::new(None);
 
-/// Starts the watchdog process. To be called once, before the first child; the binary must run [`main`] when its
-/// first argument is `watchdog`.
+/// Starts the watchdog process. To be called once, before the first child. The binary must run
+/// [`main`](super::main) when its first argument is `watchdog`.
 ///
 /// # Errors
 /// When the process cannot be started or does not come up in time.
@@ -122,12 +122,12 @@ async fn keep(notes: Receiver<DogNote>, mut dog: Dog) {
 
 /// Notes on their way to the watchdog.
 ///
-/// That a child was started is told at once: until then only its mark is briefing. That one has ended can wait for
-/// company, so that a session wakes the watchdog once: a group that is told late is still not taken for another one,
-/// for the watchdog knows since when it had its id.
+/// The start of a child is told at once: until then the watchdog can find its processes by their mark only.
+/// The end of a child waits for other notes, so that a session wakes the watchdog once. That is safe: the
+/// watchdog knows since when a group has its id, and takes no later group for it.
 struct NoteBatch {
     text: String,
-    /// Only while something waits: the sweep sleeps while there is no deadline.
+    /// There only while notes wait: without deadlines the sweep can sleep.
     late: Option<Deadline>,
 }
 
@@ -136,7 +136,7 @@ impl NoteBatch {
         NoteBatch { text: String::new(), late: None }
     }
 
-    /// Takes a note; true when they have to go.
+    /// Adds a note; true when the notes must be sent now.
     fn add(&mut self, note: &DogNote) -> bool {
         // Writing to a String cannot fail.
         let _ = writeln!(self.text, "{note}");
@@ -147,7 +147,7 @@ impl NoteBatch {
         is_due
     }
 
-    /// What there is to tell.
+    /// Takes the notes that wait.
     fn take(&mut self) -> String {
         self.late = None;
         std::mem::take(&mut self.text)
@@ -200,12 +200,13 @@ async fn serve(notes: &Receiver<DogNote>, briefing: &mut Briefing, dog: &mut Dog
     }
 }
 
-/// Starts another watchdog after one that was begun at `begun`, however often that fails; `None` when burdock ends
-/// meanwhile. Notes are taken all the time, so that no child waits for this.
+/// Starts another watchdog after one that was started at `begun`, and tries until one starts; `None` when
+/// burdock ends meanwhile. Notes are taken from the queue all the time, so that no child waits for this.
 async fn restart(notes: &Receiver<DogNote>, briefing: &mut Briefing, mut begun: Moment) -> Option<Dog> {
     let started = async {
         loop {
-            // A watchdog that ran for a while is replaced at once: meanwhile nobody would clean up after burdock.
+            // A watchdog that ran for a while is replaced at once, for without one nobody cleans up if
+            // burdock is killed.
             Timer::after(WATCHDOG_RESTART_WAIT.saturating_sub(begun.elapsed())).await;
             begun = Moment::now();
             match Dog::start().await {

@@ -21,9 +21,11 @@ use crate::moment::Moment;
 
 /// The subcommand `watchdog`. Ends when stdin does, and then leaves none of burdock's children behind.
 pub fn main() -> ExitCode {
-    // What ends burdock must not end its watchdog as well: neither a signal to the process group or the terminal...
+    // What ends burdock must not end its watchdog as well: neither a signal to the process group or from the
+    // terminal ...
     let deaf = Signals::new([Deaf::Int, Deaf::Term, Deaf::Hup, Deaf::Quit]);
-    // ...nor the end of the terminal session. This fails only for a group leader, which is started by hand.
+    // ... nor the end of the terminal session. `setsid` fails only for a group leader: a watchdog that was
+    // started by hand.
     let _ = rustix::process::setsid();
     if let Err(error) = &deaf {
         eprintln!("burdock-watchdog: cannot ignore signals: {error}");
@@ -98,7 +100,7 @@ enum Woken {
 
 impl DogWatch {
     fn new(nonce: String) -> DogWatch {
-        // Without a parent, or with another one already, the pipe alone tells.
+        // Where there is no parent, or burdock is gone already, only the pipe tells of burdock's end.
         let parent = rustix::process::getppid();
         let burdock = parent.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
         DogWatch {
@@ -138,7 +140,7 @@ impl DogWatch {
         let mut polled = vec![PollFd::new(&stdin, PollFlags::IN)];
         polled.extend(self.burdock.iter().map(|burdock| PollFd::new(burdock, PollFlags::IN)));
         let timeout = timeout.map(timespec);
-        // A signal interrupts; then the loop just goes round.
+        // A signal interrupts the wait; then the loop goes round once more.
         let woken = rustix::event::poll(&mut polled, timeout.as_ref()).is_ok_and(|ready| ready > 0);
         match (woken, polled[0].revents().is_empty()) {
             (false, _) => Woken::InTime,
@@ -162,7 +164,7 @@ impl DogWatch {
                 self.learn(note, now);
             }
         }
-        // burdock writes no such line: somebody else holds the other end of the pipe.
+        // burdock writes no line that long, so somebody else holds the other end of the pipe.
         self.closed |= self.input.len() > WATCHDOG_LINE_BYTES_MAX;
     }
 
