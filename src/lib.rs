@@ -1,5 +1,5 @@
-//! burdock: MCP servers on the network, each client at home in its own session: one process per session for stdio
-//! servers, [`handler`]s for those written in Rust.
+//! burdock puts MCP servers on the network. Each client has a session of its own: with a process of its own
+//! where the server is a stdio program, with [`handler`]s where it is written in Rust.
 //!
 //! The map. ARCHITECTURE.md tells the same at length, with the path of one call.
 //!
@@ -11,8 +11,9 @@
 //!                  at the side: registry, admin, metrics, drain
 //! ```
 //!
-//! One corridor: a request goes right, its answer comes back left, and only the backend turns data round. The request
-//! carries its return address, a bounded channel of events, so that nobody has to look for it.
+//! There is one corridor: a request goes right, and its answer comes back left; only the backend turns data
+//! round. The request carries its return address, a bounded channel of events, so that nobody has to look it
+//! up.
 //!
 //! | room | what is there |
 //! |---|---|
@@ -53,14 +54,19 @@
 //!
 //! What holds everywhere (`tests/it/tidy` checks what can be checked):
 //!
-//! - A room uses only those below it in this table; `session` and `registry`, and `backend` and `handler`, are one
-//!   floor each.
+//! - A room uses only those below it in this table; `session` and `registry`, and `backend` and `handler`,
+//!   are one floor each.
 //! - A session's state has one owner, its worker, which has no lock and waits for nobody.
 //! - Every queue is bounded, every wait has a deadline, and the bound is in `limits`.
 //! - Inside a living session no limit is an HTTP error: it is a JSON-RPC error with the request's id.
 //! - A lost connection cancels nothing; streams end with the final chunk, never by reset.
-//! - Every end of a session goes through `session::Sessions::close`; no child outlives its session, nor burdock.
+//! - Every end of a session goes through `session::Sessions::close`; no child outlives its session, nor
+//!   burdock.
 //! - What comes from outside cannot panic, and reaches a log only through `foreign`.
+//!
+//! A tag in a comment, such as L44 or S12, numbers a demand of the MCP specification in the list that burdock
+//! was built by: L for the handshake era, T for its tasks, S for security. The words beside the tag say what
+//! is demanded. The same tag in a test's comment says which demand the test holds.
 
 pub mod admin;
 pub mod authority;

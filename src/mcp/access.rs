@@ -14,7 +14,7 @@ const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Accept, Mcp-Session-
 /// Headers a browser's script may read.
 const EXPOSED_HEADERS: &str = "Mcp-Session-Id, WWW-Authenticate, Retry-After";
 
-/// Refuses a `Host` that is not ours: a page whose name was rebound to our address (S12).
+/// Refuses a `Host` that is not ours: it comes from a web page whose name was rebound to our address (S12).
 pub fn check_host(names: &Names, head: &RequestHead) -> Result<(), Refusal> {
     let Some(host) = head.host() else { return Ok(()) };
     // A host that is not well formed was refused with its head.
@@ -123,7 +123,8 @@ fn is_trusted(access: &Access, address: IpAddr) -> bool {
 }
 
 /// Who calls: with a token file the owner of the token, without one the user that a trusted proxy names in
-/// `X-Forwarded-User`, or nobody. Without a good token the refusal is 401 with a challenge (S1, S7). `known` is the connection's.
+/// `X-Forwarded-User`, or nobody. A missing or wrong token is refused with 401 and a challenge (S1, S7: every
+/// request is verified). `known` belongs to the connection.
 pub fn check_principal(
     access: &Access,
     peer: Peer,

@@ -59,8 +59,8 @@ pub struct Admitted<'a> {
 }
 
 impl Admitted<'_> {
-    /// Whether this may be an `initialize`. When the client of one goes away, its child is started in vain and is ended;
-    /// no other request may be cancelled by a lost connection (L20).
+    /// Whether this may be an `initialize`. When its client goes away meanwhile, the child that is being
+    /// started is of no use and is ended. No other request may be cancelled by a lost connection (L20).
     pub fn begins_session(&self) -> bool {
         matches!(self.verb, Verb::Post) && self.session.is_none()
     }
@@ -74,7 +74,7 @@ enum Verb {
     Delete,
 }
 
-/// Which of the two media types the client reads; order and case don't matter (`clients.md` C16).
+/// Which of the two media types the client reads. Clients list them in any order and case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Accept {
     json: bool,
@@ -223,7 +223,8 @@ impl Endpoint {
 fn accept(head: &RequestHead) -> Accept {
     let mut values = head.values(Field::Accept);
     match (values.next(), values.next()) {
-        // What nearly every client sends, in the words of the spec; and what says nothing takes anything.
+        // What nearly every client sends, as the spec writes it. A client that sends no `Accept` takes
+        // anything.
         (Some("application/json, text/event-stream") | None, None) => Accept { json: true, events: true },
         _ => Accept {
             json: accepts(head.values(Field::Accept), "application", "json"),

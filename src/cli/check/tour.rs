@@ -99,7 +99,7 @@ impl Tour {
             json!({"jsonrpc": "2.0", "id": "probe", "method": "server/discover", "params": {"_meta": meta}})
                 .to_string();
         let headers = [BOTH, ("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", "server/discover")];
-        // When nobody is there, `connect` reports it.
+        // If no server is there, `connect` reports that later.
         let Ok(answer) = self.client.send("POST", &headers, &body, Until::End) else { return };
         let message = answer.messages().into_iter().next().unwrap_or_default();
         let versions = &message["result"]["supportedVersions"];
@@ -300,7 +300,7 @@ impl Tour {
         self.find("call", verdict, seen, Some(answer.took));
     }
 
-    /// L13, L21, L27: the GET stream, and its resumption.
+    /// The GET stream (L21), its priming event (L13), and its resumption (L27).
     fn stream(&mut self) {
         let opened = self.send("GET", &[EVENTS], "", Until::FirstEvent(CHECK_STREAM_WAIT));
         let Some(answer) = self.noted("GET stream", opened) else { return };
@@ -343,7 +343,8 @@ impl Tour {
         self.find("resumption", verdict, format!("{} after Last-Event-ID", answer.status), Some(answer.took));
     }
 
-    /// L2, L31, L32, L37: what must be refused, and how.
+    /// What must be refused, and how: a foreign `Origin` (L2), no session id (L31), an unknown one (L32), an
+    /// unsupported version (L37).
     fn refusals(&mut self) {
         let ping = r#"{"jsonrpc":"2.0","id":"refused","method":"ping"}"#;
         let origin = self.send("POST", &[BOTH, ("Origin", "http://burdock-check.invalid")], ping, Until::End);

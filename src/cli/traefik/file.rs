@@ -1,7 +1,7 @@
 //! Traefik's dynamic file, as text. Names and URLs were checked before, so nothing needs escaping.
 //!
-//! What each part does was measured with the real Traefik (`traefik.md` 7): change it with the tests in
-//! `tests/it/cluster/` at hand.
+//! What each part does was measured with the real Traefik. After a change run the tests in
+//! `tests/it/cluster/`, which start one.
 
 use std::fmt::Write as _;
 
