@@ -9,13 +9,13 @@ use crate::budget::Payload;
 use crate::http::Room;
 use crate::queue::Receiver;
 
-/// Where an event stands: a stream of the session and a place in it. On the wire it is `<stream>-<place>`,
-/// unique in the session (L26: an id is unique over all streams).
+/// Where an event stands: a stream and a place in it. On the wire `<stream>-<place>`. Whoever makes the streams of one
+/// client numbers them, so that no id is there twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EventId {
-    /// The stream: 0 is the standalone GET stream, POST streams count from 1.
+    /// The stream's number.
     pub stream: u32,
-    /// The event's place: 0 is the priming event, messages count from 1.
+    /// The event's place: 0 is the event that opens the stream, others count from 1.
     pub place: u64,
 }
 
@@ -62,9 +62,9 @@ pub struct Event {
     pub id: Option<EventId>,
     /// The reader's wait before it reconnects, in milliseconds (`retry:`).
     pub retry_ms: Option<u32>,
-    /// One JSON-RPC message; `None` is an event with empty data (the priming event, L13).
+    /// What it brings; `None` is an event with empty data, which tells its id and that the stream is open.
     pub data: Option<Payload>,
-    /// Whether this response ends the stream: the stream is closed gracefully after it (L17).
+    /// Whether this is the last: after it the stream is ended gracefully.
     pub last: bool,
 }
 
@@ -131,7 +131,7 @@ fn encode_data(data: &Payload, out: &mut Vec<u8>) {
 pub enum Opening {
     /// As an event stream at once (GET); `first` is written with the head, when there is one.
     Stream {
-        /// The priming event.
+        /// The event that opens the stream.
         first: Option<Event>,
     },
     /// As one JSON body when the first event is the last and comes within `patience`; as an event stream,
@@ -139,7 +139,7 @@ pub enum Opening {
     Either {
         /// How long to wait in silence.
         patience: Duration,
-        /// The priming event.
+        /// The event that opens the stream.
         first: Option<Event>,
     },
     /// As one JSON body, whenever the last event comes; events before it are skipped (a client that accepts

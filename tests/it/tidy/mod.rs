@@ -53,9 +53,15 @@ const FLOORS: &[(&[&str], &str)] = &[
 const SANS_IO: &[&str] = &[
     "authority.rs",
     "http/accept.rs",
-    "http/head.rs",
+    "http/head/fields.rs",
+    "http/head/grammar.rs",
+    "http/head/parse.rs",
+    "http/head/reply.rs",
+    "http/head/request.rs",
+    "http/head/target.rs",
     "http/body.rs",
     "http/sse.rs",
+    "http/stage.rs",
     "message/envelope.rs",
     "message/id.rs",
     "message/initialize.rs",
@@ -119,7 +125,6 @@ const FILE_LINES_MAX: usize = 400;
 /// Files that are longer, and how long they may be. A ratchet: lower it, do not raise it.
 const LONG_FILES: &[(&str, usize)] = &[
     ("config/check.rs", 434),
-    ("http/head.rs", 580),
     ("registry/writer.rs", 420),
     ("session/mod.rs", 630),
     ("session/worker.rs", 660),
