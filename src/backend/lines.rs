@@ -154,6 +154,8 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// All lines of `input` cut into pieces of `size`, and how many were too long.
@@ -277,5 +279,33 @@ mod tests {
         assert_eq!(lines.cr_looks, CR_LOOKS_MAX);
         assert!(matches!(lines.feed(b"\n").1, LineStep::Line(..)));
         assert_eq!(lines.cr_looks, 0);
+    }
+
+    proptest! {
+        /// However the bytes come, and whenever nothing more comes for now, no byte of a line is lost; and what a pause
+        /// makes a line is a whole JSON text.
+        #[test]
+        fn prop_no_byte_is_lost(
+            input in r#"(\{\}|\[1\]|\r|\n|x|\{"a":|\}){0,30}"#,
+            cuts in prop::collection::vec((1..8usize, any::<bool>()), 1..60),
+        ) {
+            let (mut lines, mut rest, mut found) = (Lines::default(), input.as_bytes(), Vec::new());
+            for (size, pauses) in cuts.into_iter().chain([(usize::MAX, false)]) {
+                let (mut piece, later) = rest.split_at(size.min(rest.len()));
+                rest = later;
+                while !piece.is_empty() {
+                    let (taken, step) = lines.feed(piece);
+                    if let LineStep::Line(line, _) = step { found.extend(line) }
+                    piece = &piece[taken..];
+                }
+                while pauses && let LineStep::Line(line, _) = lines.pause() {
+                    prop_assert!(serde_json::from_slice::<IgnoredAny>(&line).is_ok());
+                    found.extend(line);
+                }
+            }
+            if let LineStep::Line(line, _) = lines.finish() { found.extend(line) }
+            let expected: Vec<u8> = input.bytes().filter(|byte| *byte != b'\n').collect();
+            prop_assert_eq!(found, expected);
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! Starts children through the library, as burdock does, with the watchdog: for tests that kill it.
 //!
-//! `watchdog` is the subcommand the library asks for. `hold N` starts N children, says READY and waits; `abandon N`
-//! starts N, drops each after its first line, says ENDED when all are reaped, and exits in order at a line on stdin; `env PROGRAM` prints the answer of one child that
-//! is asked for its surroundings. TEST_TAG of the environment is given to all children.
+//! `watchdog` is the subcommand the library asks for. `hold N` starts N children, says READY and waits. `abandon N` starts
+//! N, drops each after its first line, says ENDED when all are reaped, and exits in order at a line on stdin. `env
+//! PROGRAM` prints the answer of one child that is asked for its surroundings. All children get TEST_TAG of the
+//! environment.
 
 use std::process::ExitCode;
 use std::sync::Arc;
