@@ -71,7 +71,7 @@ pub struct Connection<S> {
     pub(super) deadline: Deadline,
     pub(super) deadlines: Deadlines,
     pub(super) stage: Stage,
-    /// What is still to come of the body of the request being served; done when there is none.
+    /// Reads the body of the request being served; done when the body has ended, or there is none.
     pub(super) body: BodyDecoder,
     /// Whether the client waits for `100 Continue`: its body may never come.
     pub(super) continue_owed: bool,
@@ -112,8 +112,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Reads the next request's head. `None` when there will be none: the other end closed between two requests,
-    /// was silent for too long, or the last reply closed the connection. Of a request whose body was being read it is
-    /// that request's head again.
+    /// was silent for too long, or the last reply closed the connection. If a future that read a request's body was
+    /// dropped, this gives that request's head again.
     ///
     /// # Errors
     /// [`Disconnected`]; a head that was refused has been answered.

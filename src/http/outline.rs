@@ -34,7 +34,7 @@ impl Outline {
         });
     }
 
-    /// Counts the reply by its class.
+    /// Counts the reply in the metric of its status class.
     pub(super) fn count(&self) {
         match self.status.0 {
             400..500 => METRICS.requests_client_error_total.add_one(),
@@ -44,7 +44,8 @@ impl Outline {
     }
 }
 
-/// Calls `write` with the value of Date, which is made once per step of the sweep and thread: no clock is asked.
+/// Calls `write` with the value of the Date header. Each thread makes that text anew only when the sweep has made a step,
+/// so that a reply asks no clock.
 fn with_date<T>(write: impl FnOnce(&str) -> T) -> T {
     thread_local! {
         static DATE: RefCell<(u32, String)> = const { RefCell::new((0, String::new())) };

@@ -62,7 +62,7 @@ impl ReadAhead {
         self.buffer.as_ref().map_or(&[], |buffer| &buffer[self.start..self.end])
     }
 
-    /// Whether nothing more can be read before something is used.
+    /// Whether the buffer has no room for another byte.
     fn is_full(&self) -> bool {
         self.end - self.start == BUFFER_BYTES
     }

@@ -127,7 +127,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.write_full(&outline, body, closing)
     }
 
-    /// Whether what is left of the request's body, if anything, is sure to come and small enough to be thrown away.
+    /// Whether the connection can go on after the reply: the rest of the request's body, if there is one, must be small
+    /// enough to be thrown away and sure to come (a client that waits for `100 Continue` may never send it).
     fn can_discard_body(&mut self) -> bool {
         if !self.continue_owed
             && let Ok(used) = self.body.decode(self.ahead.unread(), DISCARD_BYTES_MAX, |_| {})
@@ -262,8 +263,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.write(front, beside, back, then)
     }
 
-    /// Writes as much as the socket takes at once: nearly always all of it, and there is nothing to wait for. What is
-    /// left becomes the stage.
+    /// Writes as much as the socket takes at once. That is nearly always all of it; otherwise the rest becomes the stage
+    /// ([`Stage::Writing`]), and `write_rest` waits for the socket.
     pub(super) fn write(
         &mut self,
         front: Vec<u8>,
@@ -311,7 +312,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
-    /// All is written.
+    /// Goes on after a write: all of it is out.
     fn begin_next_stage(&mut self, then: AfterWriting) {
         match then {
             AfterWriting::Body(unfinished) => self.await_body(unfinished),

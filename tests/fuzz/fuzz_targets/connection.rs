@@ -1,12 +1,13 @@
-//! The whole read loop over a socket in memory: the cut does not matter, and every reply is one a client can read.
+//! The whole read loop over a socket in memory: the cut does not matter, neither that of the input nor that of the
+//! connection, which is taken apart and goes on; and every reply is one a client can read.
 #![no_main]
 
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Once;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
-use burdock::http::{Connection, Reply};
+use burdock::http::{Connection, Deadlines, Disconnected, Reply};
 use burdock::{runtime, sweep};
 use smol::io::{AsyncRead, AsyncWrite};
 
@@ -55,23 +56,45 @@ impl AsyncWrite for Client<'_> {
 /// What was served (path and body), how it ended, and the statuses that were written.
 type Served = (Vec<(String, Vec<u8>)>, String, Vec<u16>);
 
+/// Serves one request after the other, also from the middle of one.
+async fn serve_all(
+    connection: &mut Connection<Client<'_>>,
+    read_bodies: bool,
+    served: &mut Vec<(String, Vec<u8>)>,
+) -> Result<(), Disconnected> {
+    connection.write_on().await?;
+    while let Some(head) = connection.read_head().await? {
+        let body = if read_bodies { connection.read_body(&head, 4096).await?.bytes } else { Vec::new() };
+        served.push((head.path().to_owned(), body.clone()));
+        let reply = Reply::text(200, format!("body: {}", String::from_utf8_lossy(&body)));
+        connection.write_reply(head.asked(), reply.header("X", head.path().to_owned())).await?;
+    }
+    Ok(())
+}
+
 fn serve(input: &[u8], step: usize, read_bodies: bool) -> Served {
     let (mut served, mut output) = (Vec::new(), Vec::new());
     let mut connection = Connection::new(Client { input, step, output: &mut output, hesitates: false });
-    let ended = smol::block_on(async {
-        while let Some(head) = connection.read_head().await? {
-            let body = if read_bodies { connection.read_body(&head, 4096).await?.bytes } else { Vec::new() };
-            served.push((head.path().to_owned(), body.clone()));
-            connection
-                .write_reply(
-                    head.asked(),
-                    Reply::text(200, format!("body: {}", String::from_utf8_lossy(&body)))
-                        .header("X", head.path().to_owned()),
-                )
-                .await?;
+    let ended = smol::block_on(serve_all(&mut connection, read_bodies, &mut served));
+    drop(connection);
+    (served, format!("{ended:?}"), statuses(&output))
+}
+
+/// The same, but whenever the connection waits, it is taken apart and another one goes on.
+fn serve_in_parts(input: &[u8], step: usize) -> Served {
+    let (mut served, mut output) = (Vec::new(), Vec::new());
+    let mut connection = Connection::new(Client { input, step, output: &mut output, hesitates: false });
+    let ended = loop {
+        let polled = {
+            let mut serving = pin!(serve_all(&mut connection, true, &mut served));
+            serving.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        };
+        if let Poll::Ready(ended) = polled {
+            break ended;
         }
-        Ok::<(), burdock::http::Disconnected>(())
-    });
+        let (socket, at_rest) = connection.rest().expect("the endpoint answers at once");
+        connection = Connection::resume(socket, at_rest, Deadlines::default()).expect("its own state");
+    };
     drop(connection);
     (served, format!("{ended:?}"), statuses(&output))
 }
@@ -102,6 +125,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     });
     let whole = serve(input, usize::MAX, true);
     assert_eq!(whole, serve(input, 1 + input.len() % 5, true), "the cut matters");
+    assert_eq!(whole, serve_in_parts(input, 1 + input.len() % 5), "it matters that the connection is taken apart");
     let (served, _, statuses) = whole;
     assert!(
         statuses.len() == served.len() || statuses.len() == served.len() + 1,
