@@ -14,7 +14,7 @@ const LINE_ROOM: usize = 192;
 
 /// A record as one line of JSON.
 #[derive(Serialize)]
-struct Line<'a> {
+struct JsonRecord<'a> {
     ts: String,
     level: &'a str,
     target: &'a str,
@@ -56,7 +56,7 @@ fn json(out: &mut impl Write, record: &Record<'_>, now: SystemTime) -> io::Resul
     let message = record.args().to_string();
     let (session, message) =
         of_session(&message).map_or((None, &*message), |(label, rest)| (Some(label), rest));
-    let line = Line {
+    let line = JsonRecord {
         ts: humantime::format_rfc3339_millis(now).to_string(),
         level: &record.level().as_str().to_ascii_lowercase(),
         target: record.target(),

@@ -7,50 +7,51 @@
 //! Timers are async-io's, on a thread of its own; blocking work (spawning a process, Redis) goes to smol's blocking pool
 //! with [`smol::unblock`].
 //!
-//! Handlers are other people's code, and some of it blocks. [`watched`] marks each of their polls in a slot of the
-//! polling thread; a thread of its own (`burdock-watch`) looks at the slots, and starts spare threads
-//! (`burdock-spare-0`, ...) while some stand in one poll. Nothing of this exists before the first handler, and it
-//! sleeps while none is polled.
+//! All threads share one run queue behind one mutex. That is right for two to eight cores: the lock is held for a push or
+//! a pop, a hundredth of what a poll takes, and a task never waits in the queue of a thread that is busy. On 32 cores the
+//! lock would be what they wait for; then each thread needs a queue of its own, from which the others steal.
+//!
+//! Handlers are other people's code, and some of it blocks: see `blocked.rs`.
 
-use std::cell::Cell;
+mod blocked; // Spare threads while handlers block some.
+mod slots; // What each thread does.
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, Weak};
-use std::task::Poll;
-use std::thread::Thread;
+use std::sync::{Mutex, MutexGuard};
 
 use async_task::{Builder, Runnable};
 use rustix::event::Timespec;
 use smol::Task;
 
-use crate::limits::{
-    SPARE_LOOKS, SPARE_PATIENCE_SECS, SPARE_THREADS_MAX, TASKS_PER_LOOK, THREADS_MAX, WATCH_STEP,
-};
+use crate::limits::{TASKS_PER_LOOK, THREADS_MAX};
 use crate::lock::lock;
 use crate::reactor::{self, Events};
 
+pub use blocked::{watched, watched_drop};
+
 /// What the threads share.
-struct Work {
+struct RunQueue {
     /// Tasks to be polled, each once: they are as many as there are tasks at most.
     tasks: VecDeque<Runnable>,
     /// Threads that wait for events, as far as they know.
     waiting: usize,
-    /// One of them was called, and none has come back since.
+    /// One of them was called back, and none has come back since.
     called: bool,
 }
 
-static WORK: Mutex<Work> = Mutex::new(Work { tasks: VecDeque::new(), waiting: 0, called: false });
+static RUN_QUEUE: Mutex<RunQueue> =
+    Mutex::new(RunQueue { tasks: VecDeque::new(), waiting: 0, called: false });
 
-fn work() -> MutexGuard<'static, Work> {
-    lock(&WORK)
+fn run_queue() -> MutexGuard<'static, RunQueue> {
+    lock(&RUN_QUEUE)
 }
 
-impl Work {
-    /// Whether a thread is to be called back now, for more than the `own` tasks that the caller will come to itself.
+impl RunQueue {
+    /// True when a sleeping thread must be woken: more tasks wait than the `own` ones that this thread will run itself.
+    /// Then the caller must call it.
     fn needs_call(&mut self, own: usize) -> bool {
         let needs = self.waiting > 0 && !self.called && self.tasks.len() > own;
         self.called |= needs;
@@ -66,21 +67,15 @@ pub fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static
 }
 
 fn schedule(task: Runnable) {
-    let own = own_tasks();
+    let own = slots::own_tasks();
     let needs_call = {
-        let mut work = work();
-        work.tasks.push_back(task);
-        work.needs_call(own)
+        let mut queue = run_queue();
+        queue.tasks.push_back(task);
+        queue.needs_call(own)
     };
     if needs_call {
         reactor::call();
     }
-}
-
-/// How many of the tasks that wait are soon this thread's: one, as no poll takes long, unless it is a handler's.
-fn own_tasks() -> usize {
-    let polls = SLOT.get().and_then(|slot| POLLS.get(slot));
-    usize::from(polls.is_some_and(|polls| polls.load(Ordering::Relaxed) % 2 == 0))
 }
 
 /// Has `threads` threads run the executor until the process ends, and what tells them of sockets. Called again, it
@@ -104,7 +99,7 @@ pub fn start(threads: usize) -> io::Result<()> {
 
 /// Runs the executor on this thread while it is `wanted`, which it looks at after each wait of at most `patience`.
 fn poll_tasks(slot: usize, patience: Option<&Timespec>, wanted: impl Fn() -> bool) {
-    SLOT.set(Some(slot));
+    slots::set(Some(slot));
     let mut events = Events::default();
     let mut polled = || {
         while wanted() {
@@ -116,9 +111,9 @@ fn poll_tasks(slot: usize, patience: Option<&Timespec>, wanted: impl Fn() -> boo
     while catch_unwind(AssertUnwindSafe(&mut polled)).is_err() {
         log::error!("a thread of the executor panicked and goes on");
     }
-    SLOT.set(None);
-    // What counted on this thread.
-    if work().needs_call(0) {
+    slots::set(None);
+    // Tasks that were left to this thread are another's now.
+    if run_queue().needs_call(0) {
         reactor::call();
     }
 }
@@ -126,7 +121,7 @@ fn poll_tasks(slot: usize, patience: Option<&Timespec>, wanted: impl Fn() -> boo
 /// Polls tasks until there are none, or it is time to look for events.
 fn poll_some() {
     for _ in 0..TASKS_PER_LOOK {
-        let task = work().tasks.pop_front();
+        let task = run_queue().tasks.pop_front();
         match task {
             Some(task) => drop(task.run()),
             None => return,
@@ -137,187 +132,25 @@ fn poll_some() {
 /// Looks for events, and waits for them while there are no tasks.
 fn look(events: &mut Events, patience: Option<&Timespec>) {
     const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // Left by a panic. Before the tasks are looked at: what this wakes is this thread's own.
+    // A panic may have left events. They are told before the tasks are looked at, for what they wake is this thread's own.
     events.tell();
     let waits = {
-        let mut work = work();
-        let waits = work.tasks.is_empty();
-        work.waiting += usize::from(waits);
+        let mut queue = run_queue();
+        let waits = queue.tasks.is_empty();
+        queue.waiting += usize::from(waits);
         waits
     };
-    // Whoever comes back may have taken the call that was meant for another: it counts as answered either way, for this
-    // thread looks at the tasks after this.
+    // This thread may have consumed a wake-up meant for another one. That is fine: it looks at the task queue next.
     let back = || {
-        let mut work = work();
-        work.waiting -= usize::from(waits);
-        work.called = false;
+        let mut queue = run_queue();
+        queue.waiting -= usize::from(waits);
+        queue.called = false;
     };
     reactor::wait(events, if waits { patience } else { Some(&AT_ONCE) }, back);
-    // Those that did not call because a call was on its way, or because nobody waited.
-    if work().needs_call(1) {
+    // Others may have pushed tasks without calling anybody, because a call was on its way or nobody waited. One of the
+    // tasks is this thread's own next one; for more, it calls.
+    if run_queue().needs_call(1) {
         reactor::call();
-    }
-}
-
-// --- Threads that are blocked ---------------------------------------------------------------------------------------
-
-/// What a thread does, for others to see: odd during a watched poll, and never the same in two polls.
-static POLLS: [AtomicU32; THREADS_MAX + SPARE_THREADS_MAX] =
-    [const { AtomicU32::new(0) }; THREADS_MAX + SPARE_THREADS_MAX];
-
-thread_local! {
-    /// The place of this thread in `POLLS`; none when it does not run the executor for good.
-    static SLOT: Cell<Option<usize>> = const { Cell::new(None) };
-}
-
-/// The future, whose polls may block their thread: others take its place meanwhile, within bounds.
-pub async fn watched<F: Future>(future: F) -> F::Output {
-    static WATCH: Once = Once::new();
-    WATCH.call_once(start_watch);
-    let mut fence = Fence(pin!(Some(future)));
-    std::future::poll_fn(|context| {
-        let _poll = MarkedPoll::begin();
-        fence.0.as_mut().as_pin_mut().map_or(Poll::Pending, |future| future.poll(context))
-    })
-    .await
-}
-
-/// A watched future, to its end: its destructor may block as well, and a panic in it would end the process, for
-/// async-task lets none out of a task that it drops.
-struct Fence<'a, F>(Pin<&'a mut Option<F>>);
-
-impl<F> Drop for Fence<'_, F> {
-    fn drop(&mut self) {
-        watched_drop(|| self.0.set(None));
-    }
-}
-
-/// Drops what is other people's code: it may block its thread, and a panic in it stays here.
-pub fn watched_drop(drop: impl FnOnce()) {
-    let _poll = MarkedPoll::begin();
-    if catch_unwind(AssertUnwindSafe(drop)).is_err() {
-        log::error!("a handler, or what it kept, panicked while it was dropped");
-    }
-}
-
-/// A watched poll; ended on drop, also by a panic.
-struct MarkedPoll(Option<&'static AtomicU32>);
-
-impl MarkedPoll {
-    fn begin() -> MarkedPoll {
-        // One within another is a part of it.
-        let slot = SLOT.get().and_then(|slot| POLLS.get(slot));
-        let slot = slot.filter(|polls| polls.load(Ordering::Relaxed) % 2 == 0);
-        if let Some(polls) = slot {
-            polls.store(polls.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        }
-        if WATCH_SLEEPS.load(Ordering::Relaxed) {
-            wake_watch();
-        }
-        MarkedPoll(slot)
-    }
-}
-
-impl Drop for MarkedPoll {
-    fn drop(&mut self) {
-        if let Some(polls) = self.0 {
-            polls.store(polls.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        }
-    }
-}
-
-/// The watch wants to be woken by the next poll.
-static WATCH_SLEEPS: AtomicBool = AtomicBool::new(false);
-static WATCH_THREAD: OnceLock<Thread> = OnceLock::new();
-
-#[cold]
-fn wake_watch() {
-    if WATCH_SLEEPS.swap(false, Ordering::AcqRel)
-        && let Some(watch) = WATCH_THREAD.get()
-    {
-        watch.unpark();
-    }
-}
-
-fn start_watch() {
-    let watch = std::thread::Builder::new().name("burdock-watch".into()).spawn(|| {
-        WATCH_THREAD.get_or_init(std::thread::current);
-        let mut watch = Watch::default();
-        loop {
-            std::thread::park_timeout(WATCH_STEP);
-            sleep_while_quiet(watch.look());
-        }
-    });
-    if let Err(error) = watch {
-        log::error!("no thread to look after blocked ones: {error}");
-    }
-}
-
-/// Lets the watch sleep until the next poll, after its second look in a row that found nothing to do.
-///
-/// Polls are marked and `WATCH_SLEEPS` is looked at without a fence, so one that begins just when it is set may wake
-/// nobody. It is seen by the second look, a whole step later.
-fn sleep_while_quiet(quiet: bool) {
-    if !quiet {
-        WATCH_SLEEPS.store(false, Ordering::Release);
-    } else if WATCH_SLEEPS.swap(true, Ordering::AcqRel) {
-        while WATCH_SLEEPS.load(Ordering::Acquire) {
-            std::thread::park();
-        }
-    }
-}
-
-/// Looks after the threads of the executor.
-#[derive(Default)]
-struct Watch {
-    /// What was seen in each slot at the last look.
-    seen: Vec<u32>,
-    /// The spare threads that are wanted; one whose sign is dropped ends, once it is not blocked.
-    spares: Vec<Arc<()>>,
-    /// Looks since as many spare threads as there are were needed.
-    unneeded: u32,
-}
-
-impl Watch {
-    /// Returns whether nothing was polled since the last look, and nothing is to be looked after.
-    fn look(&mut self) -> bool {
-        let now: Vec<u32> = POLLS.iter().map(|polls| polls.load(Ordering::Relaxed)).collect();
-        let blocked = now.iter().zip(&self.seen).filter(|(now, seen)| now == seen && **now % 2 == 1).count();
-        let quiet = now == self.seen && blocked == 0 && self.spares.is_empty();
-        self.seen = now;
-        // One more than are blocked: the next to run may block as well.
-        let needed = if blocked == 0 { 0 } else { blocked + 1 };
-        self.unneeded = if self.spares.len() > needed { self.unneeded + 1 } else { 0 };
-        if self.unneeded >= SPARE_LOOKS {
-            self.unneeded = 0;
-            self.spares.truncate(needed);
-        }
-        while self.spares.len() < needed.min(SPARE_THREADS_MAX) {
-            let Some(spare) = start_spare() else { break };
-            self.spares.push(spare);
-        }
-        quiet
-    }
-}
-
-/// Starts a thread in a free slot; `None` when there is none, or the system refuses it.
-fn start_spare() -> Option<Arc<()>> {
-    const PATIENCE: Timespec = Timespec { tv_sec: SPARE_PATIENCE_SECS, tv_nsec: 0 };
-    static TAKEN: [AtomicBool; SPARE_THREADS_MAX] = [const { AtomicBool::new(false) }; SPARE_THREADS_MAX];
-    let index = TAKEN.iter().position(|taken| !taken.swap(true, Ordering::Relaxed))?;
-    let sign = Arc::new(());
-    let wanted = Arc::downgrade(&sign);
-    let spare = std::thread::Builder::new().name(format!("burdock-spare-{index}")).spawn(move || {
-        poll_tasks(THREADS_MAX + index, Some(&PATIENCE), || Weak::strong_count(&wanted) > 0);
-        TAKEN[index].store(false, Ordering::Relaxed);
-    });
-    match spare {
-        Ok(_) => Some(sign),
-        Err(error) => {
-            log::warn!("no thread in place of a blocked one: {error}");
-            TAKEN[index].store(false, Ordering::Relaxed);
-            None
-        }
     }
 }
 
