@@ -8,18 +8,26 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
+#[cfg(not(model))]
 use std::sync::atomic::{AtomicUsize, Ordering};
+#[cfg(not(model))]
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
+// What tests/models tries all interleavings of.
+#[cfg(model)]
+use loom::sync::atomic::{AtomicUsize, Ordering};
+#[cfg(model)]
+use loom::sync::{Arc, Mutex, MutexGuard};
+
 use crate::lock::lock;
 
-struct Shared<T> {
-    state: Mutex<State<T>>,
+struct Channel<T> {
+    state: Mutex<QueueState<T>>,
     senders: AtomicUsize,
 }
 
-struct State<T> {
+struct QueueState<T> {
     /// The oldest item, when it was put into an empty queue.
     first: Option<T>,
     /// What came after it.
@@ -28,11 +36,12 @@ struct State<T> {
     closed: bool,
     /// Senders that wait for room.
     waiting: Vec<Waker>,
-    /// Of the receiver, when it waits. Under the same lock as the items, so that it looks for one only once.
+    /// The waker of the receiver, when it waits. It is under the same lock as the items: the receiver cannot miss an item
+    /// that comes between its look and its wait, so one look is enough.
     receiver: Option<Waker>,
 }
 
-impl<T> State<T> {
+impl<T> QueueState<T> {
     fn len(&self) -> usize {
         usize::from(self.first.is_some()) + self.more.len()
     }
@@ -74,8 +83,8 @@ impl<T> State<T> {
     }
 }
 
-impl<T> Shared<T> {
-    fn state(&self) -> MutexGuard<'_, State<T>> {
+impl<T> Channel<T> {
+    fn state(&self) -> MutexGuard<'_, QueueState<T>> {
         lock(&self.state)
     }
 
@@ -97,9 +106,10 @@ impl<T> Shared<T> {
         self.state().len()
     }
 
-    /// The oldest item; an error when there is none and, if so, whether there will be one. Then `waker` is woken.
+    /// The oldest item. The error says whether one may still come; if so, the next one wakes `waker`.
     fn take(&self, waker: Option<&Waker>) -> Result<T, Empty> {
-        // Dropped behind the lock: a waker may be the last thing that holds a task.
+        // Declared before the lock is taken, so dropped after it is released: a waker may be the last thing that holds a
+        // task, whose drop may run anybody's code.
         let _former;
         let (item, waiting) = {
             let mut state = self.state();
@@ -112,7 +122,7 @@ impl<T> Shared<T> {
             };
             (item, std::mem::take(&mut state.waiting))
         };
-        // All of them: one that gave up meanwhile would keep the word to itself.
+        // Wake every waiting sender: the first may have been cancelled and would swallow the wake-up.
         waiting.into_iter().for_each(Waker::wake);
         Ok(item)
     }
@@ -127,7 +137,7 @@ pub enum Empty {
     ForEver,
 }
 
-/// Why an item was not put in; here it is again.
+/// Why an item was not put in. The item is given back in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused<T> {
     /// There is no room.
@@ -137,14 +147,14 @@ pub enum Refused<T> {
 }
 
 /// The end where items go in. The last one to be dropped closes the queue.
-pub struct Sender<T>(Arc<Shared<T>>);
+pub struct Sender<T>(Arc<Channel<T>>);
 
 /// The end where items come out. What is left in a queue goes with it.
-pub struct Receiver<T>(Arc<Shared<T>>);
+pub struct Receiver<T>(Arc<Channel<T>>);
 
 /// A queue of at most `bound` items.
 pub fn bounded<T>(bound: usize) -> (Sender<T>, Receiver<T>) {
-    let state = State {
+    let state = QueueState {
         first: None,
         more: VecDeque::new(),
         bound,
@@ -152,7 +162,7 @@ pub fn bounded<T>(bound: usize) -> (Sender<T>, Receiver<T>) {
         waiting: Vec::new(),
         receiver: None,
     };
-    let shared = Arc::new(Shared { state: Mutex::new(state), senders: AtomicUsize::new(1) });
+    let shared = Arc::new(Channel { state: Mutex::new(state), senders: AtomicUsize::new(1) });
     (Sender(Arc::clone(&shared)), Receiver(shared))
 }
 
@@ -216,7 +226,7 @@ impl<T> Sender<T> {
                 return Poll::Ready(Err(item));
             }
             if let Err(item) = state.put(item) {
-                // Once each: a task that is polled for other reasons must not fill the list.
+                // Once for each task: one that is polled for other reasons, again and again, must not fill the list.
                 if !state.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
                     state.waiting.push(cx.waker().clone());
                 }
@@ -285,9 +295,15 @@ impl<T> Receiver<T> {
         self.0.is_closed()
     }
 
-    /// Drops what is in the queue.
-    pub fn clear(&self) {
-        // Not under the lock: what is dropped may be anybody's code.
+    /// Takes no more items, and drops those in the queue.
+    pub fn close_and_clear(&self) {
+        self.close();
+        self.clear();
+    }
+
+    /// Drops what is in the queue. Only after it was closed: senders that wait for room are not woken here.
+    fn clear(&self) {
+        // Not under the lock: dropping an item may run anybody's code.
         let items = {
             let mut state = self.0.state();
             (state.first.take(), std::mem::take(&mut state.more))
@@ -323,8 +339,7 @@ impl<T> Drop for Sender<T> {
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        self.0.close();
-        self.clear();
+        self.close_and_clear();
     }
 }
 

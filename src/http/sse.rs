@@ -177,11 +177,9 @@ impl EventReader {
 }
 
 impl Drop for EventReader {
-    /// Without this the queue would keep its events, and their bytes, until its sender is dropped as well,
-    /// which may never happen.
+    /// The queue is emptied first: the sender is told that there is room, and finds the queue closed.
     fn drop(&mut self) {
-        self.live.close();
-        self.live.clear();
+        self.live.close_and_clear();
         self.tell_room();
     }
 }

@@ -8,6 +8,8 @@
 //! Room to write is asked for only while somebody waits for it: Linux would tell of room in a pipe each time the
 //! other end reads, and of that in a new socket or pipe at once.
 
+mod direction;
+
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
@@ -16,52 +18,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 
-use atomic_waker::AtomicWaker;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::Errno;
 use slab::Slab;
 
+use self::direction::Direction;
 use crate::limits::READY_EVENTS_MAX;
 use crate::lock::lock;
 
-/// One direction of a descriptor.
-#[derive(Debug, Default)]
-struct Direction {
-    /// Something has happened since the last look.
-    ready: AtomicBool,
-    /// Nothing more will: every look finds it ready.
-    over: AtomicBool,
-    waker: AtomicWaker,
-}
-
-impl Direction {
-    fn tell(&self, over: bool) {
-        if over {
-            self.over.store(true, Ordering::Release);
-        }
-        self.ready.store(true, Ordering::Release);
-        self.waker.wake();
-    }
-
-    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
-        // First the waker, then the look: what happens in between wakes.
-        self.waker.register(cx.waker());
-        match self.ready.swap(false, Ordering::AcqRel) || self.over.load(Ordering::Acquire) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        }
-    }
-}
-
 /// What the reactor knows of a descriptor.
 #[derive(Debug, Default)]
-struct Entry {
+struct Watched {
     read: Direction,
     write: Direction,
 }
 
-impl Entry {
+impl Watched {
     fn tell(&self, flags: EventFlags) {
         let broken = flags.intersects(EventFlags::HUP | EventFlags::ERR);
         let ended = broken || flags.contains(EventFlags::RDHUP);
@@ -80,7 +53,7 @@ const ALWAYS: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFl
 /// A socket, pipe or pidfd whose readiness is known. Each direction is for one task at a time.
 pub struct Source<T> {
     io: T,
-    entry: Arc<Entry>,
+    watched: Arc<Watched>,
     key: Key,
     /// It is watched for room to write as well. Only the writing task looks here.
     asks_for_room: AtomicBool,
@@ -94,9 +67,9 @@ impl<T: AsFd> Source<T> {
     pub fn new(io: T) -> io::Result<Source<T>> {
         rustix::io::ioctl_fionbio(&io, true)?;
         let reactor = REACTOR.get().ok_or_else(|| io::Error::other("no thread runs tasks"))?;
-        let entry = Arc::new(Entry::default());
-        let key = lock(&reactor.entries).insert(&entry);
-        let source = Source { io, entry, key, asks_for_room: AtomicBool::new(false) };
+        let watched = Arc::new(Watched::default());
+        let key = lock(&reactor.descriptors).insert(&watched);
+        let source = Source { io, watched, key, asks_for_room: AtomicBool::new(false) };
         // What is ready already is told at once. Closing the descriptor is its removal.
         epoll::add(&reactor.epoll, &source.io, EventData::new_u64(key.0), ALWAYS)?;
         Ok(source)
@@ -107,10 +80,15 @@ impl<T: AsFd> Source<T> {
         &self.io
     }
 
-    /// Something came, or nothing more will, since this last completed. To be asked after a read that took all there
-    /// was (it found nothing, or filled only a part of its buffer); it may complete for nothing.
+    /// Completes when something came since it last completed, or nothing more will. It may complete for nothing.
+    ///
+    /// To be asked after a read that took all there was: one that found nothing, or filled only a part of its buffer.
+    /// That a short read means "nothing is left" is an assumption which edge-triggered epoll needs (epoll(7)): it holds
+    /// for TCP, for pipes and for Unix stream sockets without `SO_PASSCRED`. It does not hold for datagrams, for Unix
+    /// sockets that pass credentials or descriptors (a read ends where these change), nor for terminals: whoever watches
+    /// one of those must read until `EAGAIN`, or call [`Source::look_again`].
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.entry.read.poll_ready(cx)
+        self.watched.read.poll_ready(cx)
     }
 
     /// See [`Source::poll_readable`].
@@ -118,12 +96,12 @@ impl<T: AsFd> Source<T> {
         std::future::poll_fn(|cx| self.poll_readable(cx)).await;
     }
 
-    /// There is room, or never will be, since this last completed. To be asked after a write that found none; it
-    /// may complete for nothing.
+    /// Completes when room to write came since it last completed, or never will come. To be asked after a write that
+    /// found none. It may complete for nothing.
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let polled = self.entry.write.poll_ready(cx);
-        // The waker is there before the question: room that there is by now is told as well as what comes later. A
-        // wait that was given up leaves its question behind, and the next one finds it or its answer.
+        let polled = self.watched.write.poll_ready(cx);
+        // The waker is registered before EPOLLOUT is armed, so neither present nor later room is missed. A cancelled
+        // wait leaves EPOLLOUT armed; the next wait reuses it, or finds that room was told.
         let waits = polled.is_pending();
         if self.asks_for_room.swap(waits, Ordering::Relaxed) != waits {
             self.ask_for_room(waits);
@@ -148,7 +126,7 @@ impl<T: AsFd> Source<T> {
 
     /// The next look finds it readable: the last read may have left something.
     pub fn look_again(&self) {
-        self.entry.read.ready.store(true, Ordering::Release);
+        self.watched.read.set_ready();
     }
 }
 
@@ -161,35 +139,36 @@ impl<T: fmt::Debug> fmt::Debug for Source<T> {
 impl<T> Drop for Source<T> {
     fn drop(&mut self) {
         if let Some(reactor) = REACTOR.get() {
-            lock(&reactor.entries).remove(self.key);
+            lock(&reactor.descriptors).remove(self.key);
         }
     }
 }
 
-/// Which entry an event is for: its place, and in the upper half a number of its own. An event that was taken before
-/// its descriptor was closed must not be told to the next one that has the place.
+/// Which descriptor an event is for: its place in the table, and in the upper half a number that no other descriptor
+/// has. An event may have been taken before its descriptor was closed; the number keeps it from being told to the next
+/// descriptor that gets the place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Key(u64);
 
 /// What is watched.
 #[derive(Default)]
-struct Entries {
-    places: Slab<(Key, Arc<Entry>)>,
+struct Descriptors {
+    places: Slab<(Key, Arc<Watched>)>,
     count: u32,
 }
 
-impl Entries {
-    fn insert(&mut self, entry: &Arc<Entry>) -> Key {
+impl Descriptors {
+    fn insert(&mut self, watched: &Arc<Watched>) -> Key {
         self.count = self.count.wrapping_add(1);
         let vacant = self.places.vacant_entry();
         // Descriptors are fewer than the lower half can tell.
         let key = Key(u64::from(self.count) << 32 | vacant.key() as u64 & u64::from(u32::MAX));
-        vacant.insert((key, Arc::clone(entry)));
+        vacant.insert((key, Arc::clone(watched)));
         key
     }
 
-    fn get(&self, key: Key) -> Option<&Arc<Entry>> {
-        self.places.get(key.place()).filter(|(own, _)| *own == key).map(|(_, entry)| entry)
+    fn get(&self, key: Key) -> Option<&Arc<Watched>> {
+        self.places.get(key.place()).filter(|(own, _)| *own == key).map(|(_, watched)| watched)
     }
 
     fn remove(&mut self, key: Key) {
@@ -205,13 +184,13 @@ impl Key {
 
 /// Events that a thread has taken and is to tell.
 #[derive(Debug, Default)]
-pub struct Events(Vec<(Arc<Entry>, EventFlags)>);
+pub struct Events(Vec<(Arc<Watched>, EventFlags)>);
 
 struct Reactor {
     epoll: OwnedFd,
     /// Written to call a thread back from waiting.
     call: OwnedFd,
-    entries: Mutex<Entries>,
+    descriptors: Mutex<Descriptors>,
 }
 
 static REACTOR: OnceLock<Reactor> = OnceLock::new();
@@ -231,12 +210,12 @@ pub fn start() -> io::Result<()> {
     let call = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
     // Edge-triggered: each write is told once, and nobody has to read it.
     epoll::add(&epoll, &call, EventData::new_u64(CALL), EventFlags::IN | EventFlags::ET)?;
-    let _ = REACTOR.set(Reactor { epoll, call, entries: Mutex::default() });
+    let _ = REACTOR.set(Reactor { epoll, call, descriptors: Mutex::default() });
     Ok(())
 }
 
-/// Waits for events, at most `timeout`, and tells those that wait for them; `back` is called when the wait is over,
-/// before anybody is woken. Any number of threads may wait: of those that do, an event wakes the one that came last.
+/// Waits for events, at most `timeout`, and wakes the tasks that wait for them. `back` is called when the wait is over,
+/// before any task is woken. Any number of threads may wait: the kernel gives an event to the one that came last.
 pub fn wait(taken: &mut Events, timeout: Option<&Timespec>, back: impl FnOnce()) {
     let Some(reactor) = REACTOR.get() else { return };
     let mut room = [MaybeUninit::<Event>::uninit(); READY_EVENTS_MAX];
@@ -244,10 +223,10 @@ pub fn wait(taken: &mut Events, timeout: Option<&Timespec>, back: impl FnOnce())
     back();
     match waited {
         Ok((events, _)) => {
-            let entries = lock(&reactor.entries);
+            let descriptors = lock(&reactor.descriptors);
             for event in events {
                 let (flags, data) = (event.flags, event.data);
-                taken.0.extend(entries.get(Key(data.u64())).map(|entry| (Arc::clone(entry), flags)));
+                taken.0.extend(descriptors.get(Key(data.u64())).map(|entry| (Arc::clone(entry), flags)));
             }
         }
         Err(Errno::INTR) => {}
@@ -284,32 +263,19 @@ mod tests {
 
     #[test]
     fn an_event_of_a_closed_descriptor_is_told_to_nobody() {
-        let (mut entries, one, two) = (Entries::default(), Arc::default(), Arc::default());
-        let old = entries.insert(&one);
-        entries.remove(old);
-        let new = entries.insert(&two);
+        let (mut descriptors, one, two) = (Descriptors::default(), Arc::default(), Arc::default());
+        let old = descriptors.insert(&one);
+        descriptors.remove(old);
+        let new = descriptors.insert(&two);
         assert_eq!(old.place(), new.place(), "places are used again");
-        assert!(entries.get(old).is_none());
-        assert!(entries.get(new).is_some_and(|entry| Arc::ptr_eq(entry, &two)));
-        assert!(entries.get(Key(CALL)).is_none());
-    }
-
-    #[test]
-    fn an_end_is_found_at_every_look_and_anything_else_at_one() {
-        let direction = Direction::default();
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        assert!(direction.poll_ready(&mut cx).is_pending());
-        direction.tell(false);
-        assert!(direction.poll_ready(&mut cx).is_ready());
-        assert!(direction.poll_ready(&mut cx).is_pending());
-        direction.tell(true);
-        assert!(direction.poll_ready(&mut cx).is_ready());
-        assert!(direction.poll_ready(&mut cx).is_ready());
+        assert!(descriptors.get(old).is_none());
+        assert!(descriptors.get(new).is_some_and(|entry| Arc::ptr_eq(entry, &two)));
+        assert!(descriptors.get(Key(CALL)).is_none());
     }
 
     #[test]
     fn half_a_close_ends_reading_only() {
-        let entry = Entry::default();
+        let entry = Watched::default();
         entry.tell(EventFlags::IN | EventFlags::RDHUP);
         let mut cx = Context::from_waker(std::task::Waker::noop());
         (0..2).for_each(|_| assert!(entry.read.poll_ready(&mut cx).is_ready()));
@@ -346,7 +312,7 @@ mod tests {
     fn room_is_told_to_who_waits_for_it_and_to_nobody_else() {
         for (source, other) in both_kinds() {
             moment();
-            assert!(!source.entry.write.ready.load(Ordering::SeqCst), "told that there is room at first");
+            assert!(!source.watched.write.is_ready(), "told that there is room at first");
             fill(&source);
             std::thread::scope(|scope| {
                 let wait = scope.spawn(|| block_on(source.writable()));
@@ -359,10 +325,10 @@ mod tests {
             fill(&source);
             // More words may have been on their way when the wait ended.
             moment();
-            source.entry.write.ready.store(false, Ordering::SeqCst);
+            source.watched.write.forget();
             empty(&other);
             moment();
-            assert!(!source.entry.write.ready.load(Ordering::SeqCst), "told again when nobody waited");
+            assert!(!source.watched.write.is_ready(), "told again when nobody waited");
         }
     }
 
