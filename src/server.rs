@@ -268,3 +268,20 @@ where
     let served = Box::pin(endpoint.serve(admitted, body));
     if begins { connection.unless_closed(served).await } else { Ok(served.await) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ten thousand idle connections are ten thousand of these futures. A ratchet: lower it, do not raise it.
+    const IDLE_CONNECTION_BYTES_MAX: usize = 1_152;
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        fn size<F>(_: impl FnOnce(TcpStream, Peer, &'static Endpoint, &'static Requests) -> F) -> usize {
+            size_of::<F>()
+        }
+        let bytes = size(serve_socket);
+        assert!(bytes <= IDLE_CONNECTION_BYTES_MAX, "{bytes} bytes");
+    }
+}
