@@ -28,7 +28,8 @@ use burdock::budget::Share;
 use burdock::message::{self, Message, Parsed};
 use burdock::registry::record::{closed_key, session_key};
 use burdock::registry::{Found, Registry};
-use burdock::session::{Ended, SessionHandle, SessionId};
+use burdock::session::{Ended, SessionHandle};
+use burdock::session_id::SessionId;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 use crate::node::{Node, config, is_test, run};

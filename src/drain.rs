@@ -21,7 +21,7 @@ use crate::limits::{
 };
 use crate::mcp::Endpoint;
 use crate::metrics::METRICS;
-use crate::session::{Phase, SessionHandle, Sessions};
+use crate::session::{NodePhase, SessionHandle, Sessions};
 use crate::systemd::{self, News};
 
 /// The signals that stop a node.
@@ -64,7 +64,7 @@ pub async fn until_stopped(
 ) {
     let way = Way::of(next(&mut signals).await, config, endpoint);
     let _draining = METRICS.draining.enter();
-    sessions.enter(Phase::Grace);
+    sessions.enter(NodePhase::Grace);
     sessions.registry().drain();
     log::info!("stopping: {}", left(sessions));
     systemd::tell(News::Stopping, format!("stopping: {}", left(sessions))).await;
@@ -113,13 +113,13 @@ async fn tell_progress(sessions: &Sessions) {
     }
 }
 
-fn doing(phase: Phase) -> &'static str {
+fn doing(phase: NodePhase) -> &'static str {
     match phase {
-        Phase::Serving => "serving",
-        Phase::Grace => "stopping",
-        Phase::Waiting => "stopping, no new sessions",
-        Phase::Retiring => "stopping, retiring sessions",
-        Phase::Stopped => "stopped",
+        NodePhase::Serving => "serving",
+        NodePhase::Grace => "stopping",
+        NodePhase::Waiting => "stopping, no new sessions",
+        NodePhase::Retiring => "stopping, retiring sessions",
+        NodePhase::Stopped => "stopped",
     }
 }
 
@@ -144,10 +144,10 @@ async fn none_left(count: impl Fn() -> i64, at_most: Duration) {
 /// outlive the stop are served until then, and only their calls are waited for.
 async fn hand_over(config: &Config, sessions: &Sessions) {
     Timer::after(DRAIN_GRACE).await;
-    sessions.enter(Phase::Waiting);
+    sessions.enter(NodePhase::Waiting);
     log::info!("no new sessions; waiting up to {:?} for {}", config.drain_timeout, left(sessions));
     none_left(|| sessions.count_ending() as i64 + METRICS.calls.get(), config.drain_timeout).await;
-    sessions.enter(Phase::Retiring);
+    sessions.enter(NodePhase::Retiring);
     log::info!("retiring over {:?}: {}", config.retire_window, left(sessions));
     let begun = Instant::now();
     retire(sessions, config.retire_window).await;

@@ -28,6 +28,7 @@
 //! | `mcp` | the endpoint: who may call what; the handshake era in `mcp::legacy`, where a session's 404 is decided |
 //! | `session` | the table of sessions, their workers, and the event log of each stream |
 //! | `registry` | which sessions exist and where, in memory or in Redis |
+//! | `session_id` | ids of sessions: 128 random bits behind the name of their node |
 //! | `logging` | log lines, as text or JSON |
 //! | `config` | what was typed and read becomes one checked `Config` |
 //! | `principal` | who calls, by bearer token |
@@ -54,8 +55,7 @@
 //!
 //! What holds everywhere (`tests/it/tidy` checks what can be checked):
 //!
-//! - A room uses only those below it in this table; `session` and `registry`, and `backend` and `handler`,
-//!   are one floor each.
+//! - A room uses only those below it in this table; `backend` and `handler` are one floor.
 //! - A session's state has one owner, its worker, which has no lock and waits for nobody.
 //! - Every queue is bounded, every wait has a deadline, and the bound is in `limits`.
 //! - Inside a living session no limit is an HTTP error: it is a JSON-RPC error with the request's id.
@@ -97,6 +97,7 @@ pub mod registry;
 pub mod runtime;
 pub mod server;
 pub mod session;
+pub mod session_id;
 pub mod small_file;
 pub mod sweep;
 pub mod systemd;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::budget::Payload;
 use crate::http::Room;
-use crate::queue::Receiver;
+use crate::limits::KEEP_ALIVE_COMMENT;
+use crate::queue::{self, Receiver};
 
 /// Where an event stands: a stream and a place in it. On the wire `<stream>-<place>`. Whoever makes the streams of one
 /// client numbers them, so that no id is there twice.
@@ -166,6 +167,44 @@ pub struct EventReader {
 }
 
 impl EventReader {
+    /// Of a stream that goes on: events as they come out of `live`.
+    pub fn of(
+        opening: Opening,
+        live: Receiver<Event>,
+        keep_alive_comment: Duration,
+        room: Room,
+    ) -> EventReader {
+        EventReader { opening, backlog: VecDeque::new(), live, keep_alive_comment, room: Some(room) }
+    }
+
+    /// Of an event stream with these responses, which are all there is.
+    pub fn whole(responses: Vec<Payload>) -> EventReader {
+        let count = responses.len();
+        let event =
+            |(place, data)| Event { id: None, retry_ms: None, data: Some(data), last: place + 1 == count };
+        let backlog = responses.into_iter().enumerate().map(event).collect();
+        let mut reader = EventReader::over(None);
+        reader.backlog = backlog;
+        reader
+    }
+
+    /// Of an event stream that says when to come back, in milliseconds, and ends.
+    pub fn come_back(retry_ms: u32) -> EventReader {
+        EventReader::over(Some(Event { id: None, retry_ms: Some(retry_ms), data: None, last: false }))
+    }
+
+    /// Nothing comes any more.
+    fn over(first: Option<Event>) -> EventReader {
+        let (_, live) = queue::bounded(1);
+        EventReader {
+            opening: Opening::Stream { first },
+            backlog: VecDeque::new(),
+            live,
+            keep_alive_comment: KEEP_ALIVE_COMMENT,
+            room: None,
+        }
+    }
+
     /// Tells whoever wants to know when the queue has room again. To be called when an event was taken.
     pub(super) fn tell_room(&self) {
         if self.live.is_empty()

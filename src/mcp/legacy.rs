@@ -3,22 +3,17 @@
 //! Every 404 that means "no such session" is decided in `not_here` (L32). Inside a living session no limit is an
 //! HTTP error: it is 200 with a JSON-RPC error (invariant 7).
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::Admitted;
 use crate::budget::Payload;
 use crate::http::RequestBody;
-use crate::http::{Event, EventId, EventReader, Opening, Reply};
-use crate::limits::{READER_EVENTS_MAX, REPLY_PATIENCE, RETRY_AFTER_SECS, RETRY_MS};
+use crate::http::{EventId, EventReader, Reply};
+use crate::limits::{RETRY_AFTER_SECS, RETRY_MS};
 use crate::message::{self, ErrorData, Id, Invalid, Kind, Message, Parsed};
 use crate::metrics::METRICS;
-use crate::moment::Moment;
-use crate::queue;
-use crate::session::{
-    Attach, CreateError, Ended, Form, Input, Lookup, NotTaken, Post, ReturnAddress, SessionHandle, Sessions,
-};
+use crate::session::{CreateError, Ended, Form, Lookup, NotTaken, SessionHandle, Sessions};
 use crate::version;
 
 /// The session header, in the spelling that every revision's clients know.
@@ -129,7 +124,7 @@ async fn deliver(handle: &SessionHandle, form: Form, messages: Parsed) -> Reply 
     // Apart from the others, of which there are none outside a batch: then nothing is allocated.
     let (first, others) = (ids.next(), ids.collect::<Vec<Id>>());
     let Some(first) = first else {
-        return match handle.tell(input(messages, None)).await {
+        return match handle.notify(messages).await {
             Ok(()) => Reply::empty(202),
             Err(NotTaken::Busy) => {
                 log::warn!(
@@ -141,17 +136,8 @@ async fn deliver(handle: &SessionHandle, form: Form, messages: Parsed) -> Reply 
             Err(NotTaken::Ended) => over(handle, None),
         };
     };
-    let (events, live) = queue::bounded(READER_EVENTS_MAX);
-    let stream = handle.new_stream();
-    let address = ReturnAddress { stream, events, form, since: Moment::now() };
-    match handle.tell(input(messages, Some(address))).await {
-        Ok(()) => Reply::events(EventReader {
-            opening: opening(handle, form, stream),
-            backlog: VecDeque::new(),
-            live,
-            keep_alive_comment: handle.keep_alive_comment,
-            room: Some(handle.room.clone()),
-        }),
+    match handle.request(messages, form).await {
+        Ok(reader) => Reply::events(reader),
         Err(NotTaken::Busy) => {
             METRICS.calls_refused_total.add_one();
             busy(form, &first, &others)
@@ -160,32 +146,12 @@ async fn deliver(handle: &SessionHandle, form: Form, messages: Parsed) -> Reply 
     }
 }
 
-fn input(messages: Parsed, reply: Option<ReturnAddress>) -> Input {
-    Input::Post(Box::new(Post { messages, reply }))
-}
-
 /// A batch is answered as an event stream: one object would not do, and an array would have to wait for the slowest
 /// response (L10).
 fn reply_form(request: &Admitted<'_>, messages: &Parsed) -> Form {
     match messages {
         Parsed::Batch(_) => Form::Stream,
         Parsed::One(_) => request.accept.form(),
-    }
-}
-
-/// JSON when the response comes first and soon, else an event stream (design 3), with a priming event where the
-/// revision has it (L13).
-fn opening(handle: &SessionHandle, form: Form, stream: u32) -> Opening {
-    let first = handle.activity.version().primes().then_some(Event {
-        id: Some(EventId { stream, place: 0 }),
-        retry_ms: None,
-        data: None,
-        last: false,
-    });
-    match form {
-        Form::Json => Opening::Json,
-        Form::Stream => Opening::Stream { first },
-        Form::Either => Opening::Either { patience: REPLY_PATIENCE, first },
     }
 }
 
@@ -201,17 +167,7 @@ fn answered(form: Form, responses: Vec<Payload>) -> Reply {
         [response] if form != Form::Stream => return Reply::json(200, response.clone()),
         _ => {}
     }
-    let count = responses.len();
-    let event =
-        |(place, data)| Event { id: None, retry_ms: None, data: Some(data), last: place + 1 == count };
-    let (_, live) = queue::bounded(1);
-    Reply::events(EventReader {
-        opening: Opening::Stream { first: None },
-        backlog: responses.into_iter().enumerate().map(event).collect(),
-        live,
-        keep_alive_comment: crate::limits::KEEP_ALIVE_COMMENT,
-        room: None,
-    })
+    Reply::events(EventReader::whole(responses))
 }
 
 // --- initialize -------------------------------------------------------------------------------------------------------
@@ -274,27 +230,12 @@ pub(super) async fn get(sessions: &Arc<Sessions>, request: &Admitted<'_>) -> Rep
     // An id that is not of ours, as of a server that was here before, begins a fresh stream (L27 leaves it open): on a
     // 400 some clients never ask again, and others give the session up.
     let after = request.last_event_id.and_then(|id| id.parse::<EventId>().ok());
-    let (answer, reader) = queue::bounded(1);
-    let told = handle.tell(Input::Attach(Box::new(Attach { after, answer }))).await;
-    match (told, reader.recv().await) {
-        (Ok(()), Some(reader)) => Reply::events(reader),
-        (Ok(()), None) | (Err(NotTaken::Ended), _) => over(&handle, None),
-        (Err(NotTaken::Busy), _) => come_back(),
+    match handle.attach(after).await {
+        Ok(reader) => Reply::events(reader),
+        Err(NotTaken::Ended) => over(&handle, None),
+        // Inside a living session overload is no HTTP error (invariant 7).
+        Err(NotTaken::Busy) => Reply::events(EventReader::come_back(RETRY_MS)),
     }
-}
-
-/// A stream that says when to come back, and ends: inside a living session overload is no HTTP error (invariant 7).
-fn come_back() -> Reply {
-    let (_, live) = queue::bounded(1);
-    Reply::events(EventReader {
-        opening: Opening::Stream {
-            first: Some(Event { id: None, retry_ms: Some(RETRY_MS), data: None, last: false }),
-        },
-        backlog: VecDeque::new(),
-        live,
-        keep_alive_comment: crate::limits::KEEP_ALIVE_COMMENT,
-        room: None,
-    })
 }
 
 /// Ends a session (L33), also one of another node or of a run that is gone (design 5).
@@ -302,18 +243,9 @@ pub(super) async fn delete(sessions: &Sessions, request: &Admitted<'_>) -> Reply
     let Some(session) = request.session else {
         return Reply::text(400, "which session? Send its Mcp-Session-Id");
     };
-    let (server, principal) = (request.server, request.principal.as_ref());
-    match sessions.lookup(session, server, principal).await {
-        Lookup::Here(handle) => {
-            sessions.close(&handle, Ended::Deleted);
-            Reply::empty(204)
-        }
-        Lookup::Elsewhere { .. } | Lookup::Lost { .. }
-            if sessions.close_from_afar(session, server, principal).await =>
-        {
-            Reply::empty(204)
-        }
-        elsewhere => not_here(&elsewhere, None),
+    match sessions.delete(session, request.server, request.principal.as_ref()).await {
+        Ok(()) => Reply::empty(204),
+        Err(elsewhere) => not_here(&elsewhere, None),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::foreign::Foreign;
 use crate::limits::{QUESTION_PAUSE, QUESTIONS_MAX};
 use crate::metrics::METRICS;
 use crate::principal::Principal;
-use crate::session::SessionId;
+use crate::session_id::SessionId;
 
 /// What is asked. A dropped `answer` says that Redis is out of reach.
 #[derive(Debug)]

@@ -7,19 +7,25 @@ use redis::{Connection, RedisResult, Value};
 
 use super::record::{CLOSED_PREFIX, Record, SESSION_PREFIX};
 use crate::limits::{CLOSED_SECS, RECORD_SECS};
-use crate::session::{ID_TEXT_BYTES_MAX, SessionId};
+use crate::session_id::{SessionId, TEXT_BYTES_MAX};
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub(super) struct WriteBatch {
     bytes: Vec<u8>,
     commands: usize,
 }
 
-impl Batch {
+impl WriteBatch {
     /// Whether there is nothing to be sent.
     pub(super) fn is_empty(&self) -> bool {
         self.commands == 0
+    }
+
+    /// What is to be sent.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Deletes the records of these sessions: one command, and one answer, for all.
@@ -57,7 +63,7 @@ impl Batch {
     }
 
     fn key(&mut self, prefix: &str, id: &SessionId) {
-        let room = &mut [0; ID_TEXT_BYTES_MAX];
+        let room = &mut [0; TEXT_BYTES_MAX];
         let text = id.text(room);
         self.number(b'$', prefix.len() + text.len());
         self.bytes.extend_from_slice(prefix.as_bytes());
@@ -92,7 +98,7 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::record::{State, closed_key, session_key};
+    use crate::registry::record::{RecordState, closed_key, session_key};
 
     fn id() -> SessionId {
         SessionId::new(&"n1".into()).unwrap()
@@ -110,10 +116,10 @@ mod tests {
             client: "Grüße\r\n".into(),
             principal: None,
             created: 1,
-            state: State::Live,
+            state: RecordState::Live,
             initialize: None,
         };
-        let mut batch = Batch::default();
+        let mut batch = WriteBatch::default();
         assert!(batch.is_empty());
         batch.delete([].iter());
         assert!(batch.is_empty());

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 use crate::limits::CLOSED_REMEMBERED_MAX;
 use crate::lock::lock;
 use crate::principal::Principal;
-use crate::session::SessionId;
+use crate::session_id::SessionId;
 
 /// See the module.
 #[derive(Debug, Default)]

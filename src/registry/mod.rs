@@ -5,25 +5,30 @@
 //! what stands there is in [`record`]; one task writes (`writer.rs`), one asks (`asker.rs`), each with a connection
 //! and a bounded queue of its own (`redis.rs`).
 
+mod anew;
 mod asker;
 mod batch;
 mod closed;
 mod link;
+mod living;
 pub mod operator;
 pub mod problem;
 pub mod record;
 mod redis;
 mod scan;
+mod this_run;
+mod tombstones;
 mod writer;
 
 use std::sync::Arc;
 
 pub use self::closed::Closed;
+pub use self::living::Living;
 pub use self::record::Record;
 pub use self::redis::{Redis, Service};
 use crate::config::Config;
 use crate::principal::Principal;
-use crate::session::SessionId;
+use crate::session_id::SessionId;
 
 /// What the registry says of an id that is not in the local table.
 #[derive(Debug)]
@@ -114,6 +119,8 @@ impl Registry {
     ) -> bool {
         match self {
             Registry::Memory(_) => false,
+            // It ended here not long ago: there is nothing to close.
+            Registry::Redis(redis) if redis.closed().knows(id, principal).is_some() => false,
             Registry::Redis(redis) => redis.close_from_afar(id, principal, server).await,
         }
     }

@@ -12,12 +12,12 @@ use super::record::{
     Heartbeat, INBOX_SUFFIX, NODE_PREFIX, Record, SESSION_PREFIX, closed_key, inbox_key, node_key,
     session_key, session_of,
 };
-use super::scan::{Scan, values};
+use super::scan::{KeyScan, values};
 use crate::limits::{
     CLOSED_SECS, HEARTBEAT_SECS, INBOX_IDS_MAX, LISTED_NODES_MAX, LISTED_SESSIONS_MAX, MGET_KEYS,
     OPERATOR_ANSWER_DEADLINE, OPERATOR_CONNECT_DEADLINE, TRANSACTION_TRIES_MAX,
 };
-use crate::session::{SessionId, is_node_name};
+use crate::session_id::{SessionId, is_node_name};
 
 /// How the process of a recorded session does, by its node's heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,7 +201,7 @@ fn scan(
     listing: &mut Listing,
     mut take: impl FnMut(&mut Listing, &str, Option<Vec<u8>>) -> bool,
 ) -> RedisResult<()> {
-    let mut scan = Scan::new(pattern.to_owned());
+    let mut scan = KeyScan::new(pattern.to_owned());
     while let Some(keys) = scan.next(connection)? {
         for keys in keys.chunks(MGET_KEYS) {
             for (key, value) in keys.iter().zip(values(connection, keys)?) {

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::session::SessionId;
+use crate::session_id::SessionId;
 
 /// What the keys of sessions begin with.
 pub const SESSION_PREFIX: &str = "mcp:session:";
@@ -61,7 +61,7 @@ pub struct Record {
     /// When it began, in seconds since 1970.
     pub created: u64,
     /// What it is doing.
-    pub state: State,
+    pub state: RecordState,
     /// The `initialize` that began it, when its server's sessions are restored (at most `RESTORE_BYTES_MAX`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initialize: Option<Box<RawValue>>,
@@ -70,7 +70,7 @@ pub struct Record {
 /// What a session is doing, as others are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum RecordState {
     /// It lives.
     Live,
 }

@@ -12,8 +12,9 @@ use smol::future::or;
 use super::asker::{Asker, Kept, Question};
 use super::link::Link;
 use super::record::Heartbeat;
-use super::writer::{Note, Writer};
-use super::{Closed, Found};
+use super::this_run::ThisRun;
+use super::writer::{RedisNote, Writer};
+use super::{Closed, Found, Living};
 use crate::config::{self, Config};
 use crate::limits::{
     FAR_CLOSE_DEADLINE, NOTES_CROWD, NOTES_MAX, QUESTION_DEADLINE, QUESTIONS_MAX, REDIS_DEADLINE,
@@ -22,39 +23,17 @@ use crate::limits::{
 use crate::metrics::METRICS;
 use crate::principal::Principal;
 use crate::runtime;
-use crate::session::{SessionId, Sessions};
+use crate::session_id::SessionId;
 
 /// See the module.
 #[derive(Debug)]
 pub struct Redis {
     closed: Closed,
-    notes: Sender<Note>,
+    notes: Sender<RedisNote>,
     /// Says that there are many notes.
     crowd: Sender<()>,
     questions: Sender<Question>,
-    shared: Arc<Shared>,
-}
-
-/// What the registry and its tasks see of each other.
-#[derive(Debug)]
-pub(super) struct Shared {
-    /// This node's name.
-    pub(super) node: String,
-    /// What the epochs of this process begin with: random, so that no two runs have the same.
-    pub(super) run: String,
-    /// Notes were dropped: all records have to be written anew.
-    pub(super) overflowed: AtomicBool,
-    /// Another living process has this node's name, and was there first.
-    pub(super) name_is_taken: AtomicBool,
-    /// This node takes no new sessions.
-    pub(super) draining: AtomicBool,
-}
-
-impl Shared {
-    /// Whether this process wrote a record of this epoch.
-    pub(super) fn is_own(&self, epoch: &str) -> bool {
-        epoch.strip_prefix(&self.run).is_some_and(|rest| rest.starts_with('.'))
-    }
+    shared: Arc<ThisRun>,
 }
 
 /// The tasks of the registry, before they are begun.
@@ -62,8 +41,8 @@ impl Shared {
 pub struct Service {
     link: Link,
     asker: Asker,
-    notes: (Receiver<Note>, Receiver<()>),
-    shared: Arc<Shared>,
+    notes: (Receiver<RedisNote>, Receiver<()>),
+    shared: Arc<ThisRun>,
     settings: config::RedisTarget,
     heartbeat: Heartbeat,
 }
@@ -75,7 +54,7 @@ pub struct Service {
 pub(super) fn open(settings: &config::RedisTarget, config: &Config) -> Result<(Redis, Service), String> {
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(|error| format!("no random bits for an epoch: {error}"))?;
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(ThisRun {
         node: config.node.clone(),
         run: format!("{:016x}", u64::from_be_bytes(random)),
         overflowed: AtomicBool::new(false),
@@ -111,7 +90,7 @@ impl Service {
     ///
     /// # Errors
     /// Why Redis cannot be used, in words for the user.
-    pub async fn begin(self, sessions: Arc<Sessions>) -> Result<(), String> {
+    pub async fn begin(self, sessions: Arc<impl Living + 'static>) -> Result<(), String> {
         let required = self.settings.required;
         let mut writer =
             Writer::new(self.link, self.notes, self.shared, sessions, self.heartbeat, self.settings);
@@ -130,15 +109,15 @@ impl Redis {
     }
 
     pub(super) fn begun(&self, id: &SessionId) {
-        self.note(Note::Begun(id.clone()));
+        self.note(RedisNote::Begun(id.clone()));
     }
 
     pub(super) fn close(&self, id: &SessionId, principal: Option<&Principal>, recorded: bool) {
         self.closed.add(id, principal);
-        self.note(Note::Ended { id: id.clone(), principal: principal.cloned(), recorded });
+        self.note(RedisNote::Ended { id: id.clone(), principal: principal.cloned(), recorded });
     }
 
-    fn note(&self, note: Note) {
+    fn note(&self, note: RedisNote) {
         if self.notes.len() >= NOTES_CROWD {
             let _ = self.crowd.try_send(());
         }
@@ -184,16 +163,16 @@ impl Redis {
 
     pub(super) fn drain(&self) {
         self.shared.draining.store(true, Ordering::Relaxed);
-        self.note(Note::Beat);
+        self.note(RedisNote::Beat);
     }
 
     pub(super) async fn flush(&self) {
         let (done, flushed) = async_channel::bounded(1);
         let flushing = async {
-            let _ = self.notes.send(Note::Flush(done)).await;
-            let _ = flushed.recv().await;
+            let _ = self.notes.send(RedisNote::Flush(done)).await;
+            flushed.recv().await.is_ok()
         };
-        if within(REGISTRY_FLUSH, flushing).await.is_none() {
+        if within(REGISTRY_FLUSH, flushing).await != Some(true) {
             log::warn!("Redis did not take what was left to write: records of sessions stay that are gone");
         }
     }
@@ -209,7 +188,7 @@ async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T>
 }
 
 /// What the keys of an id say to `principal` at `server`.
-fn judge(shared: &Shared, id: &SessionId, kept: Kept, principal: Option<&Principal>, server: &str) -> Found {
+fn judge(shared: &ThisRun, id: &SessionId, kept: Kept, principal: Option<&Principal>, server: &str) -> Found {
     let name = principal.map_or("", Principal::as_str);
     if let Some(owner) = &kept.closed {
         return if owner == name { Found::Closed } else { Found::Unknown };
@@ -235,10 +214,10 @@ fn judge(shared: &Shared, id: &SessionId, kept: Kept, principal: Option<&Princip
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::record::{Record, State};
+    use crate::registry::record::{Record, RecordState};
 
-    fn shared() -> Shared {
-        Shared {
+    fn shared() -> ThisRun {
+        ThisRun {
             node: "n1".into(),
             run: "00ff".into(),
             overflowed: false.into(),
@@ -256,7 +235,7 @@ mod tests {
             client: "c".into(),
             principal: principal.map(Into::into),
             created: 1,
-            state: State::Live,
+            state: RecordState::Live,
             initialize: None,
         }
     }

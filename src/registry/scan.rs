@@ -6,17 +6,17 @@ use crate::limits::{SCAN_COUNT, SCAN_ROUNDS_MAX};
 
 /// A search for keys, between two rounds.
 #[derive(Debug)]
-pub(super) struct Scan {
+pub(super) struct KeyScan {
     pattern: String,
     /// `None` when there are no more.
     cursor: Option<u64>,
     rounds: usize,
 }
 
-impl Scan {
+impl KeyScan {
     /// For the keys that match `pattern`.
-    pub(super) fn new(pattern: String) -> Scan {
-        Scan { pattern, cursor: Some(0), rounds: 0 }
+    pub(super) fn new(pattern: String) -> KeyScan {
+        KeyScan { pattern, cursor: Some(0), rounds: 0 }
     }
 
     /// The keys of the next round, some of them perhaps not for the first time; `None` at the end.

@@ -13,25 +13,26 @@ use async_io::Timer;
 use redis::{Cmd, Connection, FromRedisValue, RedisError, RedisResult};
 use smol::future::or;
 
-use super::batch::Batch;
+use super::Living;
+use super::batch::WriteBatch;
 use super::link::Link;
 use super::operator;
 use super::problem;
-use super::record::{Heartbeat, Record, SESSION_PREFIX, inbox_key, node_key, session_key, session_of};
-use super::redis::Shared;
-use super::scan::{Scan, values};
+use super::record::{Heartbeat, inbox_key, node_key};
+use super::this_run::ThisRun;
+use super::tombstones::Tombstones;
 use crate::config;
 use crate::limits::{
-    CLOSED_KEYS_MAX, CLOSED_SECS, HEARTBEAT_SECS, HEARTBEAT_STEP, INBOX_TAKEN_MAX, MGET_KEYS,
-    NOTES_BATCH_MAX, NOTES_WAIT, RECORD_REFRESH, REDIS_DEADLINE, REDIS_RETRY_MAX, REDIS_RETRY_MIN,
+    HEARTBEAT_SECS, HEARTBEAT_STEP, INBOX_TAKEN_MAX, NOTES_BATCH_MAX, NOTES_WAIT, RECORD_REFRESH,
+    REDIS_DEADLINE, REDIS_RETRY_MAX, REDIS_RETRY_MIN,
 };
 use crate::metrics::METRICS;
 use crate::principal::Principal;
-use crate::session::{SessionId, Sessions};
+use crate::session_id::SessionId;
 
 /// What the writer is told.
 #[derive(Debug)]
-pub(super) enum Note {
+pub(super) enum RedisNote {
     /// A session has begun.
     Begun(SessionId),
     /// A session has ended.
@@ -52,28 +53,28 @@ pub(super) enum Note {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Writer {
-    link: Link,
-    notes: Receiver<Note>,
+    pub(super) link: Link,
+    notes: Receiver<RedisNote>,
     /// Says when they are too many to wait any longer.
     crowd: Receiver<()>,
-    shared: Arc<Shared>,
-    sessions: Arc<Sessions>,
-    heartbeat: Heartbeat,
+    pub(super) shared: Arc<ThisRun>,
+    pub(super) sessions: Arc<dyn Living>,
+    pub(super) heartbeat: Heartbeat,
     /// The address, for messages.
     settings: config::RedisTarget,
     /// Notes that are not written yet, oldest first: at most `NOTES_BATCH_MAX`.
-    waiting: Vec<Note>,
+    waiting: Vec<RedisNote>,
     /// How many epochs this process has had.
     epochs: u64,
     /// Whether all records have to be written anew.
     stale: bool,
     next_beat: Instant,
-    /// The heartbeat as Redis last took it.
-    left: Option<(String, u64)>,
+    /// Our heartbeat as Redis last took it: epoch and beat.
+    written: Option<(String, u64)>,
     /// The heartbeat of another process with this node's name, as it was last seen.
     stranger: Option<(String, u64)>,
-    refreshed: Instant,
-    tombstones: Tombstones,
+    pub(super) refreshed: Instant,
+    pub(super) tombstones: Tombstones,
     /// After an error: how long until the next attempt.
     retry: Option<Duration>,
 }
@@ -81,9 +82,9 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(
         link: Link,
-        (notes, crowd): (Receiver<Note>, Receiver<()>),
-        shared: Arc<Shared>,
-        sessions: Arc<Sessions>,
+        (notes, crowd): (Receiver<RedisNote>, Receiver<()>),
+        shared: Arc<ThisRun>,
+        sessions: Arc<dyn Living>,
         heartbeat: Heartbeat,
         settings: config::RedisTarget,
     ) -> Writer {
@@ -99,7 +100,7 @@ impl Writer {
             epochs: 0,
             stale: false,
             next_beat: Instant::now(),
-            left: None,
+            written: None,
             stranger: None,
             refreshed: Instant::now(),
             tombstones: Tombstones::new(Instant::now()),
@@ -192,16 +193,16 @@ impl Writer {
     async fn write(&mut self) -> RedisResult<()> {
         // What was on its way when the last connection ended may be lost, and a Redis that was started again may have
         // come back with an older dump.
-        let comes_back = !self.link.is_open() && self.left.is_some();
+        let comes_back = !self.link.is_open() && self.written.is_some();
         self.stale |= comes_back | self.shared.overflowed.swap(false, Ordering::Relaxed);
         if self.stale {
             self.forget_notes();
             self.new_epoch();
         }
-        let asked = self.waiting.iter().any(|note| matches!(note, Note::Beat));
-        if self.stale || asked || self.left.is_none() || Instant::now() >= self.next_beat {
+        let asked = self.waiting.iter().any(|note| matches!(note, RedisNote::Beat));
+        if self.stale || asked || self.written.is_none() || Instant::now() >= self.next_beat {
             self.beat().await?;
-            self.waiting.retain(|note| !matches!(note, Note::Beat));
+            self.waiting.retain(|note| !matches!(note, RedisNote::Beat));
         }
         // A heartbeat on the way may find that it has to be done again. After an error it is done again anyway.
         if std::mem::take(&mut self.stale) {
@@ -217,11 +218,11 @@ impl Writer {
         self.heartbeat.epoch = format!("{}.{}", self.shared.run, self.epochs);
     }
 
-    /// What is so is written anew, so what was told before is of no interest.
+    /// Everything alive is about to be written anew, so the notes that wait are obsolete; only requests to flush are kept.
     fn forget_notes(&mut self) {
-        self.waiting.retain(|note| matches!(note, Note::Flush(_)));
+        self.waiting.retain(|note| matches!(note, RedisNote::Flush(_)));
         while let Ok(note) = self.notes.try_recv() {
-            if matches!(note, Note::Flush(_)) {
+            if matches!(note, RedisNote::Flush(_)) {
                 self.waiting.push(note);
             }
         }
@@ -229,7 +230,7 @@ impl Writer {
 
     // --- The heartbeat --------------------------------------------------------------------------------------------
 
-    async fn beat_if_due(&mut self) -> RedisResult<()> {
+    pub(super) async fn beat_if_due(&mut self) -> RedisResult<()> {
         if Instant::now() < self.next_beat { Ok(()) } else { self.beat().await }
     }
 
@@ -252,7 +253,7 @@ impl Writer {
         METRICS.registry_writes_total.add_one();
         let before = before.and_then(|text| serde_json::from_slice(&text).ok());
         self.judge(before);
-        self.left = Some((self.heartbeat.epoch.clone(), self.heartbeat.beat));
+        self.written = Some((self.heartbeat.epoch.clone(), self.heartbeat.beat));
         self.next_beat = Instant::now() + HEARTBEAT_STEP;
         if closed.len() >= INBOX_TAKEN_MAX {
             self.next_beat = Instant::now();
@@ -266,7 +267,7 @@ impl Writer {
     /// What the heartbeat that was there before says: that all is well, that Redis lost data, or that somebody else
     /// has this node's name.
     fn judge(&mut self, before: Option<Heartbeat>) {
-        let Some((epoch, beat)) = &self.left else {
+        let Some((epoch, beat)) = &self.written else {
             // Nothing is known yet: what is there may be the last run's.
             self.stranger = before.map(|before| (before.epoch, before.beat));
             return;
@@ -316,12 +317,16 @@ impl Writer {
             self.send(batch).await?;
             for note in std::mem::take(&mut self.waiting) {
                 match note {
-                    Note::Flush(done) => {
-                        self.leave().await?;
-                        let _ = done.try_send(());
-                    }
-                    Note::Beat => self.next_beat = Instant::now(),
-                    Note::Begun(_) | Note::Ended { .. } => {}
+                    RedisNote::Flush(done) => match self.leave().await {
+                        Ok(()) => drop(done.try_send(())),
+                        Err(error) => {
+                            // Whoever asked waits for the next attempt, or warns when its time is over.
+                            self.waiting.push(RedisNote::Flush(done));
+                            return Err(error);
+                        }
+                    },
+                    RedisNote::Beat => self.next_beat = Instant::now(),
+                    RedisNote::Begun(_) | RedisNote::Ended { .. } => {}
                 }
             }
             // A few that came meanwhile wait for others: otherwise there would be a pipeline for every few while sessions
@@ -334,93 +339,39 @@ impl Writer {
     }
 
     /// What the notes that wait come to.
-    fn pack(&mut self) -> Batch {
-        let mut batch = Batch::default();
+    fn pack(&mut self) -> WriteBatch {
+        let mut batch = WriteBatch::default();
         // First, because a session may have been restored since its end: then it has a record again.
         batch.delete(self.waiting.iter().filter_map(|note| match note {
-            Note::Ended { id, recorded: true, .. } => Some(id),
-            Note::Ended { .. } | Note::Begun(_) | Note::Beat | Note::Flush(_) => None,
+            RedisNote::Ended { id, recorded: true, .. } => Some(id),
+            RedisNote::Ended { .. } | RedisNote::Begun(_) | RedisNote::Beat | RedisNote::Flush(_) => None,
         }));
         let now = Instant::now();
         for note in &self.waiting {
             match note {
                 // One that has ended since has a note of its own.
-                Note::Begun(id) => {
+                RedisNote::Begun(id) => {
                     if let Some(record) = self.sessions.record(id, &self.heartbeat.epoch) {
                         batch.record(id, &record);
                     }
                 }
-                Note::Ended { id, principal, .. } => {
+                RedisNote::Ended { id, principal, .. } => {
                     if self.tombstones.take(now) {
                         batch.closed(id, principal.as_ref().map_or("", Principal::as_str));
                     }
                 }
-                Note::Beat | Note::Flush(_) => {}
+                RedisNote::Beat | RedisNote::Flush(_) => {}
             }
         }
         batch
     }
 
-    async fn send(&mut self, batch: Batch) -> RedisResult<()> {
+    pub(super) async fn send(&mut self, batch: WriteBatch) -> RedisResult<()> {
         if batch.is_empty() {
             return Ok(());
         }
         METRICS.registry_writes_total.add_one();
         self.link.talk(move |connection| batch.send(connection)).await
-    }
-
-    /// Writes what lives, then removes what this process wrote under earlier epochs and is no more.
-    async fn write_all_anew(&mut self) -> RedisResult<()> {
-        METRICS.registry_rewrites_total.add_one();
-        log::info!("writing all records to Redis anew (sessions: {})", self.sessions.count());
-        self.write_living().await?;
-        let mut scan = Scan::new(format!("{SESSION_PREFIX}{}-*", self.shared.node));
-        loop {
-            let (sessions, shared) = (Arc::clone(&self.sessions), Arc::clone(&self.shared));
-            let round = self.link.talk(move |connection| {
-                let keys = scan.next(connection)?;
-                let is_over = keys.is_none();
-                let ghosts = ghosts(connection, &keys.unwrap_or_default(), &sessions, &shared)?;
-                Ok((scan, is_over, ghosts))
-            });
-            let (is_over, ghosts);
-            (scan, is_over, ghosts) = round.await?;
-            if is_over {
-                return Ok(());
-            }
-            self.close_ghosts(&ghosts).await?;
-            // It takes minutes when others have many millions of keys there.
-            self.beat_if_due().await?;
-        }
-    }
-
-    /// Their sessions have ended while Redis was not told.
-    async fn close_ghosts(&mut self, ghosts: &[Ghost]) -> RedisResult<()> {
-        let mut batch = Batch::default();
-        batch.delete(ghosts.iter().map(|ghost| &ghost.id));
-        let now = Instant::now();
-        for ghost in ghosts {
-            if self.tombstones.take(now) {
-                batch.closed(&ghost.id, &ghost.owner);
-            }
-        }
-        self.send(batch).await
-    }
-
-    async fn write_living(&mut self) -> RedisResult<()> {
-        self.refreshed = Instant::now();
-        let ids: Vec<SessionId> = self.sessions.all().iter().map(|handle| handle.id.clone()).collect();
-        for some in ids.chunks(NOTES_BATCH_MAX) {
-            let mut batch = Batch::default();
-            for id in some {
-                if let Some(record) = self.sessions.record(id, &self.heartbeat.epoch) {
-                    batch.record(id, &record);
-                }
-            }
-            self.send(batch).await?;
-            self.beat_if_due().await?;
-        }
-        Ok(())
     }
 
     /// The node stops: nobody need wait for its heartbeat to expire. That of another process stays.
@@ -451,76 +402,141 @@ fn on_own_key<T: FromRedisValue>(connection: &mut Connection, key: &str, command
     }
 }
 
-/// A record that this process wrote and whose session is gone.
-#[derive(Debug)]
-struct Ghost {
-    id: SessionId,
-    /// Whose it was, or nothing.
-    owner: String,
-}
-
-/// The ghosts among these records. What an earlier process left is lost, and its clients are told so.
-fn ghosts(
-    connection: &mut Connection,
-    keys: &[Vec<u8>],
-    sessions: &Sessions,
-    shared: &Shared,
-) -> RedisResult<Vec<Ghost>> {
-    let is_gone = |id: &SessionId| sessions.handle(id).is_none();
-    let gone: Vec<SessionId> = keys.iter().filter_map(|key| session_of(key)).filter(is_gone).collect();
-    let mut ghosts = Vec::new();
-    for ids in gone.chunks(MGET_KEYS) {
-        let keys: Vec<String> = ids.iter().map(session_key).collect();
-        for (id, value) in ids.iter().zip(values(connection, &keys)?) {
-            let record: Option<Record> = value.and_then(|value| serde_json::from_slice(&value).ok());
-            if let Some(record) = record.filter(|record| shared.is_own(&record.epoch)) {
-                ghosts.push(Ghost { id: id.clone(), owner: record.principal.unwrap_or_default() });
-            }
-        }
-    }
-    Ok(ghosts)
-}
-
-/// How many `mcp:closed:{id}` may still be written: sessions are capped, but not how many begin and end in an hour.
-#[derive(Debug)]
-struct Tombstones {
-    since: Instant,
-    left: usize,
-}
-
-impl Tombstones {
-    fn new(now: Instant) -> Tombstones {
-        Tombstones { since: now, left: CLOSED_KEYS_MAX }
-    }
-
-    /// Whether there may be another one.
-    fn take(&mut self, now: Instant) -> bool {
-        if now.duration_since(self.since) >= Duration::from_secs(CLOSED_SECS) {
-            *self = Tombstones::new(now);
-        }
-        let may = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        if may && self.left == 0 {
-            log::warn!(
-                "{CLOSED_KEYS_MAX} sessions have ended within an hour: other nodes call those that follow unknown, not \
-                 closed"
-            );
-        }
-        may
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Mutex;
 
+    use super::*;
+    use crate::lock::lock;
+    use crate::registry::Record;
+    use crate::registry::record::RecordState;
+
+    /// Sessions without workers: their ids, and what they were told.
+    #[derive(Debug, Default)]
+    struct Ids {
+        here: Mutex<Vec<SessionId>>,
+        closed: Mutex<Vec<SessionId>>,
+    }
+
+    impl Living for Ids {
+        fn count(&self) -> usize {
+            lock(&self.here).len()
+        }
+
+        fn ids(&self) -> Vec<SessionId> {
+            lock(&self.here).clone()
+        }
+
+        fn is_here(&self, id: &SessionId) -> bool {
+            lock(&self.here).contains(id)
+        }
+
+        fn record(&self, id: &SessionId, epoch: &str) -> Option<Record> {
+            self.is_here(id).then(|| Record {
+                node: "n1".into(),
+                epoch: epoch.into(),
+                server: "s".into(),
+                protocol: "2025-11-25".into(),
+                client: "c".into(),
+                principal: None,
+                created: 1,
+                state: RecordState::Live,
+                initialize: None,
+            })
+        }
+
+        fn close_as_told(&self, id: &SessionId) {
+            lock(&self.closed).push(id.clone());
+        }
+    }
+
+    fn heartbeat(epoch: &str, beat: u64, started: u64) -> Heartbeat {
+        Heartbeat {
+            epoch: epoch.into(),
+            url: None,
+            sessions: 0,
+            draining: false,
+            disputed: false,
+            version: "1".into(),
+            started,
+            beat,
+        }
+    }
+
+    fn writer(sessions: Arc<Ids>) -> (Writer, Sender<RedisNote>) {
+        let settings = config::RedisTarget {
+            connection: redis::IntoConnectionInfo::into_connection_info("redis://127.0.0.1:1/").unwrap(),
+            shown: "127.0.0.1:1".into(),
+            by: "--redis".into(),
+            again: String::new(),
+            required: false,
+        };
+        let shared = Arc::new(ThisRun {
+            node: "n1".into(),
+            run: "00ff".into(),
+            overflowed: false.into(),
+            name_is_taken: false.into(),
+            draining: false.into(),
+        });
+        let (notes, noted) = async_channel::bounded(16);
+        let link = Link::new(&settings, REDIS_DEADLINE).unwrap();
+        let crowd = async_channel::bounded(1).1;
+        (Writer::new(link, (noted, crowd), shared, sessions, heartbeat("", 0, 5), settings), notes)
+    }
+
+    fn id() -> SessionId {
+        SessionId::new(&"n1".into()).unwrap()
+    }
+
+    fn text(batch: &WriteBatch) -> String {
+        String::from_utf8_lossy(batch.bytes()).into_owned()
+    }
+
+    /// A note says only that something changed; what is written is what is so when it is written.
     #[test]
-    fn the_closed_keys_of_an_hour_are_bounded() {
-        let begun = Instant::now();
-        let mut tombstones = Tombstones::new(begun);
-        let taken = (0..2 * CLOSED_KEYS_MAX).filter(|_| tombstones.take(begun)).count();
-        assert_eq!(taken, CLOSED_KEYS_MAX);
-        assert!(!tombstones.take(begun + Duration::from_secs(CLOSED_SECS - 1)));
-        assert!(tombstones.take(begun + Duration::from_secs(CLOSED_SECS)));
+    fn what_is_written_is_what_is_so() {
+        let sessions = Arc::new(Ids::default());
+        let (lives, gone) = (id(), id());
+        lock(&sessions.here).push(lives.clone());
+        let (mut writer, _notes) = writer(sessions);
+        writer.waiting = vec![RedisNote::Begun(lives.clone()), RedisNote::Begun(gone.clone())];
+        let written = text(&writer.pack());
+        assert!(written.contains(&lives.to_string()) && written.contains("00ff.1"), "{written}");
+        assert!(!written.contains(&gone.to_string()), "a record of what is not there: {written}");
+        writer.waiting = vec![RedisNote::Ended { id: gone.clone(), principal: None, recorded: false }];
+        let written = text(&writer.pack());
+        assert!(written.contains("mcp:closed:") && !written.contains("DEL"), "{written}");
+    }
+
+    /// Two processes of one name: the younger takes no new sessions, and does when the other one has gone.
+    #[test]
+    fn another_process_of_this_name_is_met_when_it_is_seen_twice() {
+        let (mut writer, _notes) = writer(Arc::default());
+        let own = |writer: &Writer, beat| Some(heartbeat(&writer.heartbeat.epoch, beat, 5));
+        writer.judge(None);
+        writer.written = Some((writer.heartbeat.epoch.clone(), 1));
+        writer.judge(Some(heartbeat("aa.1", 7, 4)));
+        assert!(writer.stale && !writer.heartbeat.disputed, "it may stand in an old dump");
+        writer.stale = false;
+        writer.judge(Some(heartbeat("aa.1", 8, 4)));
+        assert!(writer.heartbeat.disputed && writer.shared.name_is_taken.load(Ordering::Relaxed));
+        writer.judge(own(&writer, 1));
+        assert!(!writer.heartbeat.disputed && !writer.shared.name_is_taken.load(Ordering::Relaxed));
+        assert!(!writer.stale);
+        writer.judge(None);
+        assert!(writer.stale, "Redis lost its data");
+    }
+
+    /// Before all records are written anew the notes are obsolete, but not a request to flush.
+    #[test]
+    fn requests_to_flush_outlast_a_rewrite() {
+        let (mut writer, notes) = writer(Arc::default());
+        let (done, _flushed) = async_channel::bounded(1);
+        for note in [RedisNote::Begun(id()), RedisNote::Flush(done), RedisNote::Beat] {
+            notes.try_send(note).unwrap();
+        }
+        writer.waiting = vec![RedisNote::Begun(id())];
+        writer.forget_notes();
+        assert!(matches!(writer.waiting[..], [RedisNote::Flush(_)]));
     }
 }

@@ -3,9 +3,10 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
-use super::{Lookup, SessionId};
+use super::Lookup;
 use crate::limits::MISROUTE_LOG_STEP;
 use crate::lock::lock;
+use crate::session_id::SessionId;
 
 /// Misroutes in the log: the first at once, then one line for all those of a while.
 #[derive(Debug, Default)]

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 /// What a node does with sessions, old and new. It only goes forward, and may skip some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
+pub enum NodePhase {
     /// Everything.
     Serving,
     /// Not ready any more, so that no new clients are sent here; those that come all the same begin sessions.
@@ -17,19 +17,20 @@ pub enum Phase {
     Stopped,
 }
 
-impl Phase {
-    const ALL: [Phase; 5] = [Phase::Serving, Phase::Grace, Phase::Waiting, Phase::Retiring, Phase::Stopped];
+impl NodePhase {
+    const ALL: [NodePhase; 5] =
+        [NodePhase::Serving, NodePhase::Grace, NodePhase::Waiting, NodePhase::Retiring, NodePhase::Stopped];
 
     /// Whether new clients are welcome (`/health/ready`).
     pub fn is_ready(self) -> bool {
-        self == Phase::Serving
+        self == NodePhase::Serving
     }
 
     /// Whether `initialize` begins a session.
     pub fn begins_sessions(self) -> bool {
         match self {
-            Phase::Serving | Phase::Grace => true,
-            Phase::Waiting | Phase::Retiring | Phase::Stopped => false,
+            NodePhase::Serving | NodePhase::Grace => true,
+            NodePhase::Waiting | NodePhase::Retiring | NodePhase::Stopped => false,
         }
     }
 }
@@ -41,16 +42,16 @@ pub(super) struct Current(AtomicU8);
 impl Current {
     /// Serving.
     pub(super) fn new() -> Current {
-        Current(AtomicU8::new(Phase::Serving as u8))
+        Current(AtomicU8::new(NodePhase::Serving as u8))
     }
 
-    pub(super) fn get(&self) -> Phase {
+    pub(super) fn get(&self) -> NodePhase {
         let place = usize::from(self.0.load(Ordering::SeqCst));
-        Phase::ALL.get(place).copied().unwrap_or(Phase::Stopped)
+        NodePhase::ALL.get(place).copied().unwrap_or(NodePhase::Stopped)
     }
 
     /// Goes forward to `phase`, never back.
-    pub(super) fn advance(&self, phase: Phase) {
+    pub(super) fn advance(&self, phase: NodePhase) {
         self.0.fetch_max(phase as u8, Ordering::SeqCst);
     }
 }
@@ -62,11 +63,11 @@ mod tests {
     #[test]
     fn it_only_goes_forward() {
         let current = Current::new();
-        for phase in Phase::ALL {
+        for phase in NodePhase::ALL {
             current.advance(phase);
             assert_eq!(current.get(), phase);
         }
-        current.advance(Phase::Grace);
-        assert_eq!(current.get(), Phase::Stopped);
+        current.advance(NodePhase::Grace);
+        assert_eq!(current.get(), NodePhase::Stopped);
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use super::{Activity, Lookup, Opened, Owner, SessionHandle, SessionId, Sessions, worker};
+use super::table::Present;
+use super::{Activity, Lookup, Opened, Owner, SessionHandle, Sessions, worker};
 use crate::budget;
 use crate::config::ServerConfig;
 use crate::foreign::Foreign;
@@ -16,6 +17,7 @@ use crate::principal::Principal;
 use crate::queue::Receiver;
 use crate::registry::Record;
 use crate::runtime;
+use crate::session_id::SessionId;
 use crate::version::Version;
 
 impl Sessions {
@@ -87,13 +89,13 @@ impl Sessions {
         initialize: &Message,
         protocol: &str,
     ) -> Result<(Arc<SessionHandle>, Box<worker::Worker>), Arc<SessionHandle>> {
-        let mut shard = self.shard(&id);
+        let mut shard = self.table.shard(&id);
         if let Some(there) = shard.get(&id.key()) {
-            return Err(Arc::clone(there));
+            return Err(Arc::clone(&there.handle));
         }
         let activity = Activity::restored(Version::new(protocol));
         let (handle, worker) = self.prepare(id, owner, settings, initialize, activity);
-        shard.insert(handle.id.key(), Arc::clone(&handle));
+        shard.insert(handle.id.key(), Present::new(&handle));
         Ok((handle, worker))
     }
 }

@@ -467,13 +467,8 @@ impl Worker {
         }
         self.setup.activity.attached();
         let priming = Event { id: Some(start), retry_ms: None, data: None, last: false };
-        EventReader {
-            opening: Opening::Stream { first: self.version.primes().then_some(priming) },
-            backlog: VecDeque::new(),
-            live,
-            keep_alive_comment: self.setup.keep_alive_comment,
-            room: Some(self.setup.room.clone()),
-        }
+        let opening = Opening::Stream { first: self.version.primes().then_some(priming) };
+        EventReader::of(opening, live, self.setup.keep_alive_comment, self.setup.room.clone())
     }
 
     // --- From the backend -----------------------------------------------------------------------------------------

@@ -337,6 +337,33 @@ fn a_restored_session_goes_on_after_its_node_was_killed() {
     wait_for("no record", SOON, || records(&redis).is_empty().then_some(()));
 }
 
+/// A DELETE on the wrong node is supported: one question to Redis ends the session, and it is no misroute in the log.
+#[test]
+fn a_delete_on_the_wrong_node_is_no_misroute() {
+    let Some(redis) = redis_server("the registry") else { return };
+    let (one, two) = (node("n1", &redis, &[]), node("n2", &redis, &[]));
+    let session = one.session(V);
+    wait_for("the record", SOON, || record(&redis, &session.id));
+    let before = redis.calls("watch");
+    let there = moved(&session, &two);
+    assert_eq!(there.delete().status, 204);
+    assert_eq!(redis.calls("watch"), before + 1);
+    assert!(!two.log().contains("a request came to"), "{}", two.log());
+    assert_eq!(reason(&there), serde_json::json!({"reason": "closed"}));
+}
+
+/// The review's B9: a heartbeat that could not be taken away was not told.
+#[test]
+fn a_node_that_stops_says_when_redis_does_not_take_the_rest() {
+    let Some(redis) = redis_server("the registry") else { return };
+    let mut one = node("n1", &redis, &[]);
+    wait_for("the heartbeat", SOON, || (!redis.keys("mcp:node:n1").is_empty()).then_some(()));
+    redis::cmd("ACL").arg(&["SETUSER", "default", "-del"]).exec(&mut redis.connection()).unwrap();
+    one.signal("-INT");
+    assert_eq!(one.wait().code(), Some(0));
+    assert!(one.log().contains("Redis did not take what was left to write"), "{}", one.log());
+}
+
 /// Attack M1: an event id of a session's former life hides nothing of this one. The log began with the same places, so
 /// notifications were lost, and a server's request with the call behind it.
 #[test]

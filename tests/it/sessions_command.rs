@@ -333,7 +333,7 @@ fn a_record_whose_node_lives_again_stays() {
 #[test]
 fn a_close_is_one_transaction() {
     use burdock::registry::operator;
-    use burdock::session::SessionId;
+    use burdock::session_id::SessionId;
     let Some(server) = redis_server("sessions_command") else { return };
     cluster(&server);
     let (mut connection, id) = (server.connection(), SessionId::parse(LIVE).unwrap());

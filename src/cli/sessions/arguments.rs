@@ -7,7 +7,7 @@ use lexopt::Arg;
 use crate::cli::Failure;
 use crate::config::nearest::hint;
 use crate::config::{Environment, Flag, RedisTarget, Typed, redis};
-use crate::session::{SessionId, is_node_name};
+use crate::session_id::{SessionId, is_node_name};
 
 /// The options, for hints.
 const OPTIONS: [&str; 9] =

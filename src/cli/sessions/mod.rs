@@ -15,7 +15,7 @@ use crate::foreign::Foreign;
 use crate::limits::{HEARTBEAT_STEP, LISTED_SESSIONS_MAX, OPERATOR_ANSWER_DEADLINE};
 use crate::registry::operator::{self, Listing, Standing};
 use crate::registry::problem;
-use crate::session::SessionId;
+use crate::session_id::SessionId;
 
 /// The help of the command.
 pub const HELP: &str = "\

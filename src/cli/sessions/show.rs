@@ -12,7 +12,7 @@ use crate::config::RedisTarget;
 use crate::foreign::Foreign;
 use crate::registry::operator::{Listed, Listing, Standing};
 use crate::registry::record::Heartbeat;
-use crate::session::SessionId;
+use crate::session_id::SessionId;
 
 /// Characters of a name in a table, without `--full`.
 const NAME_CHARS: usize = 28;

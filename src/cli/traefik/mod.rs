@@ -9,7 +9,7 @@ use super::{Failure, print};
 use crate::authority::{AuthorityError, Origin};
 use crate::config::nearest::hint;
 use crate::limits::NODE_NAME_BYTES_MAX;
-use crate::session::is_node_name;
+use crate::session_id::is_node_name;
 
 /// The help of the command.
 pub const HELP: &str = "\

@@ -4,7 +4,7 @@
 use burdock::foreign::Foreign;
 use burdock::http::EventId;
 use burdock::limits::FOREIGN_TEXT_BYTES_MAX;
-use burdock::session::{SessionId, is_node_name};
+use burdock::session_id::{SessionId, is_node_name};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let shown = Foreign(bytes).to_string();

@@ -37,7 +37,9 @@ const FLOORS: &[(&[&str], &str)] = &[
     (&["principal"], ""),
     (&["config"], "holds checked commands (backend) and tokens (principal)"),
     (&["logging"], ""),
-    (&["registry", "session"], "a record is about a session id; a session's end is told to the registry"),
+    (&["session_id"], ""),
+    (&["registry"], ""),
+    (&["session"], ""),
     (&["mcp"], ""),
     (&["connections"], ""),
     (&["listener"], ""),
@@ -71,7 +73,7 @@ const SANS_IO: &[&str] = &[
     "backend/ladder.rs",
     "backend/lines.rs",
     "backend/noise.rs",
-    "session/id.rs",
+    "session_id.rs",
     "session/stream.rs",
     "session/streams.rs",
     "version.rs",
@@ -100,35 +102,21 @@ const IO: &[&str] = &[
 
 /// Files that use each other in circles: a circle is let through while one of these is in it. A ratchet: take off what is
 /// dissolved, add nothing.
-const CIRCLES: &[&str] = &[
-    "handler/context.rs",
-    "handler/methods.rs",
-    "handler/mod.rs",
-    "handler/session.rs",
-    "registry/mod.rs",
-    "registry/redis.rs",
-    "registry/writer.rs",
-    "session/mod.rs",
-];
+const CIRCLES: &[&str] =
+    &["handler/context.rs", "handler/methods.rs", "handler/mod.rs", "handler/session.rs"];
 
 /// Type names that stand in more than one file. A ratchet: take off what is unique now, add nothing.
 const SHARED_NAMES: &[&str] = &[
-    "Answer", "Ask", "Asked", "Batch", "Body", "Call", "Client", "Command", "Count", "Desk", "Ended",
-    "Entries", "Entry", "Error", "Event", "Kind", "Line", "Lines", "Method", "Next", "Node", "Note",
-    "Parsed", "Phase", "Post", "Redis", "Report", "Scan", "Server", "Session", "Shared", "State", "Turn",
-    "Typed", "Watch", "Work",
+    "Answer", "Ask", "Asked", "Body", "Call", "Client", "Command", "Count", "Desk", "Ended", "Entries",
+    "Entry", "Error", "Event", "Kind", "Line", "Lines", "Method", "Next", "Node", "Parsed", "Redis",
+    "Report", "Server", "Session", "Turn", "Typed", "Watch", "Work",
 ];
 
 /// Most files have fewer lines of code than this (comments, blank lines and tests not counted).
 const FILE_LINES_MAX: usize = 400;
 
 /// Files that are longer, and how long they may be. A ratchet: lower it, do not raise it.
-const LONG_FILES: &[(&str, usize)] = &[
-    ("config/check.rs", 434),
-    ("registry/writer.rs", 420),
-    ("session/mod.rs", 630),
-    ("session/worker.rs", 660),
-];
+const LONG_FILES: &[(&str, usize)] = &[("config/check.rs", 434), ("session/worker.rs", 660)];
 
 /// Whether what is listed above and is not so any more fails, too.
 const STRICT: bool = false;
