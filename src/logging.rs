@@ -42,7 +42,7 @@ pub fn init(settings: &LogSettings, journal: Option<&str>) -> Result<(), log::Se
 
 /// `2026-11-21T08:49:00Z INFO  burdock::server: message`
 fn text(out: &mut impl Write, record: &Record<'_>, now: Option<SystemTime>) -> io::Result<()> {
-    // First as a string: to what bytes are written to, every piece goes a longer way.
+    // Formatted as a string first: writing each piece to `out` costs more.
     let mut line = String::with_capacity(LINE_ROOM);
     let stamped = now.map_or(Ok(()), |now| write!(line, "{} ", humantime::format_rfc3339_seconds(now)));
     stamped

@@ -1,9 +1,9 @@
 //! A bounded queue that costs next to nothing while it is empty.
 //!
-//! async-channel takes its whole ring when it is made, and over 600 bytes besides; a session has several queues that
-//! are empty nearly always, and each call makes one (benches/README.md has the numbers). This one is a deque behind a
-//! lock that is held for a moment; an item that is alone, as nearly all are, does not even need the deque. There may be
-//! many senders, and one receiver that waits.
+//! async-channel allocates its whole ring at once, and over 600 bytes besides. A session has several queues
+//! that are empty nearly always, and each call makes one (benches/README.md has the numbers). This queue is a
+//! deque behind a lock that is held for a moment, and a lone item, as nearly all are, does not even need the
+//! deque. There may be many senders, but only one receiver that waits.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -46,7 +46,7 @@ impl<T> QueueState<T> {
         usize::from(self.first.is_some()) + self.more.len()
     }
 
-    /// The item again, when there is no room.
+    /// Puts an item in; gives it back when there is no room.
     fn put(&mut self, item: T) -> Result<(), T> {
         match self.len() {
             0 if self.bound > 0 => self.first = Some(item),
@@ -56,7 +56,7 @@ impl<T> QueueState<T> {
         Ok(())
     }
 
-    /// The same whether there is room or not.
+    /// The same, whether there is room or not.
     fn put_above(&mut self, item: T) {
         match self.len() {
             0 => self.first = Some(item),
@@ -186,7 +186,7 @@ impl<T> Sender<T> {
         Ok(())
     }
 
-    /// Puts an item in whether there is room or not: for a sender that goes, and has something left to say.
+    /// Puts an item in, whether there is room or not: for the last words of a sender that goes away.
     ///
     /// # Errors
     /// The item, when the queue was closed.

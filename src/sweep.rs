@@ -62,7 +62,7 @@ impl Deadline {
     /// Fires `after` from now, and not at what was armed before.
     pub fn arm(&self, after: Duration) {
         let steps = u32::try_from(millis(after).div_ceil(millis(SWEEP_STEP))).unwrap_or(DISARMED);
-        // The current tick is already partly over: one more step, so that it is never early.
+        // One step more, because the current one is partly over: a deadline is never early.
         let at = tick().saturating_add(steps).saturating_add(1).min(DISARMED - 1);
         self.cell.at.store(at, Ordering::Relaxed);
     }
@@ -95,10 +95,10 @@ impl Deadline {
     }
 }
 
-/// What there is to look at.
+/// The deadlines that the sweep looks at.
 struct Cells {
     known: Vec<Arc<Cell>>,
-    /// The sweep, while there is nothing: several in tests.
+    /// The sleeping sweep, while there are no deadlines. In tests there are several.
     sleeping: Vec<Waker>,
 }
 
@@ -129,7 +129,7 @@ static SWEPT: AtomicU32 = AtomicU32::new(0);
 
 const STEPS_PER_SEC: u32 = (1_000 / SWEEP_STEP.as_millis()) as u32;
 
-/// Not `as_millis`: its 128 bits are a division of their own, and each event of a stream would pay for two.
+/// `as_millis` is not used: it divides 128-bit numbers, and each event of a stream would pay for two of them.
 const fn millis(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(1000).saturating_add(duration.subsec_millis() as u64)
 }

@@ -16,7 +16,7 @@ use crate::loomed::{AtomicBool, AtomicWaker, Ordering};
 pub(super) struct Direction {
     /// Something has happened since the last look.
     ready: AtomicBool,
-    /// Nothing more will: every look finds it ready.
+    /// Nothing more will happen: from now on every look finds it ready.
     over: AtomicBool,
     waker: AtomicWaker,
 }

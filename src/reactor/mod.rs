@@ -1,12 +1,12 @@
-//! Readiness of sockets and pipes, told by the threads of the executor themselves.
+//! Readiness of sockets and pipes. The threads of the executor themselves wait for it.
 //!
-//! async-io has a thread of its own that takes part in waiting, and arms each descriptor anew for each wait: a
-//! context switch and three system calls where one will do (benches/README.md has the numbers). So what a request
-//! goes through is here: each descriptor is registered once, edge-triggered, and a thread of the executor without
-//! work waits for all of them. Timers and signals stay with async-io.
+//! async-io waits on a thread of its own and arms each descriptor anew for each wait: a context switch and
+//! three system calls where one system call is enough (benches/README.md has the numbers). So the descriptors
+//! that a request needs are watched here. Each is registered once, edge-triggered, and a thread of the
+//! executor that has no task waits for all of them. Timers and signals stay with async-io.
 //!
-//! Room to write is asked for only while somebody waits for it: Linux would tell of room in a pipe each time the
-//! other end reads, and of that in a new socket or pipe at once.
+//! A descriptor is watched for room to write only while somebody waits for that. Otherwise Linux would report
+//! room in a pipe each time the other end reads, and in a new socket or pipe at once.
 
 mod direction;
 
@@ -50,12 +50,12 @@ impl Watched {
 /// What every descriptor is watched for.
 const ALWAYS: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::ET);
 
-/// A socket, pipe or pidfd whose readiness is known. Each direction is for one task at a time.
+/// A socket, pipe or pidfd whose readiness is watched. In each direction one task at a time may wait.
 pub struct Source<T> {
     io: T,
     watched: Arc<Watched>,
     key: Key,
-    /// It is watched for room to write as well. Only the writing task looks here.
+    /// Whether it is watched for room to write as well. Only the writing task uses this.
     asks_for_room: AtomicBool,
 }
 
@@ -70,7 +70,7 @@ impl<T: AsFd> Source<T> {
         let watched = Arc::new(Watched::default());
         let key = lock(&reactor.descriptors).insert(&watched);
         let source = Source { io, watched, key, asks_for_room: AtomicBool::new(false) };
-        // What is ready already is told at once. Closing the descriptor is its removal.
+        // epoll reports at once what is ready already. Closing the descriptor removes it.
         epoll::add(&reactor.epoll, &source.io, EventData::new_u64(key.0), ALWAYS)?;
         Ok(source)
     }
@@ -124,7 +124,7 @@ impl<T: AsFd> Source<T> {
         std::future::poll_fn(|cx| self.poll_writable(cx)).await;
     }
 
-    /// The next look finds it readable: the last read may have left something.
+    /// Makes the next look find it readable, because the last read may have left something.
     pub fn look_again(&self) {
         self.watched.read.set_ready();
     }
@@ -182,13 +182,13 @@ impl Key {
     }
 }
 
-/// Events that a thread has taken and is to tell.
+/// Events that a thread has taken from epoll and must tell.
 #[derive(Debug, Default)]
 pub struct Events(Vec<(Arc<Watched>, EventFlags)>);
 
 struct Reactor {
     epoll: OwnedFd,
-    /// Written to call a thread back from waiting.
+    /// An eventfd. A write to it calls a thread back from waiting.
     call: OwnedFd,
     descriptors: Mutex<Descriptors>,
 }
@@ -208,7 +208,7 @@ pub fn start() -> io::Result<()> {
     }
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
     let call = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-    // Edge-triggered: each write is told once, and nobody has to read it.
+    // Edge-triggered: each write is reported once, and nobody has to read it.
     epoll::add(&epoll, &call, EventData::new_u64(CALL), EventFlags::IN | EventFlags::ET)?;
     let _ = REACTOR.set(Reactor { epoll, call, descriptors: Mutex::default() });
     Ok(())
@@ -236,7 +236,7 @@ pub fn wait(taken: &mut Events, timeout: Option<&Timespec>, back: impl FnOnce())
 }
 
 impl Events {
-    /// Not under the lock: a wake may drop a task, and with it a source.
+    /// Without the lock: a wake may drop a task, and with it a source, which takes the lock.
     pub(crate) fn tell(&mut self) {
         while let Some((entry, flags)) = self.0.pop() {
             entry.tell(flags);
@@ -247,7 +247,7 @@ impl Events {
 /// Calls a thread back from waiting, now or when it next waits.
 pub fn call() {
     if let Some(reactor) = REACTOR.get() {
-        // It can fail only when it was called four billion billion times.
+        // It can fail only after four billion billion calls.
         let _ = rustix::io::write(&reactor.call, &1_u64.to_ne_bytes());
     }
 }

@@ -17,7 +17,8 @@ use super::poll_tasks;
 use super::slots::{self, MONITOR_SLEEPS, MONITOR_THREAD, MarkedPoll};
 use crate::limits::{SPARE_LOOKS, SPARE_PATIENCE_SECS, SPARE_THREADS_MAX, THREADS_MAX, WATCH_STEP};
 
-/// The future, whose polls may block their thread: others take its place meanwhile, within bounds.
+/// Runs a future whose polls may block their thread. While one does, a spare thread takes the blocked one's
+/// place, within bounds.
 pub async fn watched<F: Future>(future: F) -> F::Output {
     static MONITOR: Once = Once::new();
     MONITOR.call_once(start_monitor);
@@ -29,8 +30,8 @@ pub async fn watched<F: Future>(future: F) -> F::Output {
     .await
 }
 
-/// A watched future, to its end: its destructor may block as well, and a panic in it would end the process, for
-/// async-task lets none out of a task that it drops.
+/// Drops a watched future as carefully as it is polled: its destructor may block, and a panic in it would end
+/// the process, for async-task aborts when a task panics while it is dropped.
 struct Fence<'a, F>(Pin<&'a mut Option<F>>);
 
 impl<F> Drop for Fence<'_, F> {
@@ -39,7 +40,7 @@ impl<F> Drop for Fence<'_, F> {
     }
 }
 
-/// Drops what is other people's code: it may block its thread, and a panic in it stays here.
+/// Runs a destructor that is other people's code: it may block its thread, and a panic in it is caught here.
 pub fn watched_drop(drop: impl FnOnce()) {
     let _poll = MarkedPoll::begin();
     if catch_unwind(AssertUnwindSafe(drop)).is_err() {
@@ -80,20 +81,22 @@ fn sleep_while_quiet(quiet: bool) {
 struct Monitor {
     /// What was seen in each slot at the last look.
     seen: Vec<u32>,
-    /// The spare threads that are wanted; one whose sign is dropped ends, once it is not blocked.
+    /// A sign for each spare thread that is wanted. When its sign is dropped, the thread ends as soon as it
+    /// is not blocked.
     spares: Vec<Arc<()>>,
-    /// Looks since as many spare threads as there are were needed.
+    /// How many looks in a row found more spare threads than were needed.
     unneeded: u32,
 }
 
 impl Monitor {
-    /// Returns whether nothing was polled since the last look, and nothing is to be looked after.
+    /// Returns whether no handler was polled since the last look and there are no spare threads to look
+    /// after.
     fn look(&mut self) -> bool {
         let now = slots::all();
         let blocked = now.iter().zip(&self.seen).filter(|(now, seen)| now == seen && **now % 2 == 1).count();
         let quiet = now == self.seen && blocked == 0 && self.spares.is_empty();
         self.seen = now;
-        // One more than are blocked: the next to run may block as well.
+        // One more than the blocked threads: the next one to run may block as well.
         let needed = if blocked == 0 { 0 } else { blocked + 1 };
         self.unneeded = if self.spares.len() > needed { self.unneeded + 1 } else { 0 };
         if self.unneeded >= SPARE_LOOKS {

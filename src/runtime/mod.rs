@@ -1,11 +1,11 @@
 //! The executor: one for the process, polled by `--threads` named threads (`burdock-0`, ...).
 //!
-//! Tasks are async-task's, as everywhere in smol; the queue they wait in is our own. async-executor wakes a second
-//! thread whenever the first has found something, so that with two threads a lone call cost three times what it costs
-//! with one (benches/README.md). Here all threads without tasks wait for sockets and pipes ([`crate::reactor`]), so that
-//! whatever arrives finds a thread, and one is called for tasks only when those that run have more than the next.
-//! Timers are async-io's, on a thread of its own; blocking work (spawning a process, Redis) goes to smol's blocking pool
-//! with [`smol::unblock`].
+//! Tasks are async-task's, as everywhere in smol; the queue they wait in is our own. async-executor wakes a
+//! second thread whenever the first one has found a task, so that with two threads a lone call cost three
+//! times as much as with one (benches/README.md). Here all threads without tasks wait for sockets and pipes
+//! ([`crate::reactor`]), so that whatever arrives finds a thread. A waiting thread is called for tasks only
+//! when more wait than the running threads will take next. Timers are async-io's, on a thread of its own;
+//! blocking work (spawning a process, Redis) goes to smol's blocking pool with [`smol::unblock`].
 //!
 //! All threads share one run queue behind one mutex. That is right for two to eight cores: the lock is held for a push or
 //! a pop, a hundredth of what a poll takes, and a task never waits in the queue of a thread that is busy. On 32 cores the
@@ -34,7 +34,7 @@ pub use blocked::{watched, watched_drop};
 
 /// What the threads share.
 struct RunQueue {
-    /// Tasks to be polled, each once: they are as many as there are tasks at most.
+    /// Tasks to be polled. Each stands here at most once, so this is bounded by the number of tasks.
     tasks: VecDeque<Runnable>,
     /// Threads that wait for events, as far as they know.
     waiting: usize,
@@ -78,8 +78,8 @@ fn schedule(task: Runnable) {
     }
 }
 
-/// Has `threads` threads run the executor until the process ends, and what tells them of sockets. Called again, it
-/// starts only those that are missing: a process may serve more than once.
+/// Starts the reactor, and `threads` threads that run the executor until the process ends. Another call
+/// starts only the threads that are missing: a process may serve more than once.
 ///
 /// # Errors
 /// When the system refuses a thread.
@@ -97,7 +97,8 @@ pub fn start(threads: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Runs the executor on this thread while it is `wanted`, which it looks at after each wait of at most `patience`.
+/// Runs the executor on this thread while it is `wanted`. It asks that after each wait, and a wait lasts at
+/// most `patience`.
 fn poll_tasks(slot: usize, patience: Option<&Timespec>, wanted: impl Fn() -> bool) {
     slots::set(Some(slot));
     let mut events = Events::default();
@@ -107,7 +108,8 @@ fn poll_tasks(slot: usize, patience: Option<&Timespec>, wanted: impl Fn() -> boo
             look(&mut events, patience);
         }
     };
-    // A task keeps its panics to itself, and so does `watched`. Whatever else panics here, the thread is for the others.
+    // Tasks and `watched` catch the panics within them. Should anything else panic here, other tasks still
+    // need the thread.
     while catch_unwind(AssertUnwindSafe(&mut polled)).is_err() {
         log::error!("a thread of the executor panicked and goes on");
     }
@@ -154,10 +156,10 @@ fn look(events: &mut Events, patience: Option<&Timespec>) {
     }
 }
 
-/// Threads for the unit tests of this process, which share them.
+/// Starts threads for the unit tests of this process, which share them.
 #[cfg(test)]
 pub(crate) fn start_for_tests() {
-    // Without threads they fail by themselves.
+    // Without threads the tests fail by themselves.
     let _ = start(2);
 }
 

@@ -12,7 +12,7 @@ static POLLS: [AtomicU32; THREADS_MAX + SPARE_THREADS_MAX] =
     [const { AtomicU32::new(0) }; THREADS_MAX + SPARE_THREADS_MAX];
 
 thread_local! {
-    /// The place of this thread in `POLLS`; none when it does not run the executor for good.
+    /// The place of this thread in `POLLS`; `None` for a thread that does not run the executor.
     static SLOT: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
@@ -37,12 +37,12 @@ pub(super) fn all() -> Vec<u32> {
     POLLS.iter().map(|polls| polls.load(Ordering::Relaxed)).collect()
 }
 
-/// A watched poll; ended on drop, also by a panic.
+/// The mark of a watched poll. It ends on drop, also after a panic.
 pub(super) struct MarkedPoll(Option<&'static AtomicU32>);
 
 impl MarkedPoll {
     pub(super) fn begin() -> MarkedPoll {
-        // One within another is a part of it.
+        // A watched poll within another one is a part of that.
         let slot = SLOT.get().and_then(|slot| POLLS.get(slot));
         let slot = slot.filter(|polls| polls.load(Ordering::Relaxed) % 2 == 0);
         if let Some(polls) = slot {
