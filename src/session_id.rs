@@ -1,4 +1,5 @@
-//! Session ids: `<node>-<26 characters of Crockford's base32>`, 128 bits from the system's CSPRNG (L30, invariant 15).
+//! Session ids: `<node>-<26 characters of Crockford's base32>`, 128 bits from the system's CSPRNG (L30:
+//! nobody can guess one; invariant 15).
 //!
 //! The node's name in front is a routing hint for Traefik, never trusted: what proves a session is the table.
 

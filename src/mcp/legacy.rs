@@ -51,7 +51,8 @@ fn only_id(messages: &[Message]) -> Option<&Id> {
     }
 }
 
-/// A refusal with the request's id, or plain text: `id: null` hangs rmcp (`clients.md` C6, invariant 8).
+/// A refusal as JSON with the request's id, or as plain text: a JSON error with `id: null` hangs the client
+/// rmcp (invariant 8).
 fn refuse(status: u16, id: Option<&Id>, code: i32, text: &str) -> Reply {
     match id {
         Some(id) => Reply::json(status, message::error(id, code, text, None)),
@@ -63,8 +64,9 @@ fn not_a_message(invalid: &Invalid) -> Reply {
     refuse(400, invalid.id.as_ref(), invalid.code, &invalid.text)
 }
 
-/// L31: 400. `server/discover` is how dual-era clients ask whether the stateless era is spoken here; this answer
-/// makes each of them fall back to `initialize` at once (`clients.md` B4, C8), and no child is started for it.
+/// A request without a session is refused with 400 (L31). `server/discover` is how clients of both eras ask
+/// whether the stateless era is spoken here. This answer makes each of them fall back to `initialize` at
+/// once, and no child is started for it.
 fn no_session(messages: &[Message]) -> Reply {
     if messages.iter().any(|message| asks_for(message, "server/discover")) {
         return refuse(
@@ -121,7 +123,7 @@ async fn deliver(handle: &SessionHandle, form: Form, messages: Parsed) -> Reply 
         Kind::Request { id, .. } => Some(id.clone()),
         Kind::Notification { .. } | Kind::Response { .. } => None,
     });
-    // Apart from the others, of which there are none outside a batch: then nothing is allocated.
+    // The first id stands alone: outside a batch there are no others, and then nothing is allocated.
     let (first, others) = (ids.next(), ids.collect::<Vec<Id>>());
     let Some(first) = first else {
         return match handle.notify(messages).await {
@@ -146,8 +148,8 @@ async fn deliver(handle: &SessionHandle, form: Form, messages: Parsed) -> Reply 
     }
 }
 
-/// A batch is answered as an event stream: one object would not do, and an array would have to wait for the slowest
-/// response (L10).
+/// A batch is answered as an event stream (L10 allows it): one JSON object cannot hold several responses, and
+/// an array would have to wait for the slowest.
 fn reply_form(request: &Admitted<'_>, messages: &Parsed) -> Form {
     match messages {
         Parsed::Batch(_) => Form::Stream,
@@ -216,7 +218,7 @@ async fn initialize(sessions: &Arc<Sessions>, request: &Admitted<'_>, message: M
 /// The standalone stream, or the rest of a stream after `Last-Event-ID` (L21, L27).
 pub(super) async fn get(sessions: &Arc<Sessions>, request: &Admitted<'_>) -> Reply {
     let Some(session) = request.session else {
-        // Quickly and without a session: mcp-remote asks this way before it begins (`clients.md` C9).
+        // mcp-remote asks this way before it begins a session, and needs a quick answer.
         return Reply::text(405, "a stream needs the Mcp-Session-Id that initialize gave: begin with POST")
             .header("Allow", "POST");
     };
@@ -238,7 +240,7 @@ pub(super) async fn get(sessions: &Arc<Sessions>, request: &Admitted<'_>) -> Rep
     }
 }
 
-/// Ends a session (L33), also one of another node or of a run that is gone (design 5).
+/// Ends a session (L33), also one of another node or of a process that is gone.
 pub(super) async fn delete(sessions: &Sessions, request: &Admitted<'_>) -> Reply {
     let Some(session) = request.session else {
         return Reply::text(400, "which session? Send its Mcp-Session-Id");
@@ -261,7 +263,7 @@ fn over(handle: &SessionHandle, id: Option<&Id>) -> Reply {
     }
 }
 
-/// The useful 404: why the session is not here, for the client and for the operator (L32, design 5).
+/// The 404 for a session (L32). It says why the session is not here, for the client and for the operator.
 fn not_here(found: &Lookup, id: Option<&Id>) -> Reply {
     let (reason, node, counter) = match found {
         Lookup::Here(_) | Lookup::Unknown => ("unknown", None, &METRICS.lookups_unknown_total),

@@ -16,7 +16,8 @@ use crate::metrics::METRICS;
 use crate::session_id::SessionId;
 
 impl Writer {
-    /// Writes what lives, then removes what this process wrote under earlier epochs and is no more.
+    /// Writes the records of all living sessions, then closes those that this process recorded under earlier
+    /// epochs and that are gone.
     pub(super) async fn write_all_anew(&mut self) -> RedisResult<()> {
         METRICS.registry_rewrites_total.add_one();
         log::info!("writing all records to Redis anew (sessions: {})", self.sessions.count());
@@ -36,12 +37,12 @@ impl Writer {
                 return Ok(());
             }
             self.close_ghosts(&ghosts).await?;
-            // It takes minutes when others have many millions of keys there.
+            // The scan takes minutes where Redis has many millions of other keys.
             self.beat_if_due().await?;
         }
     }
 
-    /// Their sessions have ended while Redis was not told.
+    /// Closes these sessions in Redis: they ended while Redis could not be told.
     async fn close_ghosts(&mut self, ghosts: &[Ghost]) -> RedisResult<()> {
         let mut batch = WriteBatch::default();
         batch.delete(ghosts.iter().map(|ghost| &ghost.id));
@@ -78,7 +79,8 @@ struct Ghost {
     owner: String,
 }
 
-/// The ghosts among these records. What an earlier process left is lost, and its clients are told so.
+/// The ghosts among these records. Records of an earlier process are no ghosts: those sessions are lost, and
+/// their clients are told so.
 fn ghosts(
     connection: &mut Connection,
     keys: &[Vec<u8>],

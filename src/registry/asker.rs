@@ -1,4 +1,4 @@
-//! Asks Redis about ids that are not here: one question after the other, those that wait together in one command.
+//! Asks Redis about ids that are not here. Questions that wait together go into one command.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,7 +16,7 @@ use crate::metrics::METRICS;
 use crate::principal::Principal;
 use crate::session_id::SessionId;
 
-/// What is asked. A dropped `answer` says that Redis is out of reach.
+/// A question to Redis. The asker drops `answer` when Redis is out of reach.
 #[derive(Debug)]
 pub(super) enum Question {
     /// What is kept of an id?
@@ -34,7 +34,7 @@ pub(super) enum Question {
         principal: Option<Principal>,
         /// At which server.
         server: Arc<str>,
-        /// Whether there was one, of this principal and server.
+        /// Gets whether there was such a session of this principal and server.
         answer: Sender<bool>,
     },
 }
@@ -44,7 +44,7 @@ pub(super) enum Question {
 pub(super) struct Kept {
     /// Its record.
     pub(super) record: Option<Record>,
-    /// That it was closed: whose it was, or nothing.
+    /// If it was closed: the principal it belonged to, or an empty string.
     pub(super) closed: Option<String>,
     /// The heartbeat of the node in its name.
     pub(super) heartbeat: Option<Heartbeat>,
@@ -63,7 +63,7 @@ impl Asker {
         Asker { link, questions, failed: None }
     }
 
-    /// Answers for ever.
+    /// Answers questions for ever.
     pub(super) async fn run(mut self) {
         while let Ok(first) = self.questions.recv().await {
             let mut finds = Vec::new();
@@ -77,7 +77,7 @@ impl Asker {
                     }
                 }
             }
-            // Nobody waits for a Redis that has just failed: dropping the questions answers them.
+            // Redis has just failed, and no request should wait for it: dropping the questions answers them.
             if self.failed.is_some_and(|failed| failed.elapsed() < QUESTION_PAUSE) {
                 continue;
             }
@@ -141,7 +141,7 @@ impl Asker {
     }
 }
 
-/// What is not of the right form is as if it were not there.
+/// A value that is not of the right form counts as absent.
 fn parse<T: DeserializeOwned>(value: &Option<Vec<u8>>) -> Option<T> {
     serde_json::from_slice(value.as_deref()?).ok()
 }

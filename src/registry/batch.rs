@@ -1,7 +1,8 @@
 //! Commands about sessions that go to Redis together, packed as they go over the wire.
 //!
-//! Nearly all that a session costs the writer is done here, so a command is written straight into the bytes to be sent:
-//! the client library's own pipeline has four allocations for each, and two copies. Reading the answers is left to it.
+//! This is nearly all that a session costs the writer. So a command is written straight into the bytes to be
+//! sent, where the client library's own pipeline needs four allocations and two copies for each. The library
+//! reads the answers.
 
 use redis::{Connection, RedisResult, Value};
 
@@ -55,7 +56,7 @@ impl WriteBatch {
         self.argument(itoa::Buffer::new().format(secs).as_bytes());
     }
 
-    /// The head of a command with so many arguments, its name among them.
+    /// Writes the head of a command with so many arguments, its name included.
     fn command(&mut self, name: &[u8], arguments: usize) {
         self.commands += 1;
         self.number(b'*', arguments);
@@ -77,7 +78,7 @@ impl WriteBatch {
         self.bytes.extend_from_slice(b"\r\n");
     }
 
-    /// How many or how long, after the sign that says of what.
+    /// Writes a count or a length, behind the `sign` that says what it counts.
     fn number(&mut self, sign: u8, number: usize) {
         self.bytes.push(sign);
         self.bytes.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
@@ -90,7 +91,8 @@ impl WriteBatch {
     /// Those of the way to Redis, or the first that Redis answers.
     pub(super) fn send(&self, connection: &mut Connection) -> RedisResult<()> {
         connection.send_packed_command(&self.bytes)?;
-        // Not `req_packed_commands`: that one waits for every answer, also when the first has not come in time.
+        // `req_packed_commands` is not used: it waits for every answer, even when the first one did not come
+        // in time.
         (0..self.commands).try_for_each(|_| connection.recv_response()?.extract_error().map(drop::<Value>))
     }
 }

@@ -1,4 +1,4 @@
-//! The sessions of this process that ended lately, and whose they were.
+//! The sessions of this process that ended lately, and the principals they belonged to.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
@@ -37,7 +37,8 @@ impl Closed {
         }
     }
 
-    /// Whether it has, as `principal` may know it: `None` when nothing is known of the id.
+    /// Whether a session of this id has ended and belonged to `principal`; `None` when nothing is known of
+    /// the id.
     pub(super) fn knows(&self, id: &SessionId, principal: Option<&Principal>) -> Option<bool> {
         self.lock().owners.get(id).map(|owner| owner.as_ref() == principal)
     }

@@ -1,5 +1,5 @@
-//! A connection to Redis that is made when it is needed and thrown away after an error. It blocks, so it lives on the
-//! blocking pool; one conversation at a time.
+//! A connection to Redis. It is made when it is needed and thrown away after an error. It blocks, so it is
+//! used on the blocking pool, by one caller at a time.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::limits::REDIS_DEADLINE;
 /// See the module.
 pub(super) struct Link {
     client: Client,
-    /// For a connection, and for each answer.
+    /// The longest wait for a connection, and for each answer.
     deadline: Duration,
     connection: Option<Connection>,
 }
@@ -33,12 +33,13 @@ impl Link {
         Ok(Link { client, deadline: deadline.min(REDIS_DEADLINE), connection: None })
     }
 
-    /// Whether the last conversation went well, so that the next one goes on with its connection.
+    /// Whether there is a connection: the last use of it went well.
     pub(super) fn is_open(&self) -> bool {
         self.connection.is_some()
     }
 
-    /// Has a conversation. After any error the connection is thrown away: who knows what is still under way on it.
+    /// Runs `words` with the connection. After any error the connection is thrown away, for an answer may
+    /// still be on its way.
     ///
     /// # Errors
     /// Those of connecting and of `words`.

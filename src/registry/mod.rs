@@ -1,9 +1,9 @@
 //! Which sessions exist, and where: told of every begin and end, asked only about ids that are not here.
 //!
-//! A side room: nothing on the way from a client to its living session waits for it. [`Registry::Memory`] knows this
-//! process only, so an id of another node is unknown to it. [`Registry::Redis`] is shared by the nodes of a cluster:
-//! what stands there is in [`record`]; one task writes (`writer.rs`), one asks (`asker.rs`), each with a connection
-//! and a bounded queue of its own (`redis.rs`).
+//! Nothing on the way from a client to its living session waits for this room. [`Registry::Memory`] knows
+//! this process only, so an id of another node is unknown to it. [`Registry::Redis`] is shared by the nodes
+//! of a cluster: what stands there is in [`record`]; one task writes (`writer.rs`), one asks (`asker.rs`),
+//! each with a connection and a bounded queue of its own (`redis.rs`).
 
 mod anew;
 mod asker;
@@ -86,8 +86,8 @@ impl Registry {
         }
     }
 
-    /// The session of this id, of `principal`, has ended, however; `recorded` when there may be a record of it. Never
-    /// waits.
+    /// The session of this id and `principal` has ended, for whatever reason. `recorded` says whether there
+    /// may be a record of it. Never waits.
     pub fn close(&self, id: &SessionId, principal: Option<&Principal>, recorded: bool) {
         match self {
             Registry::Memory(closed) => closed.add(id, principal),
@@ -95,8 +95,8 @@ impl Registry {
         }
     }
 
-    /// Asks about an id that is not in the local table, for `principal` at `server`: what belongs to another is
-    /// unknown (S3). Waits for at most `QUESTION_DEADLINE`.
+    /// Asks about an id that is not in the local table, for `principal` at `server`. A session of another
+    /// principal or server is reported as unknown (S3). Waits for at most `QUESTION_DEADLINE`.
     pub async fn find(&self, id: &SessionId, principal: Option<&Principal>, server: &str) -> Found {
         let closed = match self {
             Registry::Memory(closed) => closed,
@@ -109,8 +109,8 @@ impl Registry {
         }
     }
 
-    /// Deletes the record of a session that is not here, when it is `principal`'s and of `server`, and tells its
-    /// owner. Returns whether there was one. Waits for at most `FAR_CLOSE_DEADLINE`.
+    /// Closes a session that is not here: deletes its record, if it belongs to `principal` and `server`, and
+    /// tells the node that has it. Returns whether there was one. Waits for at most `FAR_CLOSE_DEADLINE`.
     pub async fn close_from_afar(
         &self,
         id: &SessionId,
@@ -125,7 +125,7 @@ impl Registry {
         }
     }
 
-    /// Why this node must not take new sessions, if so.
+    /// Why this node must not take new sessions; `None` when it may.
     pub fn refuses(&self) -> Option<&'static str> {
         match self {
             Registry::Redis(redis) if redis.name_is_taken() => {
@@ -147,7 +147,8 @@ impl Registry {
         }
     }
 
-    /// Writes what still waits and takes the heartbeat away. Waits for at most `REGISTRY_FLUSH`.
+    /// Writes the notes that still wait and deletes this node's heartbeat. Waits for at most
+    /// `REGISTRY_FLUSH`.
     pub async fn flush(&self) {
         if let Registry::Redis(redis) = self {
             redis.flush().await;

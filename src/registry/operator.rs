@@ -1,8 +1,9 @@
-//! What is done in Redis about sessions that live elsewhere: an operator's list and cleaning, and the close through
-//! another node. All of it blocks, so a node calls it through `smol::unblock`.
+//! What is done in Redis about sessions that live elsewhere: an operator lists them and cleans up, and a node
+//! closes one that lives on another node. All of it blocks, so a node calls it through `smol::unblock`.
 //!
-//! Whatever is read was written by somebody else: a key or value that is not as burdock writes it is counted and
-//! left alone. After an error a connection is of no further use: an answer may still be on its way, or a WATCH be set.
+//! Anybody may have written what is read here. A key or value that is not as burdock writes it is counted and
+//! left alone. After an error a connection must not be used again: an answer may still be on its way, or a
+//! WATCH be set.
 
 use std::collections::BTreeMap;
 
@@ -22,18 +23,18 @@ use crate::session_id::{SessionId, is_node_name};
 /// How the process of a recorded session does, by its node's heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// The run of the node that has the session is there.
+    /// The run of the node that has the session lives.
     Live,
-    /// So it is, and it takes no new sessions.
+    /// The same, and the node takes no new sessions.
     Draining,
-    /// Two living processes have the node's name: it is in one of them, or in none.
+    /// Two living processes have the node's name. The session is in one of them, or in neither.
     Disputed,
-    /// It is not: the node is away, or another run has its name.
+    /// The run that had the session is gone: the node is down, or another run has its name.
     Lost,
 }
 
 impl Standing {
-    /// Of a record, by the heartbeat of its node (if there is one).
+    /// The standing of a record, by the heartbeat of its node (if there is one).
     pub fn of(record: &Record, heartbeat: Option<&Heartbeat>) -> Standing {
         match heartbeat {
             Some(heartbeat) if heartbeat.disputed => Standing::Disputed,
@@ -105,7 +106,8 @@ pub fn version(connection: &mut Connection) -> RedisResult<Option<(u32, u32)>> {
 pub fn list(connection: &mut Connection, node: Option<&str>) -> RedisResult<Listing> {
     let mut listing = Listing::default();
     let sessions = found_sessions(connection, node, &mut listing)?;
-    // After the records: a run that began meanwhile makes those of the run before it lost, as they are.
+    // Read after the records. A run that began in between makes the records of the run before it lost, which
+    // is what they are.
     listing.nodes = nodes(connection, &mut listing)?;
     listing.sessions = sessions
         .into_values()
@@ -165,7 +167,8 @@ fn nodes(connection: &mut Connection, listing: &mut Listing) -> RedisResult<BTre
     Ok(nodes)
 }
 
-/// By how long heartbeats last still. Asking needs a right that nothing else needs: without it they are not known.
+/// How old the heartbeats are, from how long their keys still live. Asking that needs a right that no other
+/// command here needs; without it ages are unknown.
 fn ages<'a>(
     connection: &mut Connection,
     names: impl Iterator<Item = &'a String> + Clone,
@@ -183,7 +186,7 @@ fn ages<'a>(
         }
         left => left?,
     };
-    // Negative when it lasts for ever, or is gone by now.
+    // Negative when the key lives for ever, or is gone by now.
     let age = |left: i64| u64::try_from(left).ok().map(|left| HEARTBEAT_SECS.saturating_sub(left));
     Ok(names.zip(left).filter_map(|(name, left)| Some((name.clone(), age(left)?))).collect())
 }
@@ -193,8 +196,9 @@ fn readable(bytes: Vec<u8>) -> Option<Record> {
     serde_json::from_slice::<Record>(&bytes).ok().filter(|record| is_node_name(&record.node))
 }
 
-/// Shows each key that matches with its value to `take`, until it says `false` or the keys end. A value is `None` when
-/// it is no string; a key that went away meanwhile looks the same, which is why a second look decides.
+/// Gives `take` each key that matches, with its value, until `take` returns `false` or the keys end. A value
+/// is `None` when it is no string; a key that went away meanwhile looks the same, which is why a second look
+/// decides.
 fn scan(
     connection: &mut Connection,
     pattern: &str,

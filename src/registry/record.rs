@@ -1,4 +1,4 @@
-//! What stands in Redis, sans-io: the keys, and the JSON under them (design 5).
+//! What stands in Redis, sans-io: the keys, and the JSON under them.
 //!
 //! A record says that a session exists and where, never what is in it. Whatever is read here was written by somebody
 //! else: it is foreign text until it has been parsed, and the text in it stays foreign.
@@ -42,7 +42,7 @@ pub fn inbox_key(node: &str) -> String {
     format!("{NODE_PREFIX}{node}{INBOX_SUFFIX}")
 }
 
-/// That a session exists.
+/// The record of a session: that it exists, and where.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
     /// The node it lives on.
@@ -75,7 +75,7 @@ pub enum RecordState {
     Live,
 }
 
-/// That a node lives, and how it does.
+/// The heartbeat of a node: that it lives, and how it is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
     /// Which run of the node.
@@ -87,14 +87,15 @@ pub struct Heartbeat {
     pub sessions: usize,
     /// Whether it takes no new ones.
     pub draining: bool,
-    /// Whether another living process has its name: the heartbeat is now the one's and now the other's.
+    /// Whether another living process has the node's name. Then each overwrites the heartbeat of the other.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub disputed: bool,
     /// The version of burdock.
     pub version: String,
     /// When the process began, in milliseconds since 1970: of two with one name the later one gives way.
     pub started: u64,
-    /// Which heartbeat of the epoch it is, from 1. Another one than the last says that Redis lost data.
+    /// The number of this heartbeat in its epoch, from 1. When Redis does not have the last one, it lost
+    /// data.
     pub beat: u64,
 }
 

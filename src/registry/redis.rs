@@ -1,5 +1,5 @@
-//! The registry in Redis as the rest of burdock sees it: what is told goes into a bounded queue, what is asked has a
-//! deadline. Never a wait on the way of a living session.
+//! The registry in Redis as the rest of burdock sees it. What it is told goes into a bounded queue; what it
+//! is asked has a deadline. A living session never waits for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,13 +30,13 @@ use crate::session_id::SessionId;
 pub struct Redis {
     closed: Closed,
     notes: Sender<RedisNote>,
-    /// Says that there are many notes.
+    /// Wakes the writer when many notes wait.
     crowd: Sender<()>,
     questions: Sender<Question>,
     shared: Arc<ThisRun>,
 }
 
-/// The tasks of the registry, before they are begun.
+/// The tasks of the registry, not started yet.
 #[derive(Debug)]
 pub struct Service {
     link: Link,
@@ -86,7 +86,7 @@ pub(super) fn open(settings: &config::RedisTarget, config: &Config) -> Result<(R
 }
 
 impl Service {
-    /// Begins to write and to ask. With `--redis-required` only when Redis answers.
+    /// Starts the tasks. With `--redis-required` it first waits until Redis answers.
     ///
     /// # Errors
     /// Why Redis cannot be used, in words for the user.
@@ -187,7 +187,7 @@ async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T>
     .await
 }
 
-/// What the keys of an id say to `principal` at `server`.
+/// What `principal` at `server` is told about an id, from what Redis keeps of it.
 fn judge(shared: &ThisRun, id: &SessionId, kept: Kept, principal: Option<&Principal>, server: &str) -> Found {
     let name = principal.map_or("", Principal::as_str);
     if let Some(owner) = &kept.closed {
@@ -195,12 +195,12 @@ fn judge(shared: &ThisRun, id: &SessionId, kept: Kept, principal: Option<&Princi
     }
     let Some(record) = kept.record else { return Found::Unknown };
     let is_owner = record.principal.as_deref().unwrap_or_default() == name && record.server == server;
-    // The id names the node as well: a record that says otherwise is not burdock's.
+    // The id names the node, too. A record that names another one was not written by burdock.
     if !is_owner || record.node != id.node() {
         return Found::Unknown;
     }
     if shared.is_own(&record.epoch) {
-        // It ended a moment ago; Redis hears it soon.
+        // It ended here a moment ago, and Redis is about to be told.
         return Found::Closed;
     }
     match kept.heartbeat {

@@ -1,4 +1,5 @@
-//! SCAN, round by round: what it finds was named by whomever, and it ends also when Redis never says so.
+//! SCAN, round by round. The keys it finds may have been written by anybody, and it ends even when Redis
+//! never says so.
 
 use redis::{Connection, RedisResult, cmd};
 
@@ -36,7 +37,7 @@ impl KeyScan {
     }
 }
 
-/// The strings under keys; what is no string is as if it were not there, as MGET has it.
+/// The strings under keys. Like MGET, it treats a value that is no string as absent.
 pub(super) fn values(
     connection: &mut Connection,
     keys: &[impl redis::ToRedisArgs],

@@ -1,4 +1,4 @@
-//! What the registry and its tasks see of each other.
+//! What the registry and its tasks share.
 
 use std::sync::atomic::AtomicBool;
 

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::limits::{CLOSED_KEYS_MAX, CLOSED_SECS};
 
-/// How many `mcp:closed:{id}` may still be written: sessions are capped, but not how many begin and end in an hour.
+/// How many keys `mcp:closed:{id}` may still be written this hour. Sessions are capped, but not how many
+/// begin and end.
 #[derive(Debug)]
 pub(super) struct Tombstones {
     since: Instant,

@@ -1,8 +1,8 @@
 //! Writes to Redis: one task, so that what is told of an id arrives in its order.
 //!
-//! A note says only that something changed; what is written is what is so when it is written. So a lost or repeated
-//! pipeline does no harm, and after an outage that was longer than the queue all records are written anew, under a
-//! new epoch, which makes whatever else stands there of this process worthless at once.
+//! A note says only that something changed; the writer then writes the state of that moment. So a lost or
+//! repeated pipeline does no harm. After an outage in which more changed than the queue holds, all records
+//! are written anew under a new epoch. That makes all older records of this process worthless at once.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -55,7 +55,7 @@ pub(super) enum RedisNote {
 pub(super) struct Writer {
     pub(super) link: Link,
     notes: Receiver<RedisNote>,
-    /// Says when they are too many to wait any longer.
+    /// Wakes when too many notes wait to wait any longer.
     crowd: Receiver<()>,
     pub(super) shared: Arc<ThisRun>,
     pub(super) sessions: Arc<dyn Living>,
@@ -141,7 +141,7 @@ impl Writer {
         }
     }
 
-    /// Waits for notes, and a moment for those that can go with them; or for the next heartbeat.
+    /// Waits for a note and then a moment for others that can go with it, or until the next heartbeat is due.
     async fn gather(&mut self) {
         let first = or(async { self.notes.recv().await.ok() }, async {
             Timer::at(self.next_beat).await;
@@ -189,10 +189,10 @@ impl Writer {
         self.retry = Some(next.mul_f64(0.75 + fastrand::f64() / 4.0));
     }
 
-    /// Everything that is due, in this order: the heartbeat, all records if need be, what was noted.
+    /// Writes everything that is due, in this order: the heartbeat, all records anew if need be, the notes.
     async fn write(&mut self) -> RedisResult<()> {
-        // What was on its way when the last connection ended may be lost, and a Redis that was started again may have
-        // come back with an older dump.
+        // What was being written when the last connection broke may be lost, and a Redis that was restarted
+        // may have loaded an older dump.
         let comes_back = !self.link.is_open() && self.written.is_some();
         self.stale |= comes_back | self.shared.overflowed.swap(false, Ordering::Relaxed);
         if self.stale {
@@ -204,7 +204,8 @@ impl Writer {
             self.beat().await?;
             self.waiting.retain(|note| !matches!(note, RedisNote::Beat));
         }
-        // A heartbeat on the way may find that it has to be done again. After an error it is done again anyway.
+        // Cleared first, because a heartbeat within may find that all must be written once more. After an
+        // error that is done anyway.
         if std::mem::take(&mut self.stale) {
             self.write_all_anew().await?;
         } else if self.refreshed.elapsed() >= RECORD_REFRESH {
@@ -264,11 +265,11 @@ impl Writer {
         Ok(())
     }
 
-    /// What the heartbeat that was there before says: that all is well, that Redis lost data, or that somebody else
-    /// has this node's name.
+    /// Judges by the heartbeat that Redis had before: all is well, Redis lost data, or another process has
+    /// this node's name.
     fn judge(&mut self, before: Option<Heartbeat>) {
         let Some((epoch, beat)) = &self.written else {
-            // Nothing is known yet: what is there may be the last run's.
+            // This is our first heartbeat, so what was there may be the last run's.
             self.stranger = before.map(|before| (before.epoch, before.beat));
             return;
         };
@@ -288,7 +289,8 @@ impl Writer {
         }
     }
 
-    /// Another process wrote this node's heartbeat. Seen twice it lives; seen once it may stand in an old dump.
+    /// Another process wrote this node's heartbeat. If its number rises from one look to the next, that
+    /// process lives. Seen once, it may come from an old dump.
     fn meet_stranger(&mut self, other: Heartbeat) {
         let seen = (other.epoch, other.beat);
         let lives = self.stranger.as_ref().is_some_and(|(epoch, beat)| *epoch == seen.0 && *beat < seen.1);
@@ -329,8 +331,9 @@ impl Writer {
                     RedisNote::Begun(_) | RedisNote::Ended { .. } => {}
                 }
             }
-            // A few that came meanwhile wait for others: otherwise there would be a pipeline for every few while sessions
-            // come and go without a pause. Nor may these hold up the heartbeat.
+            // Notes that came meanwhile wait for others, unless they fill a batch: otherwise each few would
+            // get a pipeline of their own while sessions come and go without a pause. Nor may they delay the
+            // heartbeat.
             if !is_full || Instant::now() >= self.next_beat {
                 return Ok(());
             }
@@ -338,10 +341,11 @@ impl Writer {
         }
     }
 
-    /// What the notes that wait come to.
+    /// The commands for the notes that wait.
     fn pack(&mut self) -> WriteBatch {
         let mut batch = WriteBatch::default();
-        // First, because a session may have been restored since its end: then it has a record again.
+        // Deletions come first: a session may have been restored since its end, and then its record is
+        // written again below.
         batch.delete(self.waiting.iter().filter_map(|note| match note {
             RedisNote::Ended { id, recorded: true, .. } => Some(id),
             RedisNote::Ended { .. } | RedisNote::Begun(_) | RedisNote::Beat | RedisNote::Flush(_) => None,
@@ -349,7 +353,7 @@ impl Writer {
         let now = Instant::now();
         for note in &self.waiting {
             match note {
-                // One that has ended since has a note of its own.
+                // A session that has ended since has a note of that, too.
                 RedisNote::Begun(id) => {
                     if let Some(record) = self.sessions.record(id, &self.heartbeat.epoch) {
                         batch.record(id, &record);
@@ -374,7 +378,8 @@ impl Writer {
         self.link.talk(move |connection| batch.send(connection)).await
     }
 
-    /// The node stops: nobody need wait for its heartbeat to expire. That of another process stays.
+    /// The node stops: deletes its heartbeat, so that nobody has to wait until it expires. A heartbeat of
+    /// another process stays.
     async fn leave(&mut self) -> RedisResult<()> {
         let (key, shared) = (node_key(&self.shared.node), Arc::clone(&self.shared));
         self.next_beat = Instant::now() + HEARTBEAT_STEP;
@@ -390,7 +395,8 @@ impl Writer {
     }
 }
 
-/// Says `command` about a key that is this node's alone: when something of another type stands there it is removed.
+/// Sends `command` about a key that only this node writes. If a value of another type stands there, it is
+/// deleted first.
 fn on_own_key<T: FromRedisValue>(connection: &mut Connection, key: &str, command: &Cmd) -> RedisResult<T> {
     match command.query(connection) {
         Err(error) if error.code() == Some("WRONGTYPE") => {

@@ -1,4 +1,4 @@
-//! What others may see of a session without asking its worker: a few atomics.
+//! What others can see of a session without asking its worker: a few atomics.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -23,12 +23,12 @@ pub struct Activity {
 }
 
 impl Activity {
-    /// Of a session that begins now.
+    /// The activity of a session that begins now.
     #[allow(clippy::new_without_default, reason = "begins now: not a plain value")]
     pub fn new() -> Activity {
         Activity {
             last_seen: AtomicU32::new(sweep::now_secs()),
-            // It is being started.
+            // Busy from the start, so that it is not evicted before `initialize` is answered.
             busy: AtomicBool::new(true),
             had_stream: AtomicBool::new(false),
             next_stream: AtomicU32::new(1),
@@ -39,8 +39,8 @@ impl Activity {
         }
     }
 
-    /// Of a session that begins again, at the version that its client knows. The numbers of its streams go on
-    /// somewhere else, so that no `Last-Event-ID` of its former life means one of them.
+    /// The activity of a session that is restored, at the version that its client knows. The numbers of its
+    /// streams begin at a random place, so that no `Last-Event-ID` of its former life names one of them.
     pub fn restored(version: Version) -> Activity {
         let activity = Activity::new();
         activity.set_version(version);
@@ -50,7 +50,7 @@ impl Activity {
         activity
     }
 
-    /// Its client has its id, so the registry has to know it.
+    /// The client gets the session's id now, so the registry must know the session from here on.
     pub fn begin(&self) {
         self.begun.store(true, Ordering::SeqCst);
     }
@@ -60,22 +60,23 @@ impl Activity {
         self.begun.load(Ordering::SeqCst)
     }
 
-    /// The registry may have a record of it from now on. Called under the lock of the table it is in.
+    /// From now on the registry may have a record of it. Called under the lock of the session's table.
     pub fn record(&self) {
         self.recorded.store(true, Ordering::Relaxed);
     }
 
-    /// Whether [`Activity::record`] was called: sure of a session that is out of the table.
+    /// Whether a record may exist. Final once the session has left the table, because [`Activity::record`] is
+    /// called under the table's lock.
     pub fn may_have_record(&self) -> bool {
         self.recorded.load(Ordering::Relaxed)
     }
 
-    /// Something was heard of the client.
+    /// The client was heard of just now.
     pub fn touch(&self) {
         self.last_seen.store(sweep::swept_secs(), Ordering::Relaxed);
     }
 
-    /// How long ago that was.
+    /// Seconds since the client was last heard of.
     pub fn idle_secs(&self, now: u32) -> u32 {
         now.saturating_sub(self.last_seen.load(Ordering::Relaxed))
     }
@@ -91,7 +92,8 @@ impl Activity {
         self.had_stream.load(Ordering::Relaxed)
     }
 
-    /// What the worker found when it last looked.
+    /// The worker tells what it found at its last look: whether a stream is read, and how many calls are in
+    /// flight.
     pub fn note(&self, reading: bool, calls: usize) {
         self.busy.store(reading || calls > 0, Ordering::Relaxed);
     }
@@ -101,7 +103,8 @@ impl Activity {
         !self.busy.load(Ordering::Relaxed) && u64::from(self.idle_secs(now)) >= after.as_secs()
     }
 
-    /// A number for a new stream. After four billion POSTs the numbers come again, but never 0, the standalone one.
+    /// A number for a new stream. After four billion POSTs the numbers repeat, but 0 is always the standalone
+    /// stream.
     pub fn new_stream(&self) -> u32 {
         match self.next_stream.fetch_add(1, Ordering::Relaxed) {
             0 => self.new_stream(),
@@ -119,7 +122,7 @@ impl Activity {
         self.version.get().cloned().unwrap_or_default()
     }
 
-    /// The first reason stands.
+    /// Sets why the session ends. The first reason stands.
     pub fn set_ended(&self, ended: Ended) {
         let _ = self.ended.set(ended);
     }

@@ -23,7 +23,8 @@ use crate::session_id::SessionId;
 /// Why there is no new session.
 #[derive(Debug)]
 pub enum CreateError {
-    /// At a cap (in words) and nothing to evict, or this node stops. Later, or on another node, it may work.
+    /// A cap is reached (which one, in words) and no session can be evicted, or this node stops. Later, or on
+    /// another node, it may work.
     AtCap(&'static str),
     /// The backend refused `initialize`: its error response.
     Refused(Payload),
@@ -60,7 +61,7 @@ impl Sessions {
         let (handle, opened) = self.start(id, owner, &settings, initialize);
         let unclaimed = Unclaimed { sessions: self, handle: &handle };
         let opened = opened.recv().await;
-        // Answered: from here on the session's worker decides.
+        // `initialize` is answered: from here on the session's worker decides about its end.
         std::mem::forget(unclaimed);
         match opened {
             Some(Opened::Ready(answer)) => {
@@ -102,7 +103,7 @@ impl Sessions {
         (handle, opening)
     }
 
-    /// A session that is in no table yet and has no task.
+    /// Makes a session that is in no table yet and has no task.
     pub(super) fn prepare(
         &self,
         id: SessionId,
@@ -129,7 +130,7 @@ impl Sessions {
             _counted: METRICS.sessions.enter(),
         });
         let idle_timeout = settings.idle_timeout.unwrap_or(self.limits.idle_timeout);
-        // In a box: its task's future would have room for it several times.
+        // Boxed: otherwise the future of its task would have room for it several times.
         let worker = Box::new(worker::Worker::new(worker::Setup {
             backend: start_backend(&settings.launch, &label, &self.children),
             label,
@@ -152,7 +153,7 @@ impl Sessions {
         initialize: Message,
     ) -> queue::Receiver<Opened> {
         let (opened, opening) = queue::bounded(1);
-        // In a box: it goes when it is answered, the room for it would stay.
+        // Boxed: it is freed when it is answered, but room for it in the future would stay.
         let initialize = Box::new(initialize);
         let (sessions, entered) = (Arc::clone(self), Arc::clone(&handle));
         let task = runtime::spawn(async move {
@@ -160,7 +161,7 @@ impl Sessions {
             sessions.close(&handle, ended);
         });
         self.table.keep_task(&entered, task);
-        // Either this sees that the node stops, or `stop` sees the new session.
+        // If the node stops at this moment, either this line sees it, or `stop` sees the new session.
         if self.phase() == NodePhase::Stopped {
             self.close(&entered, self.stop_of(&entered));
         }
@@ -178,13 +179,14 @@ fn start_backend(launch: &Launch, label: &Arc<str>, children: &Arc<Children>) ->
 }
 
 fn not_begun(handle: &SessionHandle, server: &str, status: u16, text: String) -> CreateError {
-    // That this node stops, or that the client left, is nobody's fault.
+    // A node that stops, or a client that left, is no error.
     let level = if status == 503 { log::Level::Info } else { log::Level::Error };
     log::log!(level, "[{}] no session on {server}: {text}", handle.label);
     CreateError::Failed(status, text)
 }
 
-/// A session whose `initialize` is not answered yet; dropped when the client that asked has gone away.
+/// A session whose `initialize` is not answered yet. It is dropped, and the session closed, when the client
+/// that asked goes away.
 struct Unclaimed<'a> {
     sessions: &'a Sessions,
     handle: &'a SessionHandle,

@@ -42,7 +42,8 @@ impl Cap {
 }
 
 impl Sessions {
-    /// Takes a place under every cap, evicting an abandoned session when there is one; says which cap is reached.
+    /// Takes a place under every cap. At a cap it first evicts an abandoned session, if there is one; else
+    /// the error says which cap is reached.
     pub(super) fn make_room(
         &self,
         server: usize,
@@ -75,7 +76,8 @@ impl Sessions {
         if counts.all >= self.limits.max {
             return Err(Cap::All);
         }
-        // A child outlives its session by its stop: sessions that come and go must not pile up processes.
+        // A child lives on after its session while it is being stopped. Sessions that come and go must not
+        // pile up such processes.
         if self.children.count() >= self.limits.max + ENDING_CHILDREN_MAX {
             return Err(Cap::Ending);
         }

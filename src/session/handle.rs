@@ -72,8 +72,8 @@ impl SessionHandle {
         self.tell(Input::Post(Box::new(Post { messages, reply: None }))).await
     }
 
-    /// Resumes a stream after that event; the standalone stream goes on when there is no such stream. Where the reader
-    /// starts is the worker's to say, so this waits for its answer, and a POST does not.
+    /// Resumes a stream after that event; where there is no such stream, goes on with the standalone one.
+    /// Only the worker knows where the reader starts, so this waits for its answer (a POST does not).
     ///
     /// # Errors
     /// [`NotTaken`].
@@ -83,8 +83,8 @@ impl SessionHandle {
         reader.recv().await.ok_or(NotTaken::Ended)
     }
 
-    /// JSON when the response comes first and soon, else an event stream (design 3), with a priming event where the
-    /// revision has it (L13).
+    /// JSON when the response comes first and soon, else an event stream, with a priming event where the
+    /// revision has one (L13).
     fn opening(&self, form: Form, stream: u32) -> Opening {
         let id = Some(EventId { stream, place: 0 });
         let priming = Event { id, retry_ms: None, data: None, last: false };
@@ -105,7 +105,7 @@ impl SessionHandle {
         match self.inbox.try_send(input) {
             Ok(()) => Ok(()),
             Err(Refused::Closed(_)) => Err(NotTaken::Ended),
-            // Seldom, so in a box: every connection would have to have room for it.
+            // Boxed, because it is rare and every connection's future would otherwise be large enough for it.
             Err(Refused::Full(input)) => Box::pin(self.tell_in_time(input)).await,
         }
     }
@@ -122,8 +122,8 @@ impl SessionHandle {
         }
     }
 
-    /// Asks the worker of a stopping node's session to end it, unless a call is in flight or a reader is behind: then
-    /// it does nothing, and is to be asked again. Never waits.
+    /// Asks the worker of a stopping node to end its session. While a call is in flight or a reader is behind
+    /// the worker does nothing, and must be asked again. Never waits.
     pub fn retire(&self) {
         // A worker that is behind is not idle.
         let _ = self.inbox.try_send(Input::Retire);

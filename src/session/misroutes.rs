@@ -1,4 +1,4 @@
-//! Requests that came to the wrong node, in the log: without that line a misroute looks like an unknown id.
+//! Logs requests that came to the wrong node. Without that line a misroute looks like an unknown id.
 
 use std::sync::Mutex;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use crate::session_id::SessionId;
 pub(super) struct Misroutes(Mutex<(Option<Instant>, u64)>);
 
 impl Misroutes {
-    /// A session that is not here although a record says that it exists is a mismatch (design 5).
+    /// Logs a mismatch: the session is not here, although a record says that it exists.
     pub(super) fn tell(&self, id: &SessionId, here: &str, found: &Lookup) {
         let what = match found {
             Lookup::Elsewhere { node, alive: true } => format!("lives on {node}: a misroute"),

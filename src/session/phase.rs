@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicU8, Ordering};
 pub enum NodePhase {
     /// Everything.
     Serving,
-    /// Not ready any more, so that no new clients are sent here; those that come all the same begin sessions.
+    /// Not ready any more, so that no new clients are sent here. Clients that come all the same may begin
+    /// sessions.
     Grace,
     /// The sessions that are there are served until they end; no more begin.
     Waiting,
-    /// They are ended one after the other, but for those that outlive the stop.
+    /// Sessions are ended one after the other, except those that outlive the stop.
     Retiring,
-    /// There are none, and none begins.
+    /// There are no sessions, and none begins.
     Stopped,
 }
 

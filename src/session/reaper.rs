@@ -1,4 +1,4 @@
-//! Looks after sessions that nothing was heard of.
+//! Ends sessions whose clients were not heard of for long.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use crate::lock::lock;
 use crate::sweep;
 
 impl Sessions {
-    /// Pokes sessions that nothing was heard of, for ever; each decides itself whether it is over.
+    /// Pokes sessions whose clients were not heard of, for ever. Each session's worker decides whether it is
+    /// over.
     pub async fn reap(self: Arc<Self>) {
         let shortest = self
             .servers
@@ -21,10 +22,12 @@ impl Sessions {
         let step = (shortest.unwrap_or(REAP_STEP_MAX) / 4).clamp(SWEEP_STEP, REAP_STEP_MAX);
         let mut pause = Duration::ZERO;
         loop {
-            // One shard at a time, so that the workers of a hundred thousand sessions do not all stand before a client.
+            // One shard at a time, so that a client does not have to wait for the workers of a hundred
+            // thousand sessions.
             for (number, shard) in self.table.shards().iter().enumerate() {
                 pause += step / TABLE_SHARDS as u32;
-                // There is nothing to look at before the next one: a node without sessions sleeps for a whole step.
+                // An empty shard is skipped without a pause, so that a node without sessions sleeps for a
+                // whole step.
                 if lock(shard).is_empty() && number + 1 < TABLE_SHARDS {
                     continue;
                 }

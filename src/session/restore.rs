@@ -1,5 +1,5 @@
-//! Sessions that were lost with an earlier process of this node begin again under their id, where their server wants
-//! that (design 7): most clients never recover from a 404.
+//! Restores sessions that were lost with an earlier process of this node: they begin again under their id,
+//! where their server wants that (`restore`), because most clients never recover from a 404.
 
 use std::sync::Arc;
 
@@ -21,8 +21,8 @@ use crate::session_id::SessionId;
 use crate::version::Version;
 
 impl Sessions {
-    /// As [`Sessions::lookup`]; but a session that was lost with an earlier process of this node is begun again under
-    /// its id when its server wants that (design 7).
+    /// As [`Sessions::lookup`]. A session that was lost with an earlier process of this node begins again
+    /// under its id, if its server wants that.
     pub async fn lookup_or_restore(
         self: &Arc<Self>,
         text: &str,
@@ -66,7 +66,7 @@ impl Sessions {
         };
         let (handle, worker) = match self.admit(id, owner, &settings, &initialize, &record.protocol) {
             Ok(entered) => entered,
-            // Another request was quicker.
+            // Another request has restored it meanwhile.
             Err(there) => {
                 self.give_back(server, principal);
                 return (there.principal.as_ref() == principal && there.server == server).then_some(there);
@@ -100,7 +100,7 @@ impl Sessions {
     }
 }
 
-/// The recorded `initialize` as a message; `None` when it is none that [`kept`] would have kept.
+/// The recorded `initialize` as a message; `None` when [`kept`] would not have kept it.
 fn again(initialize: &RawValue) -> Option<Message> {
     if initialize.get().len() > RESTORE_BYTES_MAX {
         return None;
@@ -117,7 +117,8 @@ fn is_initialize(message: &Message) -> bool {
     matches!(&message.kind, Kind::Request { method, .. } if &**method == "initialize")
 }
 
-/// Says what became of a restored session: its requests wait in its inbox meanwhile, and hear it as well.
+/// Logs what became of a restored session. Its requests wait in its inbox until then, and are answered by the
+/// outcome.
 async fn told(opened: Receiver<Opened>, label: Arc<str>) {
     match opened.recv().await {
         Some(Opened::Ready(_)) | None => {}

@@ -1,13 +1,13 @@
 //! One stream of a session, sans-io: its event log, and the readers it is attached to.
 //!
-//! Events are numbered in the order they are pushed. The log is bounded in events and bytes; when it is full the oldest
-//! message that nobody waits for goes first. The log is the queue of a reader that is behind; only when a message is shed
-//! that it was not given is the reader let go: it loses its connection, and may attach again with the last id it saw
-//! (L27).
+//! Events are numbered in the order in which they are pushed. The log is bounded in events and bytes; when it
+//! is full, the oldest message that nobody waits for is dropped first. A reader that is behind gets its
+//! messages from the log. When a message is dropped that such a reader was not given, the reader loses its
+//! connection; it may attach again after the last id it saw (L27).
 //!
-//! Every message goes to one reader (L25): the newest that lives. Those that were attached before it stay open and
-//! silent, so that a client with two of them does not throw one out with the other for ever; when the newest goes, the
-//! next one is given what comes after what the newest was given.
+//! Every message goes to one reader (L25): the newest that lives. Earlier readers stay open and silent: a
+//! client that opens two would otherwise throw one out with the other for ever. When the newest goes, the
+//! next newest goes on where it stopped.
 
 use std::collections::VecDeque;
 
@@ -40,14 +40,14 @@ struct LogEntry {
     last: bool,
 }
 
-/// How far the reader is.
+/// How far the reader has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
     /// It has all there is.
     Delivered,
     /// Nobody reads: messages wait in the log.
     Logged,
-    /// It has no room: messages wait in the log, to be pumped when it has.
+    /// The reader has no room. Messages wait in the log and are pumped when it has.
     Behind,
 }
 
@@ -60,10 +60,11 @@ pub struct Stream {
     delivered: u64,
     /// The newest, which is given the messages.
     reader: Option<Sender<Event>>,
-    /// Boxed, for there seldom are any, and a map of streams has to have room for it.
+    /// Boxed, because there rarely are any, and every stream in the map would otherwise have room for them.
     silent: Option<Box<Silent>>,
     number: u32,
-    /// As an `u32` the stream of a POST is small enough for the allocator to have it at hand (see `streams`).
+    /// A `u32`, so that the stream of a POST stays small enough for the sizes that the allocator keeps ready
+    /// (see `streams`).
     log_bytes: u32,
 }
 
@@ -111,13 +112,13 @@ impl Stream {
         self.next_place == 1
     }
 
-    /// Whether the last event was pushed. It stays in the log.
+    /// Whether the last event of the stream was pushed. It stays in the log.
     fn ended(&self) -> bool {
         self.log.back().is_some_and(|newest| newest.last)
     }
 
-    /// Appends a message and hands it to the reader. `last` ends the stream: the reader, if any, gets the event, and all
-    /// readers are let go.
+    /// Appends a message and gives it to the reader. With `last` the stream ends: the reader, if there is
+    /// one, gets this event, and all readers are detached.
     pub fn push(&mut self, payload: Payload, keep: Keep, last: bool) -> Pushed {
         let place = self.next_place;
         self.next_place += 1;
@@ -134,7 +135,7 @@ impl Stream {
         self.next_place - 1
     }
 
-    /// Nobody waits for the request at `place` any more: from now on it may be shed as any notification.
+    /// Nobody waits for the request at `place` any more: from now on it may be dropped like a notification.
     pub fn settle(&mut self, place: u64) {
         let at = self.log.partition_point(|entry| entry.place < place);
         if self.log.get(at).is_some_and(|entry| entry.place == place) {
@@ -166,8 +167,8 @@ impl Stream {
         }
     }
 
-    /// Hands the reader what it has not been given, as far as it has room. A large message waits until it has nothing
-    /// else, so that what a slow reader holds is bounded in bytes.
+    /// Gives the reader the messages that it was not given yet, as far as it has room. A large message waits
+    /// until the reader's queue is empty, so that the bytes that wait for a slow reader are bounded.
     pub fn pump(&mut self) -> Pushed {
         while let Some(reader) = &self.reader {
             let Some(entry) = self.next_for_reader() else {
@@ -204,7 +205,8 @@ impl Stream {
         }
     }
 
-    /// A reader that is no longer the newest waits. When too many do, the one that has waited longest is ended.
+    /// A reader that is no longer the newest waits silently. When too many wait, the one that has waited
+    /// longest is ended.
     fn wait_silently(&mut self, former: Sender<Event>) {
         let Silent(waiting) = &mut **self.silent.get_or_insert_default();
         waiting.push_back(former);
@@ -220,7 +222,7 @@ impl Stream {
 
     fn next_for_reader(&self) -> Option<&LogEntry> {
         let newest = self.log.back().filter(|newest| newest.place > self.delivered)?;
-        // As nearly always: the reader had all there was before.
+        // Nearly always this is the one: the reader was given everything before it.
         if newest.place == self.delivered + 1 {
             return Some(newest);
         }
@@ -247,7 +249,8 @@ impl Stream {
         while self.log.len() > events || self.log_bytes() > bytes {
             let Some(oldest) = self.log.iter().position(|entry| entry.keep == Keep::WhileRoom) else { break };
             if let Some(entry) = self.log.remove(oldest) {
-                // Its reader would miss this one: it is let go, and may come back for what is left.
+                // The reader would miss this message, so it loses its connection. It may come back for what
+                // is left.
                 if entry.place > self.delivered && self.reader.is_some() {
                     METRICS.slow_readers_total.add_one();
                     self.next_reader_takes_over();
@@ -259,9 +262,9 @@ impl Stream {
         dropped
     }
 
-    /// Attaches `reader`, which is given the messages from now on: everything after `after`, or what no reader was
-    /// given yet. A place that no message of this stream has had, as of a session's former life, is before all of them.
-    /// Returns where the reader starts, and how far it is.
+    /// Attaches `reader`, which gets the messages from now on: everything after `after`, or what no reader
+    /// was given yet. A place that this stream never had (it may be from a session's former life) counts as
+    /// before all messages. Returns where the reader starts, and how far it has got.
     pub fn attach(&mut self, reader: Sender<Event>, after: Option<u64>) -> (EventId, Pushed) {
         let from = match after {
             Some(after) if after > self.newest() => 0,
@@ -275,20 +278,21 @@ impl Stream {
         (EventId { stream: self.number, place: from }, self.pump())
     }
 
-    /// Lets the readers go with a word on when to come back, which also makes the reply a stream if it was none yet.
+    /// Detaches the readers and tells them when to come back. That also makes the reply an event stream, if
+    /// it was none yet.
     pub fn let_go(&mut self, retry_ms: u32) {
         let silent = self.silent.take().into_iter().flat_map(|silent| silent.0);
         self.reader.take().into_iter().chain(silent).for_each(|reader| tell_to_come_back(&reader, retry_ms));
     }
 
-    /// Lets the readers go: their connections end their streams gracefully.
+    /// Detaches the readers: their connections end the streams gracefully.
     pub fn detach(&mut self) {
         (self.reader, self.silent) = (None, None);
     }
 
-    /// The stream is about to be forgotten, and nobody will pump it any more: its reader is handed all the rest, above
-    /// the bound of its queue. It was in the log, so it is bounded; the reader has it until it is written or too slow.
-    /// When the last event is not among it, the readers are told when to come back, if there is a word to say.
+    /// Gives the reader the rest of the log, even above the bound of its queue: the stream is about to be
+    /// forgotten, and nobody will pump it any more. The rest was in the log, so it is bounded. If the last
+    /// event is not in it, the readers are told to come back after `retry_ms`, if that is given.
     pub fn hand_over(&mut self, retry_ms: Option<u32>) {
         while let (Some(reader), Some(entry)) = (&self.reader, self.next_for_reader()) {
             let place = entry.place;
@@ -304,7 +308,7 @@ impl Stream {
     }
 }
 
-/// What a reader is told last: above the bound of its queue, for it may be behind.
+/// The last thing a reader is told. It may be behind, so this goes above the bound of its queue.
 fn tell_to_come_back(reader: &Sender<Event>, retry_ms: u32) {
     let come_back = Event { id: None, retry_ms: Some(retry_ms), data: None, last: false };
     let _ = reader.force(come_back);

@@ -29,7 +29,8 @@ impl Present {
 /// A part of the table, by the random part of the ids.
 pub(super) type Shard = HashMap<u128, Present, BuildHasherDefault<Random>>;
 
-/// Hashes what is random already: the keys in the table were made here, and what is only looked up cannot crowd it.
+/// A hasher for keys that are random already: all keys in the table were made here, so nobody can make them
+/// collide.
 #[derive(Debug, Default)]
 pub(super) struct Random(u64);
 
@@ -82,8 +83,8 @@ impl SessionTable {
         self.0.iter().flat_map(of).collect()
     }
 
-    /// The worker of this session runs as `task`, which the table has from now on: whoever has to find all tasks finds it
-    /// here. One whose session has left the table already has only its last words to say, and says them.
+    /// Keeps the task of this session's worker, so that all tasks can be found here. If the session has left
+    /// the table already, the task is detached: it has only its last messages to send.
     pub(super) fn keep_task(&self, handle: &SessionHandle, task: Task<()>) {
         let mut shard = self.shard(&handle.id);
         match shard.get_mut(&handle.id.key()).filter(|there| std::ptr::eq(&*there.handle, handle)) {
@@ -98,8 +99,8 @@ impl SessionTable {
         self.shard(&handle.id).get(&handle.id.key()).is_some_and(|there| there.worker.is_some())
     }
 
-    /// Takes this very session out; another of its id, restored after its end, stays. Returns whether it was there. Its
-    /// worker goes on to answer whoever waits.
+    /// Takes this very session out of the table; another session of the same id, restored after this one's
+    /// end, stays. Returns whether it was there. Its worker goes on, to answer whoever waits.
     pub(super) fn take_out(&self, handle: &SessionHandle) -> bool {
         let mut shard = self.shard(&handle.id);
         let is_there = shard.get(&handle.id.key()).is_some_and(|there| std::ptr::eq(&*there.handle, handle));
