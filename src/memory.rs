@@ -1,7 +1,8 @@
 //! Memory that many sessions or large messages have left behind goes back to the system.
 //!
-//! glibc keeps what is freed below the last piece in use, so a node would stay as large as on its busiest day. What is
-//! freed is counted; once it is much, [`run`] waits until little more comes, and then asks glibc for all of it.
+//! glibc keeps what is freed below the last piece in use, so a node would stay as large as on its busiest
+//! day. What is freed is counted; once it is much, [`run`] waits until little more comes, and then asks glibc
+//! for all of it.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -112,11 +113,13 @@ impl Freeing {
     }
 }
 
-/// Returns what is free to the system. Blocks for some milliseconds per hundred megabytes: for the blocking pool.
+/// Returns what is free to the system. Blocks for some milliseconds per hundred megabytes: for the blocking
+/// pool.
 #[cfg(target_env = "gnu")]
 #[allow(unsafe_code)]
 fn give_back() {
-    // SAFETY: `malloc_trim` takes an integer, locks the allocator as `malloc` does, and moves nothing that is in use.
+    // SAFETY: `malloc_trim` takes an integer, locks the allocator as `malloc` does, and moves nothing that is
+    // in use.
     unsafe { libc::malloc_trim(0) };
 }
 
