@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, Read, Write};
 use std::net::SocketAddr;
 use std::num::NonZero;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::backend::handler::{self, HandlerHandle};
@@ -11,10 +11,12 @@ use crate::backend::mark::MARK_NAME;
 use crate::backend::{Exit, Output, Priority, SendError};
 use crate::budget::{Payload, Share};
 use crate::config::{Config, Error};
+use crate::conversation::{Conversation, Effect, Naming, Outbound, ReplyTo};
 use crate::handler::Server;
 use crate::limits::{DRAIN_POLL, MESSAGE_BYTES_MAX, STDIO_END_WAIT, THREADS_MAX};
+use crate::lock::lock;
 use crate::message::{self, Kind, Message, Parsed};
-use crate::queue::Receiver;
+use crate::moment::Moment;
 use crate::{runtime, server};
 
 /// Serves `server` at `http://ADDRESS/mcp` until SIGTERM or SIGINT; each client has a session of its own.
@@ -72,26 +74,50 @@ pub fn serve(
 pub fn serve_stdio(server: Server) -> io::Result<()> {
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX);
     runtime::start(threads)?;
-    let handle = Arc::new(handler::start(Arc::new(server), "stdio".into()));
-    let reading = Arc::clone(&handle);
+    let handle = handler::start(Arc::new(server), "stdio".into());
+    let stdio = Arc::new(Stdio { handle, conversation: Mutex::default() });
+    let reading = Arc::clone(&stdio);
     // Reading blocks, so it has its own thread. When the session ends before the input, that thread stays in
     // its read.
     let reader = std::thread::Builder::new().name("burdock-stdin".into()).spawn(move || {
         let read = read_messages(&reading);
         let begun = Instant::now();
-        while !reading.is_quiet() && begun.elapsed() < STDIO_END_WAIT {
+        while !reading.handle.is_quiet() && begun.elapsed() < STDIO_END_WAIT {
             std::thread::park_timeout(DRAIN_POLL);
         }
         // `write_outputs` ends when it has written what is among the outputs by now.
-        reading.stop();
+        reading.handle.stop();
         read
     })?;
-    write_outputs(handle.outputs())?;
+    write_outputs(&stdio)?;
     reader.join().unwrap_or_else(|_| Err(io::Error::other("the reader of stdin panicked")))
 }
 
+/// A session over stdin and stdout: its handlers, and which of the client's requests they are called for.
+struct Stdio {
+    handle: HandlerHandle,
+    conversation: Mutex<Conversation>,
+}
+
+impl Stdio {
+    /// False when the session is over.
+    fn send(&self, outgoing: Outbound) -> bool {
+        let call = outgoing.call();
+        match (self.handle.send(outgoing, Priority::Request), call) {
+            (Ok(()), _) | (Err(SendError::Full), None) => true,
+            (Err(SendError::Closed), _) => false,
+            (Err(SendError::Full), Some(number)) => {
+                let refused = lock(&self.conversation).not_taken(number);
+                let text = "too many requests are in flight: wait for some of them";
+                let error = refused.map(|(_, id)| message::error(&id, message::INTERNAL_ERROR, text, None));
+                error.is_none_or(|error| self.handle.say(error))
+            }
+        }
+    }
+}
+
 /// Gives the session what stdin brings, until stdin ends or the session is over.
-fn read_messages(handle: &HandlerHandle) -> io::Result<()> {
+fn read_messages(stdio: &Stdio) -> io::Result<()> {
     let mut input = io::stdin().lock();
     let mut line = Vec::new();
     loop {
@@ -108,57 +134,73 @@ fn read_messages(handle: &HandlerHandle) -> io::Result<()> {
         if line.trim_ascii().is_empty() {
             continue;
         }
-        if !take_line(handle, &line) {
+        if !take_line(stdio, &line) {
             return Ok(());
         }
     }
 }
 
 /// False when the session is over.
-fn take_line(handle: &HandlerHandle, line: &[u8]) -> bool {
+fn take_line(stdio: &Stdio, line: &[u8]) -> bool {
     match message::parse(line.to_vec(), Share::overdraw(line.len())) {
-        Ok(Parsed::One(message)) => take_message(handle, &message),
-        Ok(Parsed::Batch(messages)) => messages.iter().all(|message| take_message(handle, message)),
+        Ok(Parsed::One(message)) => take_message(stdio, message),
+        Ok(Parsed::Batch(messages)) => messages.into_iter().all(|message| take_message(stdio, message)),
         Err(invalid) => {
             log::warn!("not a message: {}", invalid.text);
             let error = invalid.id.map(|id| message::error(&id, invalid.code, &invalid.text, None));
-            error.is_none_or(|error| handle.say(error))
+            error.is_none_or(|error| stdio.handle.say(error))
         }
     }
 }
 
-fn take_message(handle: &HandlerHandle, message: &Message) -> bool {
-    let Err(error) = handle.send(message, Priority::Request) else { return true };
-    match (&message.kind, error) {
-        (_, SendError::Closed) => false,
-        (Kind::Request { id, .. }, SendError::Full) => {
-            let text = "too many requests are in flight: wait for some of them";
-            handle.say(message::error(id, message::INTERNAL_ERROR, text, None))
-        }
-        (Kind::Notification { .. } | Kind::Response { .. }, SendError::Full) => true,
+fn take_message(stdio: &Stdio, message: Message) -> bool {
+    // Handlers know which answer they wait for.
+    if let Kind::Response { id, .. } = &message.kind {
+        let Some(id) = id.clone() else { return true };
+        return stdio.send(Outbound { message, names: Naming::Answer(id) });
     }
+    let to = ReplyTo { client: 0, reply: 0 };
+    let effects = lock(&stdio.conversation).hear_client(to, message, Moment::now());
+    effects.into_iter().all(|effect| match effect {
+        Effect::ToBackend(outgoing) => stdio.send(outgoing),
+        Effect::Tell(remark) => {
+            log::debug!("{remark}");
+            true
+        }
+        // A call that was cancelled is not answered; the others are about what a backend says.
+        _ => true,
+    })
 }
 
 /// Writes what the session says to stdout, until the session is over.
-fn write_outputs(outputs: &Receiver<Output>) -> io::Result<()> {
+fn write_outputs(stdio: &Stdio) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let behind_burdock = std::env::var_os(MARK_NAME).is_some();
-    while let Some(output) = smol::future::block_on(outputs.recv()) {
+    while let Some(output) = smol::future::block_on(stdio.handle.outputs().recv()) {
         match output {
-            Output::Message(payload)
-            | Output::Welcome { payload, .. }
-            | Output::Response { payload, .. }
-            | Output::Related { payload, .. }
-            | Output::Unrelated(payload) => write_line(&mut out, &payload)?,
+            Output::Message(payload) | Output::Related { payload, .. } | Output::Unrelated(payload) => {
+                write_line(&mut out, &payload)?;
+            }
+            Output::Welcome { to, payload, .. } | Output::Response { to, payload } => {
+                // What was cancelled is not answered.
+                for effect in lock(&stdio.conversation).respond(to, payload) {
+                    if let Effect::Respond { response, .. } = effect {
+                        write_line(&mut out, &response)?;
+                    }
+                }
+            }
             Output::Exited(Exit::Panicked) => return Err(io::Error::other("a handler panicked")),
-            // Where burdock started this process it understands this message. Other clients have no stream to
-            // resume.
-            Output::Detach(id) if behind_burdock => write_line(&mut out, &message::detach(&id))?,
+            // Only burdock knows what to make of it; to others there is no stream to be left.
+            Output::Detach(number) if behind_burdock => {
+                if let Some(id) = lock(&stdio.conversation).id_of(number) {
+                    write_line(&mut out, &message::detach(id))?;
+                }
+            }
             Output::Detach(_)
             | Output::Exited(_)
             | Output::Garbage(_)
-            | Output::TooLong { .. }
-            | Output::Wrapped { .. } => {}
+            | Output::Wrapped { .. }
+            | Output::TooLong { .. } => {}
         }
     }
     Ok(())

@@ -35,6 +35,7 @@
 //! | `demo` | the server that `burdock serve` shows without arguments |
 //! | `handler` | servers written in Rust: what they offer, and the context their handlers are given |
 //! | `backend` | what answers: a child process, its pipes, its end, and the watchdog; or a handler |
+//! | `conversation` | what is said between a server and its clients: ids, tokens, cancellation, whom a message is for |
 //! | `message` | JSON-RPC envelopes; params and results stay raw bytes |
 //! | `http` | HTTP/1.1 and server-sent events over any byte stream |
 //! | `authority` | `host[:port]` and the origin of a URL, read in one place |
@@ -75,6 +76,7 @@ pub mod budget;
 pub mod cli;
 pub mod config;
 pub mod connections;
+pub mod conversation;
 pub mod demo;
 pub mod drain;
 mod embed;

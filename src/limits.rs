@@ -144,6 +144,14 @@ pub const INBOX_MAX: usize = 64;
 pub const EARLY_INPUTS_MAX: usize = 48;
 /// Requests in flight in one session, each way.
 pub const CALLS_MAX: usize = 256;
+/// Cancelled calls whose late answers a session drops without a word, newest first.
+pub const CANCELLED_REMEMBERED_MAX: usize = CALLS_MAX;
+/// Calls that went on as tasks whose progress tokens a session remembers, newest first.
+pub const TASK_TOKENS_MAX: usize = CALLS_MAX;
+/// Of a response, where it is looked for whether its call goes on as a task.
+pub const TASK_RESULT_BYTES_LOOKED_AT: usize = 1024;
+/// Members of a backend's batch that are taken before other sessions have their turn.
+pub const MEMBERS_PER_TURN: usize = 256;
 /// Between two lines of one kind in the log of one session.
 pub const LOG_STEP: Duration = Duration::from_secs(1);
 /// How long a server's request waits for its client's answer.

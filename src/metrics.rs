@@ -165,6 +165,8 @@ metrics! {
     Counter calls_refused_total: "Client requests answered with an error because a queue or the budget was full.",
     Counter messages_to_backend_total: "Messages given to backends.",
     Counter messages_from_backend_total: "Messages from backends.",
+    Counter messages_mended_to_backend_total: "Messages to backends without members that are null or that JSON-RPC does not have.",
+    Counter messages_mended_from_backend_total: "The same of messages from backends.",
     Counter garbage_lines_total: "Lines of children's stdout that are not JSON-RPC.",
     Gauge children: "Child processes alive.",
     Counter children_started_total: "Child processes started.",

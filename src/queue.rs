@@ -280,6 +280,18 @@ impl<T> Receiver<T> {
         }
     }
 
+    /// Ready when the queue is closed, whatever is left in it: for a receiver that takes nothing at the moment.
+    pub fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // Dropped behind the lock: a waker may be the last thing that holds a task.
+        let _former;
+        let mut state = self.0.state();
+        if state.closed {
+            return Poll::Ready(());
+        }
+        _former = state.wait(cx.waker());
+        Poll::Pending
+    }
+
     /// See [`Receiver::poll_recv`].
     pub async fn recv(&self) -> Option<T> {
         poll_fn(|cx| self.poll_recv(cx)).await
@@ -455,6 +467,15 @@ mod tests {
         assert_eq!(block_on(zip(wait, close)).0, Err(2));
         assert_eq!(receiver.try_recv(), Ok(1));
         assert_eq!(receiver.try_recv(), Err(Empty::ForEver));
+    }
+
+    #[test]
+    fn a_receiver_that_takes_nothing_sees_the_end() {
+        let (sender, receiver) = bounded(1);
+        sender.try_send(1).unwrap();
+        let see = poll_fn(|cx| receiver.poll_closed(cx));
+        block_on(zip(see, async { drop(sender) }));
+        assert_eq!(receiver.try_recv(), Ok(1));
     }
 
     #[test]

@@ -51,6 +51,13 @@ impl Version {
     }
 }
 
+/// Whether this is a revision's name, known or not: a date.
+pub fn is_revision(version: &str) -> bool {
+    let is_part =
+        |(at, byte): (usize, u8)| if matches!(at, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() };
+    version.len() == LATEST.len() && version.bytes().enumerate().all(is_part)
+}
+
 /// Whether this is a revision of the stateless era, which an answer to `initialize` must never name (L39).
 pub fn is_stateless(version: &str) -> bool {
     version > LATEST

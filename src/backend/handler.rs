@@ -11,6 +11,7 @@ use smol::future::FutureExt as _;
 
 use super::output::{Exit, Output, Priority, SendError};
 use crate::budget::Payload;
+use crate::conversation::{Naming, Outbound};
 use crate::handler::{self, Dispatch, HandlerCall, HandlerSession, Server, Unsaid};
 use crate::limits::{CALLS_MAX, HANDLER_OUTPUTS_MAX};
 use crate::message::{Id, Kind, Message};
@@ -39,37 +40,35 @@ impl HandlerHandle {
     ///
     /// # Errors
     /// [`SendError`] when too many calls run, or the session is over.
-    pub fn send(&self, message: &Message, priority: Priority) -> Result<(), SendError> {
+    pub fn send(&self, outgoing: Outbound, priority: Priority) -> Result<(), SendError> {
         if self.outputs.is_closed() {
             return Err(SendError::Closed);
         }
-        match &message.kind {
-            Kind::Request { .. } if priority == Priority::Request && self.session.running() >= CALLS_MAX => {
+        let Outbound { message, names } = outgoing;
+        match (names, &message.kind) {
+            (Naming::Call(_), _) if priority == Priority::Request && self.session.running() >= CALLS_MAX => {
                 return Err(SendError::Full);
             }
-            Kind::Request { id, method } => self.request(id, method, message),
-            Kind::Notification { method } => {
-                if let Some(id) = message.concerns.as_ref().filter(|_| &**method == "notifications/cancelled")
-                {
-                    self.session.cancel(id);
-                }
+            (Naming::Call(number), Kind::Request { id, method }) => {
+                self.request(number, id, method, &message)
             }
-            Kind::Response { id: Some(id), .. } => self.session.answered(id, message.payload.clone()),
-            Kind::Response { id: None, .. } => {}
+            (Naming::Cancelled(number), _) => self.session.cancel(number),
+            (Naming::Answer(id), _) => self.session.answered(&id, message.payload),
+            _ => {}
         }
         Ok(())
     }
 
-    fn request(&self, id: &Id, method: &str, message: &Message) {
-        match handler::request(&self.server, &self.session, id, method, message) {
+    fn request(&self, number: u64, id: &Id, method: &str, message: &Message) {
+        match handler::request(&self.server, &self.session, number, id, method, message) {
             Dispatch::Welcome(version, payload) => {
-                self.session.post(Output::Welcome { to: id.clone(), version, payload });
+                self.session.post(Output::Welcome { to: number, version, payload });
             }
-            Dispatch::Now(payload) => self.session.post(Output::Response { to: id.clone(), payload }),
+            Dispatch::Now(payload) => self.session.post(Output::Response { to: number, payload }),
             Dispatch::Later(call) => {
                 let label = Arc::clone(&self.label);
-                if !self.session.run(id.clone(), |unsaid| serve(call, label, unsaid)) {
-                    log::debug!("[{}] dropped a call: its id is in use", self.label);
+                if !self.session.run(number, |unsaid| serve(call, label, unsaid)) {
+                    log::debug!("[{}] dropped a call: the session is over", self.label);
                 }
             }
         }
@@ -106,9 +105,9 @@ impl Drop for HandlerHandle {
 /// A call's whole life, behind the panic fence (invariant 12).
 async fn serve(call: Box<HandlerCall>, label: Arc<str>, unsaid: Unsaid) {
     let outcome = AssertUnwindSafe(runtime::watched(call.answer())).catch_unwind().await;
-    call.session().done(call.id());
+    call.session().done(call.number());
     let output = match outcome {
-        Ok(payload) => Output::Response { to: call.id().clone(), payload },
+        Ok(payload) => Output::Response { to: call.number(), payload },
         Err(_) => {
             log::error!("[{label}] a handler panicked");
             Output::Exited(Exit::Panicked)

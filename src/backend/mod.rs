@@ -21,7 +21,7 @@ mod stdout;
 pub mod watchdog;
 
 pub use self::output::{Exit, Output, Priority, SendError};
-use crate::message::Message;
+use crate::conversation::Outbound;
 use crate::queue::Receiver;
 
 /// The answering side of one session.
@@ -38,10 +38,10 @@ impl Backend {
     ///
     /// # Errors
     /// [`SendError`] when the backend does not keep up or has ended.
-    pub fn send(&self, message: &Message, priority: Priority) -> Result<(), SendError> {
+    pub fn send(&self, outgoing: Outbound, priority: Priority) -> Result<(), SendError> {
         match self {
-            Backend::Child(child) => child.send(message.payload.clone(), priority),
-            Backend::Handler(handler) => handler.send(message, priority),
+            Backend::Child(child) => child.send(outgoing.into_payload(), priority),
+            Backend::Handler(handler) => handler.send(outgoing, priority),
         }
     }
 

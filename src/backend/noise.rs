@@ -58,7 +58,9 @@ fn end(line: &[u8], close: u8) -> usize {
 fn wrapped(line: &[u8], start: usize) -> Looks {
     let Some(brace) = memchr::memchr(b'{', &line[start..]) else { return Looks::Garbage };
     let at = start + brace;
-    match memchr::memmem::find(&line[at..], br#""jsonrpc""#) {
+    // An object that has lost its brace mentions it before.
+    let from = if line[start] == b'"' { start } else { at };
+    match memchr::memmem::find(&line[from..], br#""jsonrpc""#) {
         Some(_) => Looks::Wrapped(at),
         None => Looks::Garbage,
     }

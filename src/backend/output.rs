@@ -1,7 +1,6 @@
 //! What a backend takes and gives: a floor of its own, below the handlers and the children.
 
 use crate::budget::Payload;
-use crate::message::Id;
 use crate::version::Version;
 
 /// What a message to a backend may use of its queue.
@@ -29,8 +28,8 @@ pub enum Output {
     Message(Payload),
     /// The result of this `initialize`, made here: it need not be parsed.
     Welcome {
-        /// The request's id.
-        to: Id,
+        /// The request's number.
+        to: u64,
         /// The `protocolVersion` in it.
         version: Version,
         /// The response.
@@ -38,22 +37,22 @@ pub enum Output {
     },
     /// The response to this request of the client, made here, too.
     Response {
-        /// The request's id.
-        to: Id,
+        /// The request's number.
+        to: u64,
         /// The response.
         payload: Payload,
     },
     /// A notification or server request that belongs to this request of the client.
     Related {
-        /// The request's id.
-        to: Id,
+        /// The request's number.
+        to: u64,
         /// The message.
         payload: Payload,
     },
     /// A notification that belongs to no request of the client, made here: it need not be parsed.
     Unrelated(Payload),
     /// The stream of this request may end before its response: its client is to resume it.
-    Detach(Id),
+    Detach(u64),
     /// A line of text with a JSON object in it that mentions `"jsonrpc"`: a message behind something else, or a log
     /// line about one. Not parsed yet.
     Wrapped {

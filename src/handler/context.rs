@@ -32,7 +32,7 @@ pub struct Context {
 
 /// The call that a context was made for.
 struct CallState {
-    id: Id,
+    number: u64,
     progress_token: Option<Id>,
     /// The progress that was told last, as the bits of an `f64`.
     progress: AtomicU64,
@@ -44,11 +44,11 @@ impl Context {
     pub(super) fn new(
         session: Arc<HandlerSession>,
         caller: Arc<Caller>,
-        id: &Id,
+        number: u64,
         progress_token: Option<&Id>,
     ) -> Context {
         let call = CallState {
-            id: id.clone(),
+            number,
             progress_token: progress_token.cloned(),
             progress: AtomicU64::new(f64::NEG_INFINITY.to_bits()),
             done: AtomicBool::new(false),
@@ -120,7 +120,7 @@ impl Context {
 
     async fn tell_about_call(&self, method: &str, params: &impl Serialize) {
         if let Some(payload) = reply::outgoing(None, method, params) {
-            self.session.say(Output::Related { to: self.call.id.clone(), payload }).await;
+            self.session.say(Output::Related { to: self.call.number, payload }).await;
         }
     }
 
@@ -182,7 +182,7 @@ impl Context {
             return Err(AskError::NotSupported);
         }
         let params = json!({"message": message, "requestedSchema": schema});
-        elicited(self.session.ask(&self.call.id, "elicitation/create", params).await?)
+        elicited(self.session.ask(self.call.number, "elicitation/create", params).await?)
     }
 
     /// Offers the client's user a link to a web page, for what must not pass through the client, such as
@@ -196,7 +196,7 @@ impl Context {
             return Err(AskError::NotSupported);
         }
         let params = json!({"mode": "url", "message": message, "url": url, "elicitationId": id});
-        elicited(self.session.ask(&self.call.id, "elicitation/create", params).await?)
+        elicited(self.session.ask(self.call.number, "elicitation/create", params).await?)
     }
 
     /// Asks the client's model. `params` are those of `sampling/createMessage`: at least `messages` and
@@ -210,7 +210,7 @@ impl Context {
         if !self.client().samples() || tools {
             return Err(AskError::NotSupported);
         }
-        self.session.ask(&self.call.id, "sampling/createMessage", params).await
+        self.session.ask(self.call.number, "sampling/createMessage", params).await
     }
 
     /// Asks which folders and files the client works on.
@@ -225,7 +225,7 @@ impl Context {
         if !self.client().has_roots() {
             return Err(AskError::NotSupported);
         }
-        let answer = self.session.ask(&self.call.id, "roots/list", json!({})).await?;
+        let answer = self.session.ask(self.call.number, "roots/list", json!({})).await?;
         let answer: RootsResult = serde_json::from_value(answer).map_err(|_| AskError::Unreadable)?;
         Ok(answer.roots)
     }
@@ -234,7 +234,7 @@ impl Context {
     /// now and comes back for the answer later; for any other client nothing changes. The call goes on either
     /// way.
     pub async fn detach(&self) {
-        self.session.say(Output::Detach(self.call.id.clone())).await;
+        self.session.say(Output::Detach(self.call.number)).await;
     }
 
     /// The handler has returned: no progress is told any more (L45: it stops at completion).
@@ -245,6 +245,6 @@ impl Context {
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Context({:?})", self.call.id)
+        write!(f, "Context({:?})", self.call.number)
     }
 }

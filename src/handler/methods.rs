@@ -34,10 +34,11 @@ pub(crate) enum Dispatch {
 
 type Outcome = Result<Payload, RequestError>;
 
-/// Answers a request, or returns the call that answers it.
+/// Answers a request, which is the call of this number, or returns the call that answers it.
 pub(crate) fn request(
     server: &Arc<Server>,
     session: &Arc<HandlerSession>,
+    number: u64,
     id: &Id,
     method: &str,
     message: &Message,
@@ -50,7 +51,7 @@ pub(crate) fn request(
         ("ping", _) => Ok(message::empty_result(id)),
         (_, None) => Err(RequestError::invalid_request("begin with initialize")),
         (_, Some(caller)) => match CallKind::of(method, session.offer) {
-            Some(kind) => return later(server, session, caller, id, message, kind),
+            Some(kind) => return later(server, session, caller, number, id, message, kind),
             None => answered_here(server, session, caller, id, method, message),
         },
     };
@@ -82,6 +83,8 @@ pub(crate) struct HandlerCall {
     server: Arc<Server>,
     session: Arc<HandlerSession>,
     context: Context,
+    /// Ours, and the client's: it may use one id for two calls.
+    number: u64,
     id: Id,
     message: Message,
     kind: CallKind,
@@ -114,16 +117,18 @@ fn later(
     server: &Arc<Server>,
     session: &Arc<HandlerSession>,
     caller: &Arc<Caller>,
+    number: u64,
     id: &Id,
     message: &Message,
     kind: CallKind,
 ) -> Dispatch {
     let progress_token = message.concerns.as_ref();
-    let context = Context::new(Arc::clone(session), Arc::clone(caller), id, progress_token);
+    let context = Context::new(Arc::clone(session), Arc::clone(caller), number, progress_token);
     Dispatch::Later(Box::new(HandlerCall {
         server: Arc::clone(server),
         session: Arc::clone(session),
         context,
+        number,
         id: id.clone(),
         message: message.clone(),
         kind,
@@ -131,9 +136,9 @@ fn later(
 }
 
 impl HandlerCall {
-    /// The request's id.
-    pub(crate) fn id(&self) -> &Id {
-        &self.id
+    /// The call's number in its conversation.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Its session.
@@ -427,7 +432,7 @@ mod tests {
                 panic!("no message: {request}")
             };
             let Kind::Request { id, method } = &message.kind else { panic!("no request: {request}") };
-            super::request(&self.server, &self.session, id, method, &message)
+            super::request(&self.server, &self.session, 1, id, method, &message)
         }
 
         /// The response, whoever makes it.

@@ -41,7 +41,7 @@ pub(crate) struct HandlerSession {
 #[derive(Default)]
 struct HandlerTables {
     /// Calls whose handlers run.
-    running: BTreeMap<Id, Task<()>>,
+    running: BTreeMap<u64, Task<()>>,
     /// Who waits for the answer to which request of ours.
     asks: BTreeMap<i64, Sender<Payload>>,
     asked: i64,
@@ -84,9 +84,9 @@ impl HandlerSession {
         self.tables().running.len()
     }
 
-    /// Runs a call in a task of its own, which is to hold what it is given to its end. False when its id is
-    /// in use, or the session is over.
-    pub(crate) fn run<F>(&self, id: Id, call: impl FnOnce(Unsaid) -> F) -> bool
+    /// Runs a call in a task of its own, which is to hold what it is given to its end. False when the
+    /// session is over.
+    pub(crate) fn run<F>(&self, number: u64, call: impl FnOnce(Unsaid) -> F) -> bool
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -94,22 +94,22 @@ impl HandlerSession {
         if tables.over {
             return false;
         }
-        let Entry::Vacant(place) = tables.running.entry(id) else { return false };
+        let Entry::Vacant(place) = tables.running.entry(number) else { return false };
         // Under the lock, so that the call cannot end before it is known.
         place.insert(runtime::spawn(call(Unsaid::new(&self.unsaid))));
         true
     }
 
-    /// The call has its outcome: it can no longer be cancelled, and its id may be used again.
-    pub(crate) fn done(&self, id: &Id) {
-        if let Some(task) = self.tables().running.remove(id) {
+    /// The call has its outcome: it can no longer be cancelled.
+    pub(crate) fn done(&self, number: u64) {
+        if let Some(task) = self.tables().running.remove(&number) {
             task.detach();
         }
     }
 
     /// Drops a call's handler (L44).
-    pub(crate) fn cancel(&self, id: &Id) {
-        let task = self.tables().running.remove(id);
+    pub(crate) fn cancel(&self, number: u64) {
+        let task = self.tables().running.remove(&number);
         drop(task);
     }
 
@@ -157,12 +157,12 @@ impl HandlerSession {
     }
 
     /// Sends the client a request that belongs to its request `to`, and waits for the answer (L46, L47).
-    pub(super) async fn ask(&self, to: &Id, method: &str, params: Value) -> Result<Value, AskError> {
+    pub(super) async fn ask(&self, to: u64, method: &str, params: Value) -> Result<Value, AskError> {
         let (sender, answers) = async_channel::bounded(1);
         let asked = self.begin_ask(sender)?;
         let waiting = Waiting { session: self, to, asked };
         let request = reply::outgoing(Some(asked), method, &params).ok_or(AskError::Unreadable)?;
-        if !self.say(Output::Related { to: to.clone(), payload: request }).await {
+        if !self.say(Output::Related { to, payload: request }).await {
             return Err(AskError::Over);
         }
         let deadline = self.offer.ask_deadline;
@@ -187,8 +187,8 @@ impl HandlerSession {
 
     /// The client's answer to a request of ours.
     pub(crate) fn answered(&self, id: &Id, answer: Payload) {
-        let Id::Number(number) = id else { return };
-        let waiting = self.tables().asks.remove(number);
+        let Some(number) = id.plain() else { return };
+        let waiting = self.tables().asks.remove(&number);
         if let Some(waiting) = waiting {
             // It has room for the one answer there is.
             let _ = waiting.try_send(answer);
@@ -263,7 +263,7 @@ impl Drop for Unsaid {
 /// A request of ours without its answer. Dropped before that, it is taken back (L46).
 struct Waiting<'a> {
     session: &'a HandlerSession,
-    to: &'a Id,
+    to: u64,
     asked: i64,
 }
 
@@ -274,7 +274,7 @@ impl Drop for Waiting<'_> {
         }
         let params = serde_json::json!({"requestId": self.asked, "reason": "the server no longer waits"});
         if let Some(payload) = reply::outgoing(None, "notifications/cancelled", &params) {
-            self.session.post(Output::Related { to: self.to.clone(), payload });
+            self.session.post(Output::Related { to: self.to, payload });
         }
     }
 }

@@ -5,9 +5,11 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::Message;
-use super::text::{place_of, unquote};
-use crate::budget::Payload;
+use super::envelope::{Message, Parsed};
+use super::parse::parse;
+use super::places::ByteSpan;
+use super::text::unquote;
+use crate::budget::Share;
 
 /// What burdock reads of an `initialize` request.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -54,25 +56,24 @@ pub fn initialize(message: &Message) -> Initialize {
 
 /// The same `initialize` with another `protocolVersion`; every other byte stays. `None` when it has none.
 pub fn with_version(message: &Message, version: &str) -> Option<Message> {
-    let old = place_of(InitializeParams::of(message).protocol_version?.get(), message.payload.bytes())?;
-    let mut bytes = Vec::with_capacity(message.payload.len() + version.len());
-    bytes.extend_from_slice(message.payload.bytes().get(..old.start)?);
-    bytes.extend_from_slice(&serde_json::to_vec(version).ok()?);
-    bytes.extend_from_slice(message.payload.bytes().get(old.end..)?);
-    let params = message.params.as_ref()?;
-    let end = (params.end + bytes.len()).checked_sub(message.payload.len())?;
-    Some(Message {
-        payload: Payload::made_here(bytes),
-        kind: message.kind.clone(),
-        concerns: message.concerns.clone(),
-        params: Some(params.start..end),
-    })
+    let whole = message.payload.bytes();
+    let old = ByteSpan::of(InitializeParams::of(message).protocol_version?.get(), whole)?.range();
+    let bytes = [&whole[..old.start], &serde_json::to_vec(version).ok()?, &whole[old.end..]].concat();
+    match parse(bytes, Share::overdraw(whole.len())) {
+        Ok(Parsed::One(message)) => Some(message),
+        Ok(Parsed::Batch(_)) | Err(_) => None,
+    }
 }
 
 /// `result.protocolVersion` of the answer to `initialize`.
 pub fn negotiated_version(message: &Message) -> Option<String> {
+    version_in(message.payload.bytes())
+}
+
+/// The same, in whatever form the answer is.
+pub(super) fn version_in(line: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
-    struct Answer {
+    struct InitializeAnswer {
         result: Option<ResultVersion>,
     }
     #[derive(Deserialize)]
@@ -80,5 +81,18 @@ pub fn negotiated_version(message: &Message) -> Option<String> {
     struct ResultVersion {
         protocol_version: Option<String>,
     }
-    serde_json::from_slice::<Answer>(message.payload.bytes()).ok()?.result?.protocol_version
+    serde_json::from_slice::<InitializeAnswer>(line).ok()?.result?.protocol_version
+}
+
+/// The code of an error response.
+pub fn error_code(message: &Message) -> Option<i64> {
+    #[derive(Deserialize)]
+    struct ErrorAnswer {
+        error: Option<AnswerError>,
+    }
+    #[derive(Deserialize)]
+    struct AnswerError {
+        code: i64,
+    }
+    Some(serde_json::from_slice::<ErrorAnswer>(message.payload.bytes()).ok()?.error?.code)
 }

@@ -52,8 +52,7 @@ pub enum NotTaken {
 }
 
 impl SessionHandle {
-    /// Hands over messages with requests among them; the reader gets what comes for these, to the last
-    /// response.
+    /// Hands over messages with requests among them; the reader gets what comes for these, to the last response.
     ///
     /// # Errors
     /// [`NotTaken`].

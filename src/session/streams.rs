@@ -152,9 +152,9 @@ impl Streams {
         self.standalone.has_reader() || self.posts.values().any(|post| post.stream.has_reader())
     }
 
-    /// Whether this POST's stream can take more than its response.
+    /// Whether this POST's stream can take more than its response, which has not come yet.
     pub fn takes_messages(&self, number: u32) -> bool {
-        self.posts.get(&number).is_some_and(|post| post.form != Form::Json)
+        self.posts.get(&number).is_some_and(|post| post.form != Form::Json && post.open > 0)
     }
 
     /// Puts a message on a stream; on the standalone one when there is no such stream. Returns where it stands. `keep`

@@ -1,33 +1,34 @@
 //! The worker of one session: the only owner of its streams, its calls and its backend.
 //!
-//! One task, one loop, one closed set of inputs. It waits for nobody: messages to the backend and events to readers
-//! are handed over without waiting, and what cannot be handed over has a written answer. What it owns dies with it.
+//! One task, one loop, one closed set of inputs. What a message means is decided by the session's [`Conversation`]; the
+//! worker does what that asks for. It waits for nobody: messages to the backend and events to readers are handed over
+//! without waiting, and what cannot be handed over has a written answer. What it owns dies with it.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use smol::future::{FutureExt as _, or, poll_fn};
+use smol::future::{FutureExt as _, or, poll_fn, yield_now};
 
+use super::opening::{self, Handshake, Heard, Opened, Welcome};
 use super::streams::{ReturnAddress, STANDALONE, Streams};
 use super::{Activity, Ended};
 use crate::backend::{Backend, Exit, Output, Priority, SendError};
 use crate::budget::{self, Payload};
+use crate::conversation::{Conversation, Effect, Outbound, Remark, ReplyTo, Route, Spot};
 use crate::foreign::Foreign;
 use crate::http::{Event, EventId, EventReader, Opening, Room};
 use crate::limits::{
-    ASK_AGE, BEHIND_PATIENCE, CALLS_MAX, EARLY_INPUTS_MAX, FOREIGN_TEXT_BYTES_MAX, HELD_BYTES_CALLS_MAX,
-    IDLE_WITH_CALLS_FACTOR, LOG_STEP, READER_EVENTS_MAX, RETIRE_RETRY_MS,
+    ASK_AGE, BEHIND_PATIENCE, CALLS_MAX, EARLY_INPUTS_MAX, HELD_BYTES_CALLS_MAX, IDLE_WITH_CALLS_FACTOR,
+    LOG_STEP, MEMBERS_PER_TURN, MESSAGE_BYTES_MAX, READER_EVENTS_MAX, RETIRE_RETRY_MS,
 };
-use crate::message::{self, Id, Invalid, Kind, Line, Message, Parsed};
-use crate::metrics::{Entered, METRICS};
+use crate::message::{self, BadLine, BatchLine, BatchMember, Id, Kind, Line, Message, Parsed};
+use crate::metrics::METRICS;
 use crate::moment::Moment;
 use crate::queue::{self, Receiver, Sender};
 use crate::sweep::{self, Deadline};
-use crate::version::{self, Version};
 
 /// What a session's worker is told.
 #[derive(Debug)]
@@ -63,17 +64,6 @@ pub struct Attach {
     pub answer: Sender<EventReader>,
 }
 
-/// What became of `initialize`.
-#[derive(Debug)]
-pub enum Opened {
-    /// The session lives; the backend's answer.
-    Ready(Payload),
-    /// The backend refused; its error.
-    Refused(Payload),
-    /// There is no backend: an HTTP status and the reason.
-    Failed(u16, String),
-}
-
 /// What a worker is told at its start and keeps.
 #[derive(Debug)]
 pub struct Setup {
@@ -101,46 +91,37 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct Worker {
     setup: Setup,
-    version: Version,
     /// Whether the client knows the session from a former life: it will not say `initialized` again.
     restored: bool,
     /// Inputs that came before the backend was ready, of clients that have the id already.
     early: VecDeque<Input>,
     streams: Streams,
-    /// Requests of the client that the backend has not answered.
-    calls: BTreeMap<Id, Call>,
-    /// Requests of the backend that the client has not answered.
-    asks: HashMap<Id, Ask>,
+    conversation: Conversation,
+    /// A batch of the backend that is not taken to its end.
+    batch: Option<BatchLine>,
     /// Whose turn it is to be asked first.
     backend_first: bool,
     /// Since when some reader is behind.
-    behind_since: Option<Instant>,
-    garbage_logged: Option<Instant>,
-    deaf_logged: Option<Instant>,
+    behind_since: Option<Moment>,
+    log: WorkerLog,
 }
 
-/// A backend's request in flight.
-#[derive(Debug)]
-struct Ask {
-    /// Where its request stands, to be settled when the ask is over.
-    at: EventId,
-    since: Instant,
+/// When a line of each kind was last logged.
+#[derive(Debug, Default)]
+struct WorkerLog {
+    garbage: Option<Moment>,
+    deaf: Option<Moment>,
+    remarks: Option<Moment>,
 }
 
-/// A client's request in flight.
-#[derive(Debug)]
-struct Call {
-    stream: u32,
-    progress_token: Option<Id>,
-    since: Instant,
-    _counted: Entered,
-}
-
-enum Next {
+/// Why the worker goes on.
+enum Wake {
     Input(Input),
     InboxClosed,
     Output(Output),
     OutputsClosed,
+    /// There is more of a batch.
+    Batch,
     /// A reader that was behind has room.
     Room,
 }
@@ -150,16 +131,14 @@ impl Worker {
     pub fn new(setup: Setup) -> Worker {
         Worker {
             setup,
-            version: Version::default(),
             restored: false,
             early: VecDeque::new(),
             streams: Streams::new(),
-            calls: BTreeMap::new(),
-            asks: HashMap::new(),
+            conversation: Conversation::default(),
+            batch: None,
             backend_first: false,
             behind_since: None,
-            garbage_logged: None,
-            deaf_logged: None,
+            log: WorkerLog::default(),
         }
     }
 
@@ -173,49 +152,33 @@ impl Worker {
     /// Gives the backend its `initialize` and waits for the answer. On [`Opened::Ready`] the session's version is
     /// known to [`Activity`], and [`Worker::run`] is next.
     pub async fn open(&mut self, initialize: Box<Message>) -> Opened {
-        let Kind::Request { id, .. } = &initialize.kind else {
+        let to = ReplyTo { client: 0, reply: STANDALONE };
+        let begun = self.conversation.hear_client(to, *initialize, Moment::now()).into_iter().next();
+        let Some(Effect::ToBackend(outgoing)) = begun else {
             return Opened::Failed(500, "initialize is not a request".into());
         };
-        if self.setup.backend.send(&initialize, Priority::Request).is_err() {
+        let mut handshake = Handshake::new(outgoing.call().unwrap_or_default());
+        if self.setup.backend.send(outgoing, Priority::Request).is_err() {
             return Opened::Failed(502, "the server has ended before it was asked".into());
         }
-        let (mut deadline, mut garbage) = (None, None);
+        let mut deadline = None;
         loop {
-            let Some(next) = self.next_in_time(&mut deadline).await else {
-                return Opened::Failed(504, too_late(self.setup.start_deadline, garbage));
+            let opened = match self.next_in_time(&mut deadline).await {
+                None => Some(handshake.too_late(self.setup.start_deadline.as_secs())),
+                Some(wake) => self.hear_early(wake, &mut handshake),
             };
-            match next {
-                Next::Output(Output::Message(payload)) => match message::parse_line(payload) {
-                    Line::One(Ok(message)) if is_response_to(&message, id) => return self.opened(message),
-                    line => self.take_line(line),
-                },
-                Next::Output(Output::Welcome { version, payload, .. }) => {
-                    return self.agreed(version, payload);
-                }
-                // A handler's refusal: it was asked nothing else yet.
-                Next::Output(Output::Response { payload, .. }) => return Opened::Refused(payload),
-                Next::Output(Output::Garbage(line)) => {
-                    self.log_garbage(&line);
-                    garbage.get_or_insert(line);
-                }
-                Next::Output(Output::TooLong { .. }) => {
-                    return Opened::Failed(502, "the server's answer to initialize is too large".into());
-                }
-                Next::Output(Output::Exited(exit)) => return Opened::Failed(502, too_early(&exit, garbage)),
-                Next::OutputsClosed => {
-                    return Opened::Failed(502, "the server ended before it answered initialize".into());
-                }
-                Next::InboxClosed => return Opened::Failed(503, "this node is stopping".into()),
-                Next::Input(input) => self.early.push_back(input),
-                // What only handlers say, and none of them has been called yet.
-                Next::Output(_) | Next::Room => {}
+            if let Some(opened) = opened {
+                return opened;
+            }
+            if self.batch.is_some() {
+                yield_now().await;
             }
         }
     }
 
     /// `None` when the time to start is over. The deadline is made when there is something to wait for, for a handler
     /// has answered by then.
-    async fn next_in_time(&mut self, deadline: &mut Option<Deadline>) -> Option<Next> {
+    async fn next_in_time(&mut self, deadline: &mut Option<Deadline>) -> Option<Wake> {
         let time = self.setup.start_deadline;
         let late = async {
             deadline.get_or_insert_with(|| Deadline::after(time)).wait().await;
@@ -224,28 +187,123 @@ impl Worker {
         or(async { Some(self.next().await) }, late).await
     }
 
-    fn opened(&mut self, answer: Message) -> Opened {
-        if matches!(answer.kind, Kind::Response { error: true, .. }) {
-            return Opened::Refused(answer.payload);
-        }
-        match message::negotiated_version(&answer) {
-            Some(version) if version::is_stateless(&version) => Opened::Failed(
-                502,
-                format!(
-                    "the server answered initialize with {}, which has no initialize",
-                    Foreign(version.as_bytes())
-                ),
-            ),
-            Some(version) => self.agreed(Version::new(&version), answer.payload),
-            None => Opened::Failed(502, "the server's answer to initialize has no protocolVersion".into()),
+    /// What happens before `initialize` is answered; `None` when the wait goes on.
+    fn hear_early(&mut self, wake: Wake, handshake: &mut Handshake) -> Option<Opened> {
+        match wake {
+            Wake::Output(output) => self.hear_early_output(output, handshake),
+            Wake::Batch => self.hear_early_member(handshake),
+            Wake::OutputsClosed => {
+                Some(Opened::Failed(502, "the server ended before it answered initialize".into()))
+            }
+            // Nobody would have time to use the session.
+            Wake::InboxClosed | Wake::Input(Input::Retire) => {
+                Some(Opened::Failed(503, "this node is stopping".into()))
+            }
+            Wake::Input(input @ (Input::Post(_) | Input::Attach(_))) => {
+                self.early.push_back(input);
+                None
+            }
+            #[cfg(test)]
+            Wake::Input(Input::Panic) => panic!("asked to"),
+            Wake::Input(Input::Tick) | Wake::Room => None,
         }
     }
 
-    fn agreed(&mut self, version: Version, answer: Payload) -> Opened {
-        self.setup.activity.set_version(version);
-        self.version = self.setup.activity.version();
+    fn hear_early_output(&mut self, output: Output, handshake: &mut Handshake) -> Option<Opened> {
+        match output {
+            Output::Message(payload) => self.hear_early_line(message::parse_line(payload), handshake),
+            Output::Wrapped { line, at } => match message::parse_wrapped(&line, at) {
+                Some(line) => self.hear_early_line(line, handshake),
+                None => self.hear_early_garbage(line.bytes(), handshake),
+            },
+            Output::Garbage(line) => self.hear_early_garbage(&line, handshake),
+            Output::TooLong { head, tail, bytes } => {
+                let bad = BadLine::too_long(&head, &tail, bytes, MESSAGE_BYTES_MAX);
+                self.hear_early_bad_line(bad, handshake)
+            }
+            Output::Welcome { to, version, payload } => {
+                self.setup.activity.set_version(version);
+                self.first_response(to, payload).map(|payload| self.ready(payload))
+            }
+            // A handler's refusal: it was asked nothing else yet.
+            Output::Response { to, payload } => self.first_response(to, payload).map(Opened::Refused),
+            Output::Exited(exit) => Some(Opened::Failed(502, handshake.too_early(&exit))),
+            // What only handlers say, and none of them has been called yet.
+            Output::Related { .. } | Output::Unrelated(_) | Output::Detach(_) => None,
+        }
+    }
+
+    fn hear_early_garbage(&mut self, line: &[u8], handshake: &mut Handshake) -> Option<Opened> {
+        self.log_garbage(line);
+        handshake.hear_garbage(line).map(|why| Opened::Failed(502, why))
+    }
+
+    fn hear_early_line(&mut self, line: Line, handshake: &mut Handshake) -> Option<Opened> {
+        match line {
+            Line::One(message) => self.hear_early_message(message, handshake),
+            Line::Bad(bad) => self.hear_early_bad_line(bad, handshake),
+            Line::Batch(batch) => {
+                self.batch = Some(batch);
+                None
+            }
+        }
+    }
+
+    fn hear_early_message(&mut self, message: Message, handshake: &mut Handshake) -> Option<Opened> {
+        let answer = match handshake.hear(&message) {
+            Heard::Answer(answer) => answer,
+            Heard::Hopeless(why) => return Some(Opened::Failed(502, why)),
+            Heard::Other => {
+                let could_not_read = opening::could_not_read(message.payload.bytes());
+                self.take_backend_message(message);
+                return (self.conversation.calls() == 0).then_some(Opened::Failed(502, could_not_read));
+            }
+        };
+        let mut effects = self.conversation.hear_backend(message, Moment::now()).into_iter();
+        match (effects.next()?, answer) {
+            (_, Err(why)) => Some(Opened::Failed(502, why)),
+            (Effect::Respond { response, .. }, Ok(Welcome::Refused)) => Some(Opened::Refused(response)),
+            (Effect::Respond { response, .. }, Ok(Welcome::Agreed(version))) => {
+                self.setup.activity.set_version(version);
+                Some(self.ready(response))
+            }
+            (_, Ok(_)) => None,
+        }
+    }
+
+    fn hear_early_bad_line(&mut self, bad: BadLine, handshake: &mut Handshake) -> Option<Opened> {
+        let hopeless = handshake.hear_bad_line(&bad);
+        self.take_bad_line(bad);
+        hopeless.map(|why| Opened::Failed(502, why))
+    }
+
+    /// A batch may have the answer among its members.
+    fn hear_early_member(&mut self, handshake: &mut Handshake) -> Option<Opened> {
+        for _ in 0..MEMBERS_PER_TURN {
+            let opened = match self.next_member()? {
+                BatchMember::Message(message) => self.hear_early_message(message, handshake),
+                BatchMember::Bad(bad) => self.hear_early_bad_line(bad, handshake),
+                BatchMember::Nothing => None,
+            };
+            if opened.is_some() {
+                return opened;
+            }
+        }
+        None
+    }
+
+    /// The response to `initialize`, from a handler.
+    fn first_response(&mut self, to: u64, response: Payload) -> Option<Payload> {
+        match self.conversation.respond(to, response).into_iter().next()? {
+            Effect::Respond { response, .. } => Some(response),
+            _ => None,
+        }
+    }
+
+    fn ready(&mut self, answer: Payload) -> Opened {
         if self.restored {
-            self.give_backend(&Message::initialized());
+            let initialized = self.conversation.say(Message::initialized());
+            self.give_backend(initialized);
         }
         Opened::Ready(answer)
     }
@@ -257,29 +315,37 @@ impl Worker {
         }
         loop {
             let ended = match self.next().await {
-                Next::Input(input) => self.take_input(input),
-                Next::InboxClosed => return self.setup.activity.ended(),
-                Next::Output(output) => self.take_output(output),
-                Next::OutputsClosed => Some(Ended::Exited(Exit::Stopped)),
-                Next::Room => None,
+                Wake::Input(input) => self.take_input(input),
+                Wake::InboxClosed => return self.setup.activity.ended(),
+                Wake::Output(output) => self.take_output(output),
+                Wake::OutputsClosed => Some(Ended::Exited(Exit::Stopped)),
+                Wake::Batch => {
+                    self.take_members();
+                    None
+                }
+                Wake::Room => None,
             };
             if let Some(ended) = ended {
                 return ended;
             }
             self.pump();
+            if self.batch.is_some() {
+                // A batch may have very many members, and there are other sessions.
+                yield_now().await;
+            }
         }
     }
 
     /// Fair between the client and the backend: neither can starve the other.
-    async fn next(&mut self) -> Next {
+    async fn next(&mut self) -> Wake {
         match self.behind_since {
             None => poll_fn(|cx| self.poll_next(cx)).await,
-            // Seldom, so in a box: every session would have to have room for it.
+            // Boxed, for it is rare and every session would have to have room for it.
             Some(since) => Box::pin(self.next_while_behind(since)).await,
         }
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
         self.backend_first = !self.backend_first;
         if self.backend_first {
             match self.poll_output(cx) {
@@ -294,26 +360,29 @@ impl Worker {
         }
     }
 
-    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
         if self.early.len() >= EARLY_INPUTS_MAX {
-            // Not ready yet: what comes now waits in the inbox.
-            return Poll::Pending;
+            // Not ready yet: what comes now waits in the inbox. Its end is seen all the same.
+            return self.setup.inbox.poll_closed(cx).map(|()| Wake::InboxClosed);
         }
         let input = self.setup.inbox.poll_recv(cx);
-        input.map(|input| input.map_or(Next::InboxClosed, Next::Input))
+        input.map(|input| input.map_or(Wake::InboxClosed, Wake::Input))
     }
 
-    fn poll_output(&self, cx: &mut Context<'_>) -> Poll<Next> {
+    fn poll_output(&self, cx: &mut Context<'_>) -> Poll<Wake> {
+        if self.batch.is_some() {
+            return Poll::Ready(Wake::Batch);
+        }
         let output = self.setup.backend.outputs().poll_recv(cx);
-        output.map(|output| output.map_or(Next::OutputsClosed, |output| Next::Output(unwrapped(output))))
+        output.map(|output| output.map_or(Wake::OutputsClosed, Wake::Output))
     }
 
     /// Back-pressure: a reader that reads gets a moment before its log fills. One that does not holds up nobody.
-    async fn next_while_behind(&mut self, since: Instant) -> Next {
+    async fn next_while_behind(&mut self, since: Moment) -> Wake {
         let room = self.setup.room.clone();
         let room = async {
             room.told().await;
-            Next::Room
+            Wake::Room
         };
         let mut patience = BEHIND_PATIENCE.checked_sub(since.elapsed()).map(async_io::Timer::after);
         let next = poll_fn(|cx| {
@@ -334,7 +403,7 @@ impl Worker {
             self.streams.pump();
         }
         self.behind_since = match self.streams.behind() {
-            true => Some(self.behind_since.unwrap_or_else(Instant::now)),
+            true => Some(self.behind_since.unwrap_or_else(Moment::now)),
             false => None,
         };
     }
@@ -345,7 +414,7 @@ impl Worker {
             Input::Attach(attach) => {
                 let _ = attach.answer.try_send(self.attach(attach.after));
             }
-            Input::Tick => return self.tick(Instant::now()),
+            Input::Tick => return self.tick(Moment::now()),
             Input::Retire => return self.retire(),
             #[cfg(test)]
             Input::Panic => panic!("asked to"),
@@ -357,14 +426,27 @@ impl Worker {
         match output {
             Output::Message(payload) => self.take_line(message::parse_line(payload)),
             Output::Welcome { to, payload, .. } | Output::Response { to, payload } => {
-                self.answered(&to, payload);
+                METRICS.messages_from_backend_total.add_one();
+                let effects = self.conversation.respond(to, payload);
+                self.do_all(effects);
             }
-            Output::Related { to, payload } => self.related(&to, payload),
-            Output::Unrelated(payload) => self.unrelated(payload),
-            Output::Detach(id) => self.detach(&id),
+            Output::Related { to, payload } => self.related(to, payload),
+            Output::Unrelated(message) => {
+                METRICS.messages_from_backend_total.add_one();
+                self.do_one(Effect::Deliver { to: Route::Unrelated, message });
+            }
+            Output::Detach(number) => {
+                let effects = self.conversation.detach(number);
+                self.do_all(effects);
+            }
             Output::Garbage(line) => self.log_garbage(&line),
-            Output::Wrapped { .. } => {}
-            Output::TooLong { .. } => self.too_long(),
+            Output::Wrapped { line, at } => match message::parse_wrapped(&line, at) {
+                Some(line) => self.take_line(line),
+                None => self.log_garbage(line.bytes()),
+            },
+            Output::TooLong { head, tail, bytes } => {
+                self.take_bad_line(BadLine::too_long(&head, &tail, bytes, MESSAGE_BYTES_MAX));
+            }
             Output::Exited(Exit::Panicked) => return Some(Ended::Panicked),
             Output::Exited(exit) => return Some(Ended::Exited(exit)),
         }
@@ -374,88 +456,79 @@ impl Worker {
     // --- From the client ------------------------------------------------------------------------------------------
 
     fn take_client_messages(&mut self, messages: Parsed, reply: Option<ReturnAddress>) {
-        let stream = reply.as_ref().map_or(STANDALONE, |reply| reply.stream);
+        let to = ReplyTo { client: 0, reply: reply.as_ref().map_or(STANDALONE, |reply| reply.stream) };
         if let Some(reply) = reply {
-            let requests =
-                messages.all().iter().filter(|message| matches!(message.kind, Kind::Request { .. }));
-            self.streams.open(reply, requests.count());
+            let is_call = |message: &&Message| matches!(message.kind, Kind::Request { .. });
+            self.streams.open(reply, messages.all().iter().filter(is_call).count());
         }
         match messages {
-            Parsed::One(message) => self.take_client_message(&message, stream),
+            Parsed::One(message) => self.take_client_message(message, to),
             Parsed::Batch(messages) => {
-                messages.iter().for_each(|message| self.take_client_message(message, stream));
+                messages.into_iter().for_each(|message| self.take_client_message(message, to));
             }
         }
     }
 
-    fn take_client_message(&mut self, message: &Message, stream: u32) {
-        match &message.kind {
-            Kind::Request { id, .. } => {
-                if let Err(text) = self.call(id, message, stream) {
-                    METRICS.calls_refused_total.add_one();
-                    self.respond(stream, message::error(id, message::INTERNAL_ERROR, text, None));
+    fn take_client_message(&mut self, message: Message, to: ReplyTo) {
+        if let Kind::Request { id, .. } = &message.kind
+            && let Some(text) = self.refuses_calls()
+        {
+            return self.refuse_call(to, id, text);
+        }
+        for effect in self.conversation.hear_client(to, message, Moment::now()) {
+            match effect {
+                Effect::ToBackend(outgoing) => match outgoing.call() {
+                    Some(number) => self.begin_call(number, outgoing),
+                    None => self.give_backend(outgoing),
+                },
+                effect => self.do_one(effect),
+            }
+        }
+    }
+
+    /// Why no call is taken at the moment, if so.
+    fn refuses_calls(&self) -> Option<&'static str> {
+        if self.conversation.calls() >= CALLS_MAX {
+            return Some("too many requests of this session are in flight: wait for some of them");
+        }
+        (budget::held_bytes() > HELD_BYTES_CALLS_MAX)
+            .then_some("burdock holds as many bytes of messages as it may: try again in a moment")
+    }
+
+    /// The JSON-RPC error that answers a call which is not taken (invariant 7: never HTTP).
+    fn refuse_call(&mut self, to: ReplyTo, id: &Id, text: &str) {
+        METRICS.calls_refused_total.add_one();
+        self.respond(to.reply, message::error(id, message::INTERNAL_ERROR, text, None));
+    }
+
+    fn begin_call(&mut self, number: u64, outgoing: Outbound) {
+        match self.setup.backend.send(outgoing, Priority::Request) {
+            Ok(()) => {
+                METRICS.calls_total.add_one();
+                METRICS.messages_to_backend_total.add_one();
+            }
+            Err(error) => {
+                let text = match error {
+                    SendError::Full => "the server does not read its input: too many requests wait for it",
+                    SendError::Closed => "the server is ending",
+                };
+                if let Some((to, id)) = self.conversation.not_taken(number) {
+                    self.refuse_call(to, &id, text);
                 }
             }
-            Kind::Notification { method } => {
-                let cancelled =
-                    if &**method == "notifications/cancelled" { message.concerns.clone() } else { None };
-                self.give_backend(message);
-                if let Some(id) = cancelled {
-                    self.cancelled(&id);
-                }
-            }
-            // An answer goes only to the request it answers (L50).
-            Kind::Response { id, .. } => match id {
-                Some(id) if self.settle(id) => self.give_backend(message),
-                _ => log::debug!("[{}] dropped an answer to no request", self.setup.label),
-            },
         }
     }
 
-    /// Begins a call; the error is the text of the JSON-RPC error that answers it (invariant 7: never HTTP).
-    fn call(&mut self, id: &Id, message: &Message, stream: u32) -> Result<(), &'static str> {
-        if self.calls.len() >= CALLS_MAX {
-            return Err("too many requests of this session are in flight: wait for some of them");
-        }
-        if budget::held_bytes() > HELD_BYTES_CALLS_MAX {
-            return Err("burdock holds as many bytes of messages as it may: try again in a moment");
-        }
-        let Entry::Vacant(vacant) = self.calls.entry(id.clone()) else {
-            return Err("a request with this id is already in flight");
-        };
-        self.setup.backend.send(message, Priority::Request).map_err(|error| match error {
-            SendError::Full => "the server does not read its input: too many requests wait for it",
-            SendError::Closed => "the server is ending",
-        })?;
-        METRICS.calls_total.add_one();
+    fn give_backend(&mut self, outgoing: Outbound) {
         METRICS.messages_to_backend_total.add_one();
-        vacant.insert(Call {
-            stream,
-            progress_token: message.concerns.clone(),
-            since: Instant::now(),
-            _counted: METRICS.calls.enter(),
-        });
-        Ok(())
-    }
-
-    fn give_backend(&mut self, message: &Message) {
-        METRICS.messages_to_backend_total.add_one();
-        if let Err(error) = self.setup.backend.send(message, Priority::Other)
-            && now_and_then(&mut self.deaf_logged)
+        if let Err(error) = self.setup.backend.send(outgoing, Priority::Other)
+            && now_and_then(&mut self.log.deaf)
         {
             log::warn!(
                 "[{}] dropped an answer or notification of the client: the server does not read ({error:?})",
                 self.setup.label
             );
         }
-    }
-
-    /// The client no longer wants a response (L44): none is sent.
-    fn cancelled(&mut self, id: &Id) {
-        let Some(call) = self.calls.remove(id) else { return };
-        let instead =
-            message::error(id, message::INTERNAL_ERROR, "the request was cancelled by the client", None);
-        self.streams.leave_unanswered(call.stream, instead, Moment::now());
     }
 
     /// Resumes the stream of that event; the standalone one goes on when there is no such stream (any more).
@@ -467,166 +540,131 @@ impl Worker {
         }
         self.setup.activity.attached();
         let priming = Event { id: Some(start), retry_ms: None, data: None, last: false };
-        let opening = Opening::Stream { first: self.version.primes().then_some(priming) };
+        let opening = Opening::Stream { first: self.setup.activity.version().primes().then_some(priming) };
         EventReader::of(opening, live, self.setup.keep_alive_comment, self.setup.room.clone())
     }
 
     // --- From the backend -----------------------------------------------------------------------------------------
 
-    /// In a batch each message stands for itself: a bad one spoils no other.
     fn take_line(&mut self, line: Line) {
-        let mut take = |message: Result<Message, Invalid>| match message {
-            Ok(message) => self.take_backend_message(message),
-            Err(invalid) => self.unreadable(invalid),
-        };
         match line {
-            Line::One(message) => take(message),
-            Line::Batch(messages) => messages.into_iter().for_each(take),
+            Line::One(message) => self.take_backend_message(message),
+            Line::Bad(bad) => self.take_bad_line(bad),
+            Line::Batch(batch) => {
+                self.batch = Some(batch);
+                self.take_members();
+            }
         }
     }
 
     fn take_backend_message(&mut self, message: Message) {
-        let stream = self.route(&message);
-        self.take_routed(message, stream);
+        METRICS.messages_from_backend_total.add_one();
+        let effects = self.conversation.hear_backend(message, Moment::now());
+        self.do_all(effects);
+    }
+
+    fn take_bad_line(&mut self, bad: BadLine) {
+        let effects = self.conversation.hear_bad_line(bad);
+        self.do_all(effects);
+    }
+
+    fn next_member(&mut self) -> Option<BatchMember> {
+        let member = self.batch.as_mut()?.next_member();
+        if member.is_none() {
+            self.batch = None;
+        }
+        member
+    }
+
+    /// In a batch each message stands for itself: a bad one spoils no other. So many at a time: a line may have
+    /// millions.
+    fn take_members(&mut self) {
+        for _ in 0..MEMBERS_PER_TURN {
+            match self.next_member() {
+                Some(BatchMember::Message(message)) => self.take_backend_message(message),
+                Some(BatchMember::Bad(bad)) => self.take_bad_line(bad),
+                Some(BatchMember::Nothing) => METRICS.garbage_lines_total.add_one(),
+                None => return,
+            }
+        }
     }
 
     /// A message of the backend that says itself which request it belongs to.
-    fn related(&mut self, to: &Id, payload: Payload) {
-        let stream = self.calls.get(to).map(|call| call.stream);
-        let stream = stream.filter(|stream| self.streams.takes_messages(*stream)).unwrap_or(STANDALONE);
+    fn related(&mut self, to: u64, payload: Payload) {
         match message::parse_line(payload) {
-            Line::One(Ok(message)) => self.take_routed(message, stream),
+            Line::One(message) => {
+                METRICS.messages_from_backend_total.add_one();
+                let effects = self.conversation.hear_related(to, message, Moment::now());
+                self.do_all(effects);
+            }
+            Line::Bad(bad) => self.take_bad_line(bad),
             Line::Batch(_) => {}
-            Line::One(Err(invalid)) => self.unreadable(invalid),
         }
     }
 
-    /// A notification of the backend that says itself that it belongs to no request.
-    fn unrelated(&mut self, payload: Payload) {
-        METRICS.messages_from_backend_total.add_one();
-        self.streams.deliver(self.route_unrelated(), payload, false);
+    // --- What the conversation asks for -----------------------------------------------------------------------------
+
+    fn do_all(&mut self, effects: impl IntoIterator<Item = Effect>) {
+        effects.into_iter().for_each(|effect| self.do_one(effect));
     }
 
-    fn answered(&mut self, id: &Id, response: Payload) {
-        METRICS.messages_from_backend_total.add_one();
-        match self.calls.remove(id) {
-            Some(call) => {
-                METRICS.call_seconds.observe(call.since.elapsed());
-                self.streams.respond(call.stream, response, Moment::now());
-            }
-            None => log::debug!("[{}] dropped a response to no request", self.setup.label),
-        }
-    }
-
-    /// Without priming events a client has nothing to resume after, so its stream stays.
-    fn detach(&mut self, id: &Id) {
-        if let Some(call) = self.calls.get(id).filter(|_| self.version.primes()) {
-            self.streams.let_go(call.stream);
-        }
-    }
-
-    fn take_routed(&mut self, message: Message, stream: u32) {
-        match message.kind {
-            Kind::Response { id: Some(id), .. } => return self.answered(&id, message.payload),
-            Kind::Response { id: None, .. } => self.without_id(&message.payload),
-            Kind::Request { id, method } => self.ask(id, &method, message.payload, stream),
-            Kind::Notification { method } if &*method == message::DETACH => {
-                if let Some(id) = &message.concerns {
-                    self.detach(id);
+    fn do_one(&mut self, effect: Effect) {
+        match effect {
+            Effect::ToBackend(outgoing) => self.give_backend(outgoing),
+            Effect::Respond { to, response, since } => {
+                if let Some(since) = since {
+                    METRICS.call_seconds.observe(since.elapsed());
                 }
+                self.respond(to.reply, response);
             }
-            Kind::Notification { method } => {
-                // The server no longer waits for this answer (L44).
-                if let Some(id) = message.concerns.filter(|_| &*method == "notifications/cancelled") {
-                    self.settle(&id);
-                }
-                self.streams.deliver(stream, message.payload, false);
+            Effect::LeaveUnanswered { to, instead } => {
+                self.streams.leave_unanswered(to.reply, instead, Moment::now());
             }
-        }
-        METRICS.messages_from_backend_total.add_one();
-    }
-
-    /// An error without an id: the server could not read a message. When one call is in flight it was that one.
-    fn without_id(&mut self, payload: &Payload) {
-        log::warn!(
-            "[{}] the server could not read a message: {}",
-            self.setup.label,
-            Foreign(payload.bytes())
-        );
-        if self.calls.len() == 1 {
-            self.fail_calls("the server could not read the request");
+            Effect::Deliver { to, message } => {
+                self.streams.deliver(self.stream_of(to), message, false);
+            }
+            Effect::Ask { to, message, number, is_ping } => self.ask(to, message, number, is_ping),
+            Effect::Settle(Spot(stream, place)) => {
+                self.streams.settle(EventId { stream: stream as u32, place });
+            }
+            // Without priming events a client has nothing to resume after, so its stream stays.
+            Effect::Detach(to) if self.setup.activity.version().primes() => self.streams.let_go(to.reply),
+            Effect::Detach(_) => {}
+            Effect::Tell(remark) => self.tell(&remark),
         }
     }
 
     /// A request of the backend to the client (L47).
-    fn ask(&mut self, id: Id, method: &str, payload: Payload, stream: u32) {
+    fn ask(&mut self, to: Route, message: Payload, number: u64, is_ping: bool) {
+        let stream = self.stream_of(to);
         // Without a reader nobody would answer a ping in time, and the server would take its client for dead (L43).
-        if method == "ping" && !self.streams.has_reader(stream) {
-            let answer = Message::response(&id, false, message::empty_result(&id));
-            let _ = self.setup.backend.send(&answer, Priority::Other);
+        if is_ping && !self.streams.has_reader(stream) {
+            if let Some(answer) = self.conversation.answer_ask(number) {
+                self.give_backend(answer);
+            }
             return;
         }
-        if self.asks.len() >= CALLS_MAX {
-            let text = "too many requests to this client are in flight";
-            let refusal = message::error(&id, message::INTERNAL_ERROR, text, None);
-            let _ = self.setup.backend.send(&Message::response(&id, true, refusal), Priority::Other);
-            return;
-        }
-        let at = self.streams.deliver(stream, payload, true);
-        if let Some(former) = self.asks.insert(id, Ask { at, since: Instant::now() }) {
-            self.streams.settle(former.at);
-        }
+        let at = self.streams.deliver(stream, message, true);
+        self.conversation.put(number, 0, Spot(at.stream.into(), at.place));
     }
 
-    /// The ask of this id is over: nobody waits for its answer any more. False when there is none.
-    fn settle(&mut self, id: &Id) -> bool {
-        let Some(ask) = self.asks.remove(id) else { return false };
-        self.streams.settle(ask.at);
-        true
-    }
-
-    /// The stream of a message that is no response: that of the request it belongs to, else the standalone one.
+    /// The stream that a message of the backend goes to: that of the request it belongs to, else the standalone one.
     /// Exactly one (L25).
-    fn route(&self, message: &Message) -> u32 {
-        let (Kind::Request { method, .. } | Kind::Notification { method }) = &message.kind else {
-            return STANDALONE;
+    fn stream_of(&self, route: Route) -> u32 {
+        let stream = match route {
+            Route::Caller(to) => Some(to.reply),
+            Route::With(Spot(stream, _)) => u32::try_from(stream).ok(),
+            Route::Unrelated if self.streams.has_reader(STANDALONE) => None,
+            Route::Unsaid | Route::Unrelated => self.only_post(),
+            Route::Nobody => None,
         };
-        let related = match &**method {
-            // Of no live call, as that of a task may be (T5), it is no other call's business (L45).
-            "notifications/progress" => {
-                let owner =
-                    |call: &&Call| call.progress_token.is_some() && call.progress_token == message.concerns;
-                Some(self.calls.values().find(owner).map_or(STANDALONE, |call| call.stream))
-            }
-            "notifications/cancelled" => {
-                message.concerns.as_ref().and_then(|id| self.asks.get(id)).map(|ask| ask.at.stream)
-            }
-            "notifications/tools/list_changed"
-            | "notifications/prompts/list_changed"
-            | "notifications/resources/list_changed"
-            | "notifications/resources/updated" => return self.route_unrelated(),
-            _ => None,
-        };
-        self.or_only_post(related)
-    }
-
-    /// The stream of what is by its nature about no request: that of a request only when nobody reads the standalone
-    /// one.
-    fn route_unrelated(&self) -> u32 {
-        if self.streams.has_reader(STANDALONE) { STANDALONE } else { self.or_only_post(None) }
-    }
-
-    fn or_only_post(&self, related: Option<u32>) -> u32 {
-        related
-            .or_else(|| self.only_post())
-            .filter(|stream| self.streams.takes_messages(*stream))
-            .unwrap_or(STANDALONE)
+        stream.filter(|stream| self.streams.takes_messages(*stream)).unwrap_or(STANDALONE)
     }
 
     /// The stream of the only POST with a request in flight. One whose client is there comes before those that
     /// nobody reads: a client that went away without `cancelled` must not take what is meant for it.
     fn only_post(&self) -> Option<u32> {
-        let streams = || self.calls.values().map(|call| call.stream);
+        let streams = || self.conversation.callers().map(|to| to.reply);
         let read = || streams().filter(|stream| self.streams.has_reader(*stream));
         match (read().next(), self.streams.has_reader(STANDALONE)) {
             (Some(_), _) => the_only(read()),
@@ -639,30 +677,16 @@ impl Worker {
         self.streams.respond(stream, response, Moment::now());
     }
 
-    fn unreadable(&mut self, invalid: Invalid) {
-        self.log_garbage(invalid.text.as_bytes());
-        let Some(id) = invalid.id else { return };
-        if let Some(call) = self.calls.remove(&id) {
-            self.respond(
-                call.stream,
-                message::error(
-                    &id,
-                    message::INTERNAL_ERROR,
-                    "the server's answer is not valid JSON-RPC",
-                    None,
-                ),
-            );
+    fn tell(&mut self, remark: &Remark) {
+        if remark.is_everyday() {
+            log::debug!("[{}] {remark}", self.setup.label);
+        } else if now_and_then(&mut self.log.remarks) {
+            log::warn!("[{}] {remark}", self.setup.label);
         }
     }
 
-    /// Nobody knows whose response it was: every call hears of it rather than one waiting for ever.
-    fn too_long(&mut self) {
-        log::warn!("[{}] dropped a message of the server that is too large", self.setup.label);
-        self.fail_calls("a message of the server was too large for burdock and was dropped; it may have been the answer to this request");
-    }
-
     fn log_garbage(&mut self, line: &[u8]) {
-        if now_and_then(&mut self.garbage_logged) {
+        if now_and_then(&mut self.log.garbage) {
             log::warn!(
                 "[{}] the server's stdout has a line that is not JSON-RPC: {}",
                 self.setup.label,
@@ -673,15 +697,15 @@ impl Worker {
 
     // --- Time and the end -----------------------------------------------------------------------------------------
 
-    fn tick(&mut self, now: Instant) -> Option<Ended> {
-        self.streams.forget_old(Moment::now());
+    fn tick(&mut self, now: Moment) -> Option<Ended> {
+        self.streams.forget_old(now);
         self.expire_asks(now);
         if budget::pressure() {
             self.streams.shed_under_pressure();
         }
         let reading = self.streams.any_reader();
         let activity = &self.setup.activity;
-        activity.note(reading, self.calls.len());
+        activity.note(reading, self.conversation.calls());
         if reading {
             activity.touch();
             return None;
@@ -689,13 +713,16 @@ impl Worker {
         let timeout =
             if activity.had_stream() { self.setup.idle_timeout } else { self.setup.idle_timeout_no_stream };
         // A call nobody waits for cannot keep a session for ever.
-        let timeout = if self.calls.is_empty() { timeout } else { timeout * IDLE_WITH_CALLS_FACTOR };
+        let timeout = if self.conversation.calls() == 0 { timeout } else { timeout * IDLE_WITH_CALLS_FACTOR };
         (Duration::from_secs(activity.idle_secs(sweep::now_secs()).into()) >= timeout).then_some(Ended::Idle)
     }
 
     /// Ends the session of a stopping node when nobody would notice: no call in flight, no message on its way.
     fn retire(&mut self) -> Option<Ended> {
-        let quiet = self.calls.is_empty() && self.setup.inbox.is_empty() && !self.streams.behind();
+        let quiet = self.conversation.calls() == 0
+            && self.batch.is_none()
+            && self.setup.inbox.is_empty()
+            && !self.streams.behind();
         quiet.then(|| {
             // From here on the client hears 404, which sends it to another node: no call is taken and then refused.
             self.setup.inbox.close();
@@ -705,27 +732,17 @@ impl Worker {
     }
 
     /// A server whose request was never answered hears so (L46).
-    fn expire_asks(&mut self, now: Instant) {
-        let old = self.asks.extract_if(|_, ask| now.duration_since(ask.since) >= ASK_AGE);
-        for (id, ask) in old {
-            self.streams.settle(ask.at);
-            let answer = message::error(&id, message::INTERNAL_ERROR, "the client did not answer", None);
-            let _ = self.setup.backend.send(&Message::response(&id, true, answer), Priority::Other);
-        }
-    }
-
-    fn fail_calls(&mut self, text: &str) {
-        let calls: Vec<(Id, Call)> = std::mem::take(&mut self.calls).into_iter().collect();
-        for (id, call) in calls {
-            self.respond(call.stream, message::error(&id, message::INTERNAL_ERROR, text, None));
-        }
+    fn expire_asks(&mut self, now: Moment) {
+        let effects = self.conversation.expire_asks(|since| now.since(since) >= ASK_AGE);
+        self.do_all(effects);
     }
 
     /// Answers whoever still waits, ends every stream gracefully and stops the backend (`clients.md` C12).
     pub fn finish(&mut self, ended: &Ended) {
         self.setup.backend.stop();
         self.empty_inbox();
-        self.fail_calls(&ended.describe());
+        let failed = self.conversation.fail_all(&ended.describe());
+        self.do_all(failed);
         // Clients that all came back at once would be a storm for the nodes that are left (design 7).
         let come_back =
             matches!(ended, Ended::Drained | Ended::Suspended).then(|| fastrand::u32(RETIRE_RETRY_MS));
@@ -751,9 +768,9 @@ impl Worker {
 }
 
 /// Whether a line of its kind may go to the log: at most one a second, whatever clients and children do.
-fn now_and_then(last: &mut Option<Instant>) -> bool {
-    let now = Instant::now();
-    let may = last.is_none_or(|last| now.duration_since(last) >= LOG_STEP);
+fn now_and_then(last: &mut Option<Moment>) -> bool {
+    let now = Moment::now();
+    let may = last.is_none_or(|last| now.since(last) >= LOG_STEP);
     if may {
         *last = Some(now);
     }
@@ -763,33 +780,6 @@ fn now_and_then(last: &mut Option<Instant>) -> bool {
 fn the_only(mut streams: impl Iterator<Item = u32>) -> Option<u32> {
     let first = streams.next()?;
     streams.all(|stream| stream == first).then_some(first)
-}
-
-fn is_response_to(message: &Message, id: &Id) -> bool {
-    matches!(&message.kind, Kind::Response { id: Some(answered), .. } if answered == id)
-}
-
-fn too_early(exit: &Exit, garbage: Option<Vec<u8>>) -> String {
-    match exit {
-        Exit::NotStarted(_) => exit.describe(),
-        ran => format!("{} before it answered initialize{}", ran.describe(), wrote(garbage)),
-    }
-}
-
-/// A message behind text is a line of text like others.
-fn unwrapped(output: Output) -> Output {
-    let Output::Wrapped { line, .. } = output else { return output };
-    Output::Garbage(line.bytes().iter().take(FOREIGN_TEXT_BYTES_MAX).copied().collect())
-}
-
-fn too_late(deadline: Duration, garbage: Option<Vec<u8>>) -> String {
-    format!("the server did not answer initialize within {} s{}", deadline.as_secs(), wrote(garbage))
-}
-
-fn wrote(garbage: Option<Vec<u8>>) -> String {
-    let stdout =
-        garbage.map(|line| format!("; its stdout began with: {}", Foreign(&line))).unwrap_or_default();
-    stdout + "; its stderr is in burdock's log"
 }
 
 /// Runs a worker's life behind the panic fence (invariant 12): whatever happens, waiting clients are answered.

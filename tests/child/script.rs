@@ -6,6 +6,7 @@
 //! N times, `<pause>` for a moment in which what stands before it is read alone. The bytes are written before the next
 //! message is read, so whatever is answered after the notification is answered after these bytes.
 //!
+//! The tool `say` says its `text` in the same way and never answers: nothing is written to the server after this call.
 //! The tool `held` is answered, once, when the call of that name is there; `heard` gives back the messages that contain
 //! `part`, as they came, once there are `count` of them; `mangle` answers with what [`mangle`] makes of a good answer.
 
@@ -201,6 +202,10 @@ pub(crate) fn call(id: &RawValue, raw: &str, params: &Value) -> Option<Option<Va
             let held = Held { id: id.get().to_owned(), token, new: true };
             super::with_shared(|shared| shared.held.insert(name, held));
             say_text(arguments["then"].as_str().unwrap_or_default());
+            Some(None)
+        }
+        "say" => {
+            say_text(arguments["text"].as_str().unwrap_or_default());
             Some(None)
         }
         "held" => {

@@ -1,0 +1,243 @@
+//! A lenient look at what should have been a message: whose answer was it meant to be?
+//!
+//! Linear in the bytes: once forwards and, when that finds nothing, once backwards.
+
+use memchr::{memchr, memmem};
+use serde_json::value::RawValue;
+
+use super::Id;
+use super::members::{JsonMembers, members};
+
+/// What a look at one object found.
+#[derive(Debug, Default)]
+pub(super) struct Glimpse {
+    /// Its `id`, or all of them when it has several that differ.
+    pub(super) ids: Vec<Id>,
+    /// It has a `method`, so it is no answer.
+    pub(super) method: bool,
+    /// It has a `result` or an `error`.
+    pub(super) outcome: bool,
+    jsonrpc: bool,
+}
+
+impl Glimpse {
+    fn take(&mut self, name: &[u8], value: &[u8]) {
+        match name {
+            b"id" => self.ids.extend(id(value).filter(|id| !self.ids.contains(id))),
+            b"method" => self.method = value != b"null",
+            b"result" | b"error" => self.outcome = true,
+            b"jsonrpc" => self.jsonrpc = true,
+            _ => {}
+        }
+    }
+}
+
+fn id(value: &[u8]) -> Option<Id> {
+    Id::of(serde_json::from_slice::<&RawValue>(value).ok()?).ok()
+}
+
+/// The JSON-RPC objects that a broken line holds, as far as can be seen.
+pub(super) fn glance(line: &[u8]) -> Vec<Glimpse> {
+    if memmem::find(line, b"jsonrpc").is_none() {
+        return Vec::new();
+    }
+    let mut found = forwards(line);
+    if found.iter().all(|glimpse| glimpse.ids.is_empty()) {
+        found.extend(backwards(line));
+    }
+    found
+}
+
+/// Of objects whose beginnings are in order.
+fn forwards(line: &[u8]) -> Vec<Glimpse> {
+    let mut found = Vec::new();
+    let first = line.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(0);
+    let mut walk = match line.get(first) {
+        // The brace was lost.
+        Some(b'"') => Some(JsonMembers::without_brace(line, first)),
+        _ => memchr(b'{', line).map(|brace| members(line, brace)),
+    };
+    while let Some(object) = &mut walk {
+        let mut glimpse = Glimpse::default();
+        for member in &mut *object {
+            glimpse.take(member.name(), &line[member.value]);
+        }
+        if glimpse.jsonrpc {
+            found.push(glimpse);
+        }
+        let end = object.end().min(line.len());
+        walk = memchr(b'{', &line[end..]).map(|brace| members(line, end + brace));
+    }
+    found
+}
+
+/// Of an object whose end is in order, whatever stands before it. Only what has its `jsonrpc` here as well counts, or
+/// has no beginning: an object inside a line that was cut is not the message.
+fn backwards(line: &[u8]) -> Option<Glimpse> {
+    let end = line.iter().rposition(|byte| !byte.is_ascii_whitespace())?;
+    let mut walk = Backwards { line, at: if line[end] == b'}' { end } else { end + 1 } };
+    let (mut glimpse, mut depth, mut value, mut id_at) =
+        (Glimpse::default(), 0_usize, walk.at..walk.at, None);
+    let whole = loop {
+        let Some(token) = walk.token() else { break false };
+        match line[token.start] {
+            b'}' | b']' => depth += 1,
+            b'{' | b'[' if depth == 0 => break true,
+            b'{' | b'[' => depth -= 1,
+            b':' if depth == 0 => {
+                let Some(name) = walk.token().filter(|name| name.len() > 1) else { break false };
+                let text = &line[name.start + 1..name.end - 1];
+                glimpse.take(text, line[token.end..value.end].trim_ascii());
+                if text == b"id" {
+                    id_at = Some(name.start);
+                }
+                continue;
+            }
+            b',' if depth == 0 => value = token.start..token.start,
+            _ => {}
+        }
+    };
+    (glimpse.jsonrpc || !whole || id_at.is_some_and(|at| is_behind_jsonrpc(&line[..at]))).then_some(glimpse)
+}
+
+/// Whether there is nothing between the end of `before` and the word but what belongs to it.
+fn is_behind_jsonrpc(before: &[u8]) -> bool {
+    const WORD: &[u8] = b"jsonrpc";
+    let word = memmem::rfind(before, WORD).map(|at| at + WORD.len());
+    word.is_some_and(|end| before[end..].iter().all(|byte| b"\":,2.0 ".contains(byte)))
+}
+
+/// Walks over the tokens of `line`, from its end.
+struct Backwards<'a> {
+    line: &'a [u8],
+    /// Everything from here on was walked over.
+    at: usize,
+}
+
+impl Backwards<'_> {
+    /// The next token to the left: a string, or one byte.
+    fn token(&mut self) -> Option<std::ops::Range<usize>> {
+        let end = self.at;
+        let last = end.checked_sub(1)?;
+        self.at = last;
+        if self.line[last] == b'"' {
+            self.at = loop {
+                let quote = memchr::memrchr(b'"', &self.line[..self.at])?;
+                let before = self.line[..quote].iter().rev().take_while(|byte| **byte == b'\\').count();
+                if before % 2 == 0 {
+                    break quote;
+                }
+                self.at = quote;
+            };
+        }
+        Some(self.at..end)
+    }
+}
+
+/// As [`glance`], of a line of which only both ends are left.
+pub(super) fn glance_at_ends(head: &[u8], tail: &[u8]) -> Vec<Glimpse> {
+    let in_head = forwards(head);
+    match (in_head.into_iter().next(), backwards(tail)) {
+        (Some(head), _) if head.method || !head.ids.is_empty() => vec![head],
+        (head, Some(tail)) if tail.jsonrpc || head.is_some() => vec![tail],
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn named(line: &[u8]) -> Vec<String> {
+        let found = glance(line).into_iter().filter(|glimpse| !glimpse.method);
+        found.flat_map(|glimpse| glimpse.ids).map(|id| id.to_string()).collect()
+    }
+
+    #[test]
+    fn the_answer_of_a_broken_line_is_found() {
+        let lines: &[&[u8]] = &[
+            br#"{"jsonrpc":"2.0","id":5,"result":{"a":NaN}}"#,
+            b"{\"jsonrpc\":\"2.0\",\"id\":5,\"result\":{\"a\":\"\xff\"}}",
+            br#"{"jsonrpc":"2.0","id":5,"result":{"items":[{"id":7}"#,
+            br#"{"jsonrpc":"2.0","id":5,"result":{},}"#,
+            br#"{{"jsonrpc":"2.0","id":5,"result":{}}"#,
+            br#""jsonrpc":"2.0","id":5,"result":{}}"#,
+            br#"{"jsonrpc:"2.0","id":5,"result":{"id":7}}"#,
+            br#"{"jsonrpc":2.0","id":5,"result":{"id":7}}"#,
+            br#"{"jsonrpc":"2.0","id":5"result":{}}"#,
+            br#"{"result":{"a":"x},"jsonrpc":"2.0","id":5}"#,
+            br#"{"result":{"a":NaN,"id":7},"jsonrpc":"2.0","id":5}"#,
+            br#"INFO: {"jsonrpc":"2.0","id":5,"result":{}} end"#,
+        ];
+        for line in lines {
+            assert_eq!(named(line), ["5"], "{}", String::from_utf8_lossy(line));
+        }
+        let two = br#"{"jsonrpc":"2.0","id":5,"result":{}}{"jsonrpc":"2.0","id":"6","result":{}}"#;
+        assert_eq!(named(two), ["5", "\"6\""]);
+    }
+
+    #[test]
+    fn what_names_nothing_is_not_taken_for_an_answer() {
+        let lines: &[&[u8]] = &[
+            br#"{"level":30,"id":5,"msg":NaN}"#,
+            br#"{"jsonrpc":"2.0","id":5,"method":"ping","params":{NaN}}"#,
+            br#"{"result":{"items":[{"id":7}"#,
+            br#"{"result":{"jsonrpc":"no","items":[{"id":7}"#,
+            br#"{"jsonrpc":"2.0","id":{"a":1},"result":NaN}"#,
+            br#"jsonrpc"#,
+            b"",
+        ];
+        for line in lines {
+            assert_eq!(named(line), [""; 0], "{}", String::from_utf8_lossy(line));
+        }
+    }
+
+    #[test]
+    fn both_ends_of_a_line_name_its_call() {
+        let ends = |head: &str, tail: &str| -> Vec<String> {
+            let found = glance_at_ends(head.as_bytes(), tail.as_bytes());
+            found
+                .into_iter()
+                .filter(|glimpse| !glimpse.method)
+                .flat_map(|glimpse| glimpse.ids)
+                .map(|id| id.to_string())
+                .collect()
+        };
+        assert_eq!(ends(r#"{"jsonrpc":"2.0","id":5,"result":{"a":"xxx"#, r#"xx","id":7}]}}"#), ["5"]);
+        assert_eq!(ends(r#"{"result":{"id":7,"a":"xxx"#, r#"xx","id":7}]},"jsonrpc":"2.0","id":5}"#), ["5"]);
+        assert_eq!(ends(r#"{"jsonrpc":"2.0","result":{"id":7,"a":"xxx"#, r#"xx","id":7}]},"id":5}"#), ["5"]);
+        assert_eq!(
+            ends(r#"{"jsonrpc":"2.0","id":5,"method":"a","params":{"a":"xxx"#, r#"xx","id":7}}"#),
+            [""; 0]
+        );
+        assert_eq!(ends("xxxx", "xxxx"), [""; 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn prop_any_line_is_looked_at(bytes in prop::collection::vec(prop_oneof![Just(b'"'), Just(b'{'), Just(b'}'), Just(b':'), Just(b','), Just(b'\\'), any::<u8>()], 0..80)) {
+            let line = [&bytes[..], b"jsonrpc"].concat();
+            let _ = (glance(&line), glance_at_ends(&bytes, &line), backwards(&bytes));
+        }
+
+        /// One byte lost or doubled, anywhere but in the id's member: the call is found.
+        #[test]
+        fn prop_a_byte_lost_or_doubled_hides_no_call(at in any::<prop::sample::Index>(), double in any::<bool>(), last in any::<bool>()) {
+            let whole = if last {
+                r#"{"result":{"content":[{"type":"text","text":"a \"b\" c"}],"n":[{"id":7}]},"jsonrpc":"2.0","id":5}"#
+            } else {
+                r#"{"jsonrpc":"2.0","id":5,"result":{"content":[{"type":"text","text":"a \"b\" c"}],"n":[{"id":7}]}}"#
+            };
+            let id = whole.find("\"id\":5").unwrap();
+            let at = at.index(whole.len());
+            prop_assume!(!(id..id + 6).contains(&at));
+            let mut line = whole.as_bytes().to_vec();
+            if double { line.insert(at, line[at]) } else { line.drain(at..=at); }
+            let text = String::from_utf8_lossy(&line).into_owned();
+            // A line that is good JSON all the same is read by the parser.
+            let found = named(&line);
+            prop_assert!(found == ["5"] || found.is_empty() && serde_json::from_slice::<&RawValue>(&line).is_ok(), "{:?}: {}", found, text);
+        }
+    }
+}

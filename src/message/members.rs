@@ -1,0 +1,191 @@
+//! The members of an object, found without a parser: exactly in JSON that is valid, as well as can be in what is not.
+//!
+//! One pass over the bytes, no recursion, no memory but the answer.
+
+use std::ops::Range;
+
+use memchr::memchr2;
+
+/// A member of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct JsonMember<'a> {
+    /// Its name as it is written, without the quotes.
+    name: &'a [u8],
+    /// From the quote before its name to the end of its value.
+    pub(super) place: Range<usize>,
+    /// Where its value stands.
+    pub(super) value: Range<usize>,
+}
+
+impl<'a> JsonMember<'a> {
+    /// Its name as it is written, without the quotes.
+    pub(super) fn name(&self) -> &'a [u8] {
+        self.name
+    }
+
+    /// Whether this is its name, in whatever spelling.
+    pub(super) fn is(&self, name: &str) -> bool {
+        if !self.name.contains(&b'\\') {
+            return self.name == name.as_bytes();
+        }
+        let quoted = [b"\"", self.name, b"\""].concat();
+        serde_json::from_slice::<String>(&quoted).is_ok_and(|own| own == name)
+    }
+}
+
+/// Walks over the members of the object that `bytes` has at `at`, behind its brace.
+pub(super) struct JsonMembers<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+/// The members of the object whose `{` is at `brace`.
+pub(super) fn members(bytes: &[u8], brace: usize) -> JsonMembers<'_> {
+    JsonMembers { bytes, at: brace + 1 }
+}
+
+impl<'a> JsonMembers<'a> {
+    /// As [`members`], for an object whose brace is missing.
+    pub(super) fn without_brace(bytes: &'a [u8], at: usize) -> JsonMembers<'a> {
+        JsonMembers { bytes, at }
+    }
+
+    /// Behind the object when all members were walked over.
+    pub(super) fn end(&self) -> usize {
+        self.at
+    }
+
+    fn skip_blanks(&mut self) {
+        while self.bytes.get(self.at).is_some_and(u8::is_ascii_whitespace) {
+            self.at += 1;
+        }
+    }
+}
+
+impl<'a> Iterator for JsonMembers<'a> {
+    type Item = JsonMember<'a>;
+
+    fn next(&mut self) -> Option<JsonMember<'a>> {
+        loop {
+            match self.bytes.get(self.at)? {
+                b'"' => {}
+                b'}' => {
+                    self.bytes = &self.bytes[..self.at];
+                    self.at += 1;
+                    return None;
+                }
+                // A comma, a blank; anything else has no business here.
+                _ => {
+                    self.at += 1;
+                    continue;
+                }
+            }
+            let start = self.at;
+            self.at = string_end(self.bytes, start);
+            let name = start + 1..(self.at - 1).max(start + 1);
+            self.skip_blanks();
+            if self.bytes.get(self.at) != Some(&b':') {
+                continue;
+            }
+            self.at += 1;
+            self.skip_blanks();
+            let value = self.at..value_end(self.bytes, self.at);
+            self.at = value.end;
+            return Some(JsonMember { name: &self.bytes[name], place: start..value.end, value });
+        }
+    }
+}
+
+/// Behind the string whose opening quote is at `at`; the end of all when it has no other.
+fn string_end(bytes: &[u8], at: usize) -> usize {
+    let mut at = at + 1;
+    while let Some(found) = memchr2(b'"', b'\\', bytes.get(at..).unwrap_or_default()) {
+        at += found;
+        if bytes[at] == b'"' {
+            return at + 1;
+        }
+        at += 2;
+    }
+    bytes.len()
+}
+
+/// Behind the value that begins at `at`.
+fn value_end(bytes: &[u8], at: usize) -> usize {
+    match bytes.get(at) {
+        Some(b'"') => string_end(bytes, at),
+        Some(b'{' | b'[') => container_end(bytes, at),
+        _ => {
+            let ends = |byte: &u8| byte.is_ascii_whitespace() || b",:{}[]\"".contains(byte);
+            let rest = bytes.get(at..).unwrap_or_default();
+            rest.iter().position(ends).map_or(bytes.len(), |end| at + end)
+        }
+    }
+}
+
+fn container_end(bytes: &[u8], mut at: usize) -> usize {
+    let mut depth = 0_usize;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => {
+                at = string_end(bytes, at);
+                continue;
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => {
+                depth -= 1;
+                if depth == 0 {
+                    return at + 1;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn texts(text: &str) -> Vec<(&str, &str)> {
+        let start = text.find('{').unwrap();
+        let text_of = |bytes| std::str::from_utf8(bytes).unwrap();
+        members(text.as_bytes(), start)
+            .map(|member| (text_of(member.name), text_of(&text.as_bytes()[member.value])))
+            .collect()
+    }
+
+    #[test]
+    fn members_of_good_json_are_found_with_their_values() {
+        let text = r#" {"a":1, "b" : {"c":[1,"}"]},"d":"x\"y" ,"e":null}  {"f":1}"#;
+        assert_eq!(texts(text), [("a", "1"), ("b", r#"{"c":[1,"}"]}"#), ("d", r#""x\"y""#), ("e", "null")]);
+        let escaped = members(br#"{"_met\u0061":1}"#, 0).next().unwrap();
+        assert!(escaped.is("_meta") && !escaped.is("meta"));
+    }
+
+    #[test]
+    fn what_is_broken_is_passed_over() {
+        assert_eq!(texts(r#"{"a":NaN,"b":2,}"#), [("a", "NaN"), ("b", "2")]);
+        assert_eq!(texts(r#"{"a":1"b":2"#), [("a", "1"), ("b", "2")]);
+        assert_eq!(texts(r#"{{"a":1,,"b":[1,{"c":2}"#), [("a", "1"), ("b", r#"[1,{"c":2}"#)]);
+        assert_eq!(texts(r#"{"a":"#), [("a", "")]);
+        assert_eq!(texts(r#"{"a"#), []);
+        assert_eq!(texts(r#"{"a\"#), []);
+    }
+
+    proptest! {
+        #[test]
+        fn prop_any_bytes_are_walked_to_their_end(bytes in prop::collection::vec(prop_oneof![Just(b'"'), Just(b'{'), Just(b'}'), Just(b':'), Just(b'\\'), any::<u8>()], 0..80)) {
+            let mut from = 0;
+            let mut walk = JsonMembers::without_brace(&bytes, 0);
+            for member in &mut walk {
+                prop_assert!(member.place.start >= from && member.value.end == member.place.end);
+                prop_assert!(member.place.end <= bytes.len());
+                from = member.place.end;
+            }
+            prop_assert!(walk.end() <= bytes.len());
+        }
+    }
+}
