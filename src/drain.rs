@@ -70,7 +70,7 @@ pub async fn until_stopped(
     systemd::tell(News::Stopping, format!("stopping: {}", left(sessions))).await;
     let waiting = async {
         match way {
-            Way::Finish => none_left(|| METRICS.calls.get(), config.drain_timeout).await,
+            Way::Finish => none_left(|| sessions.calls(), config.drain_timeout).await,
             Way::Handover => hand_over(config, sessions).await,
         }
     };
@@ -78,8 +78,8 @@ pub async fn until_stopped(
     sessions.stop();
     // No new connections; replies on their way and the ends of streams still go out.
     accepting.cancel().await;
-    none_left(|| connections.requests() as i64, FLUSH_DEADLINE).await;
-    none_left(|| sessions.children().count() as i64, STOP_DEADLINE).await;
+    none_left(|| connections.requests(), FLUSH_DEADLINE).await;
+    none_left(|| sessions.children().count(), STOP_DEADLINE).await;
     sessions.registry().flush().await;
     backend::watchdog::stop().await;
     log::info!("stopped");
@@ -125,15 +125,15 @@ fn doing(phase: NodePhase) -> &'static str {
 
 /// What is still there, in words.
 fn left(sessions: &Sessions) -> String {
-    format!("{}, {} in flight", some(sessions.count() as i64, "session"), some(METRICS.calls.get(), "call"))
+    format!("{}, {} in flight", some(sessions.count(), "session"), some(sessions.calls(), "call"))
 }
 
-fn some(count: i64, what: &str) -> String {
+fn some(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Waits until `count` is zero, or `at_most` has passed.
-async fn none_left(count: impl Fn() -> i64, at_most: Duration) {
+async fn none_left(count: impl Fn() -> usize, at_most: Duration) {
     let begun = Instant::now();
     while count() > 0 && begun.elapsed() < at_most {
         Timer::after(DRAIN_POLL).await;
@@ -146,13 +146,13 @@ async fn hand_over(config: &Config, sessions: &Sessions) {
     Timer::after(DRAIN_GRACE).await;
     sessions.enter(NodePhase::Waiting);
     log::info!("no new sessions; waiting up to {:?} for {}", config.drain_timeout, left(sessions));
-    none_left(|| sessions.count_ending() as i64 + METRICS.calls.get(), config.drain_timeout).await;
+    none_left(|| sessions.count_ending() + sessions.calls(), config.drain_timeout).await;
     sessions.enter(NodePhase::Retiring);
     log::info!("retiring over {:?}: {}", config.retire_window, left(sessions));
     let begun = Instant::now();
     retire(sessions, config.retire_window).await;
     let cap = config.retire_window + RETIRE_CALLS_MAX;
-    none_left(|| METRICS.calls.get(), cap.saturating_sub(begun.elapsed())).await;
+    none_left(|| sessions.calls(), cap.saturating_sub(begun.elapsed())).await;
     log::info!("retired: {}", left(sessions));
 }
 

@@ -113,8 +113,7 @@ impl Sessions {
         activity: Activity,
     ) -> (Arc<SessionHandle>, Box<worker::Worker>) {
         let (inbox, inputs) = queue::bounded(INBOX_MAX);
-        let (activity, room) = (Arc::new(activity), Room::default());
-        let label: Arc<str> = id.short().into();
+        let (activity, room, label) = (Arc::new(activity), Room::default(), Arc::<str>::from(id.short()));
         let handle = Arc::new(SessionHandle {
             id: id.clone(),
             server: owner.server,
@@ -126,12 +125,12 @@ impl Sessions {
             activity: Arc::clone(&activity),
             keep_alive_comment: self.keep_alive_comment,
             room: room.clone(),
+            calls: self.calls.clone(),
             inbox,
             _counted: METRICS.sessions.enter(),
         });
         let idle_timeout = settings.idle_timeout.unwrap_or(self.limits.idle_timeout);
-        // Boxed: otherwise the future of its task would have room for it several times.
-        let worker = Box::new(worker::Worker::new(worker::Setup {
+        let setup = worker::Setup {
             backend: start_backend(&settings.launch, &label, &self.children),
             label,
             activity,
@@ -141,8 +140,9 @@ impl Sessions {
             idle_timeout_no_stream: idle_timeout.min(self.limits.idle_timeout_no_stream),
             keep_alive_comment: self.keep_alive_comment,
             room,
-        }));
-        (handle, worker)
+        };
+        // Boxed: its task's future would have room for it several times.
+        (handle, Box::new(worker::Worker::new(setup)))
     }
 
     /// Gives the worker of a session in the table a task, at whose end the session is closed.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::{Activity, Attach, Form, Input, Post, ReturnAddress};
+use super::{Activity, Attach, CallCensus, Form, Input, Post, ReturnAddress};
 use crate::http::{Event, EventId, EventReader, Opening, Room};
 use crate::limits::{INBOX_WAIT, READER_EVENTS_MAX, REPLY_PATIENCE};
 use crate::message::Parsed;
@@ -38,6 +38,8 @@ pub struct SessionHandle {
     pub(super) keep_alive_comment: Duration,
     /// For the readers of its streams, too.
     pub(super) room: Room,
+    /// Where its calls are counted.
+    pub(super) calls: CallCensus,
     pub(super) inbox: Sender<Input>,
     pub(super) _counted: Entered,
 }
@@ -59,7 +61,8 @@ impl SessionHandle {
     pub async fn request(&self, messages: Parsed, form: Form) -> Result<EventReader, NotTaken> {
         let (events, live) = queue::bounded(READER_EVENTS_MAX);
         let stream = self.activity.new_stream();
-        let reply = ReturnAddress { stream, events, form, since: Moment::now() };
+        let census = self.calls.clone();
+        let reply = ReturnAddress { stream, events, form, since: Moment::now(), census };
         self.tell(Input::Post(Box::new(Post { messages, reply: Some(reply) }))).await?;
         Ok(EventReader::of(self.opening(form, stream), live, self.keep_alive_comment, self.room.clone()))
     }

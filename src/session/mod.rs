@@ -6,6 +6,7 @@
 mod activity;
 mod birth;
 mod caps;
+mod census;
 mod ended;
 mod handle;
 mod misroutes;
@@ -24,6 +25,7 @@ use std::time::Duration;
 pub use self::activity::Activity;
 pub use self::birth::CreateError;
 use self::caps::Counts;
+pub use self::census::CallCensus;
 pub use self::ended::Ended;
 pub use self::handle::{NotTaken, SessionHandle};
 use self::misroutes::Misroutes;
@@ -88,6 +90,8 @@ pub struct Sessions {
     keep_alive_comment: Duration,
     table: SessionTable,
     counts: Mutex<Counts>,
+    /// The calls of its sessions.
+    calls: CallCensus,
     /// The processes of its sessions, those of ended ones included until they are reaped.
     children: Arc<Children>,
     phase: phase::Current,
@@ -105,6 +109,7 @@ impl Sessions {
             keep_alive_comment: config.keep_alive_comment,
             table: SessionTable::new(),
             counts: Mutex::new(Counts { by_server: vec![0; config.servers.len()], ..Counts::default() }),
+            calls: CallCensus::default(),
             children: Arc::default(),
             phase: phase::Current::new(),
             registry,
@@ -285,6 +290,11 @@ impl Sessions {
         lock(&self.counts).all
     }
 
+    /// How many requests of their clients have no response yet.
+    pub fn calls(&self) -> usize {
+        self.calls.calls()
+    }
+
     /// How many of them do not outlive the stop of this node. One is counted until the registry knows of its end.
     pub fn count_ending(&self) -> usize {
         let all = self.count();
@@ -428,6 +438,7 @@ mod tests {
             events,
             form: Form::Either,
             since: crate::moment::Moment::now(),
+            census: handle.calls.clone(),
         };
         let request = message(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"m"}}"#));
         let post = Post { messages: Parsed::One(request), reply: Some(address) };
@@ -498,6 +509,26 @@ mod tests {
             assert_eq!(sessions.count(), 1, "the next process begins it again");
             assert!(sessions.close(&handle, Ended::Deleted));
             assert_eq!((sessions.count(), METRICS.sessions_drained_total.get()), (0, drained + 1));
+        });
+    }
+
+    /// Two servers of one process do not wait for each other's calls.
+    #[test]
+    fn calls_are_counted_by_their_owner() {
+        let (ours, other) = (sessions(1), sessions(1));
+        async_io::block_on(async {
+            let handle = begin(&ours).await;
+            let waiting = call(&handle, 5);
+            soon(async {
+                while ours.calls() == 0 {
+                    async_io::Timer::after(Duration::from_millis(5)).await;
+                }
+            })
+            .await;
+            assert_eq!((ours.calls(), other.calls()), (1, 0));
+            ours.close(&handle, Ended::Deleted);
+            soon(waiting.recv()).await.unwrap();
+            assert_eq!(ours.calls(), 0);
         });
     }
 

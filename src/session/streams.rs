@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::census::CallCensus;
 use super::stream::{Keep, Pushed, Stream};
 use crate::budget::{self, Payload};
 use crate::http::{Event, EventId};
@@ -29,6 +30,8 @@ pub struct Streams {
     finished: VecDeque<(u32, Moment)>,
     /// Whether some reader has not been given all there is.
     behind: bool,
+    /// Where the requests of POSTs are counted while they have no response; known with the first POST.
+    census: Option<CallCensus>,
 }
 
 /// The stream of a POST.
@@ -42,6 +45,16 @@ struct PostStream {
     since: Moment,
 }
 
+impl PostStream {
+    /// One of its requests is no longer in flight.
+    fn answered(&mut self, census: Option<&CallCensus>) {
+        if self.open > 0 {
+            self.open -= 1;
+            census.into_iter().for_each(|census| census.end(1));
+        }
+    }
+}
+
 /// Where the responses to a POST go.
 #[derive(Debug)]
 pub struct ReturnAddress {
@@ -53,6 +66,8 @@ pub struct ReturnAddress {
     pub form: Form,
     /// When the POST arrived.
     pub since: Moment,
+    /// Where its requests are counted.
+    pub census: CallCensus,
 }
 
 /// What the client of a POST reads.
@@ -86,6 +101,7 @@ impl Streams {
             posts: BTreeMap::new(),
             finished: VecDeque::new(),
             behind: false,
+            census: None,
         }
     }
 
@@ -93,6 +109,7 @@ impl Streams {
     pub fn open(&mut self, address: ReturnAddress, open: usize) {
         let stream = Stream::with_reader(address.stream, address.events);
         let open = u32::try_from(open).unwrap_or(u32::MAX);
+        self.census.get_or_insert(address.census).begin(open);
         self.posts
             .insert(address.stream, PostStream { stream, open, form: address.form, since: address.since });
     }
@@ -196,7 +213,7 @@ impl Streams {
     /// Puts a response on its POST's stream; the last one ends the stream (L17).
     pub fn respond(&mut self, number: u32, response: Payload, now: Moment) {
         let Some(post) = self.posts.get_mut(&number) else { return };
-        post.open = post.open.saturating_sub(1);
+        post.answered(self.census.as_ref());
         let last = post.open == 0;
         // Then the reply is one JSON body: its client has no event id to resume after, so nothing need be kept.
         let soon = now.since(post.since) < REPLY_PATIENCE;
@@ -215,7 +232,7 @@ impl Streams {
     /// reader that resumes it all the same, and would ask for ever otherwise (`clients.md` B3).
     pub fn leave_unanswered(&mut self, number: u32, instead: Payload, now: Moment) {
         let Some(post) = self.posts.get_mut(&number) else { return };
-        post.open = post.open.saturating_sub(1);
+        post.answered(self.census.as_ref());
         if post.open == 0 {
             post.stream.detach();
             post.stream.push(instead, Keep::Always, true);
@@ -272,8 +289,20 @@ impl Streams {
     pub fn end(&mut self, retry_ms: Option<u32>) {
         let posts = self.posts.values_mut().map(|post| &mut post.stream);
         posts.chain([&mut self.standalone]).for_each(|stream| stream.hand_over(retry_ms));
+        if let Some(census) = &self.census {
+            census.end(self.posts.values().map(|post| post.open).sum());
+        }
         self.posts.clear();
         self.finished.clear();
+    }
+}
+
+impl Drop for Streams {
+    /// What was not answered will not be: as after a panic.
+    fn drop(&mut self) {
+        if let Some(census) = &self.census {
+            census.end(self.posts.values().map(|post| post.open).sum());
+        }
     }
 }
 
@@ -288,7 +317,16 @@ mod tests {
 
     fn open(streams: &mut Streams, number: u32, requests: usize, now: Moment) -> Receiver<Event> {
         let (events, live) = bounded(8);
-        streams.open(ReturnAddress { stream: number, events, form: Form::Either, since: now }, requests);
+        streams.open(
+            ReturnAddress {
+                stream: number,
+                events,
+                form: Form::Either,
+                since: now,
+                census: CallCensus::default(),
+            },
+            requests,
+        );
         live
     }
 
@@ -390,10 +428,44 @@ mod tests {
     fn a_quick_response_to_a_client_of_event_streams_can_be_resumed() {
         let (mut streams, now) = (Streams::new(), Moment::now());
         let (events, live) = bounded(8);
-        streams.open(ReturnAddress { stream: 1, events, form: Form::Stream, since: now }, 1);
+        streams.open(
+            ReturnAddress {
+                stream: 1,
+                events,
+                form: Form::Stream,
+                since: now,
+                census: CallCensus::default(),
+            },
+            1,
+        );
         streams.respond(1, payload(1), now);
         drop(live);
         assert_eq!(resumes(&mut streams, 1), Some(1));
+    }
+
+    /// Whoever waits for a number of calls waits for those of its own sessions, and for each of them just once.
+    #[test]
+    fn calls_are_counted_while_they_have_no_response() {
+        let (mut streams, now) = (Streams::new(), Moment::now());
+        let census = CallCensus::default();
+        let open = |streams: &mut Streams, stream, requests| {
+            let (events, live) = bounded(8);
+            let census = census.clone();
+            streams.open(ReturnAddress { stream, events, form: Form::Either, since: now, census }, requests);
+            live
+        };
+        let _live = (open(&mut streams, 1, 3), open(&mut streams, 2, 1), open(&mut streams, 3, 1));
+        assert_eq!(census.calls(), 5);
+        streams.respond(1, payload(1), now);
+        streams.leave_unanswered(1, payload(1), now);
+        streams.respond(2, payload(1), now);
+        streams.respond(2, payload(1), now);
+        assert_eq!(census.calls(), 2);
+        streams.end(None);
+        assert_eq!(census.calls(), 0);
+        let _live = open(&mut streams, 4, 2);
+        drop(streams);
+        assert_eq!(census.calls(), 0);
     }
 
     /// So that a node of the map is no larger than what glibc keeps at hand per thread (1,032 bytes).
@@ -463,7 +535,7 @@ mod tests {
                     Step::Open { requests, read } if known.len() < FINISHED_STREAMS_MAX => {
                         let number = known.len() as u32 + 1;
                         let (events, live) = bounded(200);
-                        streams.open(ReturnAddress { stream: number, events, form: Form::Either, since: now }, requests);
+                        streams.open(ReturnAddress { stream: number, events, form: Form::Either, since: now, census: CallCensus::default() }, requests);
                         known.push(Known { number, live: read.then_some(live), open: requests, responses: 0 });
                     }
                     Step::Respond(at) => if let Some(post) = known.get_mut(at).filter(|post| post.open > 0) {

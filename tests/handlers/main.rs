@@ -1,4 +1,5 @@
-//! Handlers that behave badly, for the tests: `test-handlers ADDR THREADS [FLAG...]`, flags as of `burdock serve`.
+//! Handlers that behave badly, for the tests: `test-handlers ADDR THREADS [FLAG...]`, flags as of `burdock serve`; or
+//! `test-handlers two`, two servers in one process.
 
 #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
@@ -52,6 +53,9 @@ fn block_for(seconds: f64) {
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
+    if std::env::args().nth(1).as_deref() == Some("two") {
+        return serve_two();
+    }
     let (address, threads) = (arguments.next().unwrap(), arguments.next().unwrap());
     let mut config = Config::of_handler(server(), address.parse().unwrap()).unwrap();
     let flags: Vec<OsString> = arguments.map(OsString::from).collect();
@@ -60,6 +64,18 @@ fn main() {
     (config.node, config.redis) = (flagged.node, flagged.redis);
     config.threads = threads.parse().unwrap();
     burdock::server::run(config, |_, bound| println!("http://{bound}/mcp")).unwrap();
+}
+
+/// Says where each serves, and when each has stopped.
+fn serve_two() {
+    let servers = ["one", "two"].map(|name| {
+        std::thread::spawn(move || {
+            let address = "127.0.0.1:0".parse().unwrap();
+            burdock::serve(server(), address, |url| println!("{name} {url}")).unwrap();
+            println!("{name} stopped");
+        })
+    });
+    servers.into_iter().for_each(|server| server.join().unwrap());
 }
 
 fn server() -> Server {

@@ -1,6 +1,8 @@
 //! How a node of a cluster stops (design 7): it gives its clients time to find another node, and loses no call.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -247,4 +249,35 @@ fn sigint_hands_nothing_over() {
     burdock.signal("-INT");
     assert_eq!(burdock.wait().code(), Some(0));
     assert!(signalled.elapsed() < Duration::from_secs(4), "{:?}", signalled.elapsed());
+}
+
+/// Two servers in one process: the one without calls does not wait for the other's. Counts of the process decided it.
+#[test]
+fn two_servers_of_a_process_do_not_wait_for_each_other() {
+    let mut process = crate::tools::bound_to_thread(example("test-handlers"))
+        .arg("two")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let (say, said) = std::sync::mpsc::channel();
+    std::thread::spawn(move || lines.for_each(|line| drop(say.send(line))));
+    let mut address = None;
+    for _ in 0..2 {
+        let line = said.recv_timeout(SOON).unwrap();
+        if let Some(url) = line.strip_prefix("one http://") {
+            address = Some(url.strip_suffix("/mcp").unwrap().parse().unwrap());
+        }
+    }
+    let session = Session::begin(address.unwrap(), "/mcp", "2025-11-25", &[]);
+    // Never answered; it has been taken when it has become a stream.
+    let mut waits = session.start(&call(1, "cling", json!({"kept": false})));
+    assert_eq!(waits.head().status, 200);
+    let status = Command::new("kill").args(["-INT", &process.id().to_string()]).status().unwrap();
+    assert!(status.success());
+    let first = said.recv_timeout(Duration::from_secs(5));
+    let _ = process.kill();
+    process.wait().unwrap();
+    assert_eq!(first.as_deref(), Ok("two stopped"));
 }

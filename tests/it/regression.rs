@@ -12,7 +12,7 @@ use burdock::limits::{INBOX_MAX, READER_EVENTS_MAX};
 use burdock::message::{self, Parsed};
 use burdock::queue::{self, Receiver, Sender};
 use burdock::session::worker::{Setup, Worker};
-use burdock::session::{Activity, Attach, Ended, Form, Input, Post, ReturnAddress};
+use burdock::session::{Activity, Attach, CallCensus, Ended, Form, Input, Post, ReturnAddress};
 use burdock::{runtime, sweep};
 
 use serde_json::json;
@@ -57,7 +57,13 @@ fn post(stream: u32) -> (Input, Receiver<Event>) {
     let bytes = format!("{{\"jsonrpc\":\"2.0\",\"id\":{stream},\"method\":\"tools/call\"}}").into_bytes();
     let Ok(Parsed::One(call)) = message::parse(bytes, Share::default()) else { panic!("not a message") };
     let (events, reader) = queue::bounded(READER_EVENTS_MAX);
-    let address = ReturnAddress { stream, events, form: Form::Either, since: burdock::moment::Moment::now() };
+    let address = ReturnAddress {
+        stream,
+        events,
+        form: Form::Either,
+        since: burdock::moment::Moment::now(),
+        census: CallCensus::default(),
+    };
     (Input::Post(Box::new(Post { messages: Parsed::One(call), reply: Some(address) })), reader)
 }
 
