@@ -1,11 +1,18 @@
 //! How the sender of events hears that a reader has taken what it was given.
 
 use std::future::poll_fn;
+#[cfg(not(model))]
 use std::sync::Arc;
+#[cfg(not(model))]
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
+#[cfg(not(model))]
 use atomic_waker::AtomicWaker;
+
+// What tests/models tries all interleavings of.
+#[cfg(model)]
+use crate::loomed::{Arc, AtomicBool, AtomicWaker, Ordering};
 
 /// By this the reader of a queue tells the sender that there is room again. It does so only when the sender
 /// wants to know, so that nobody is woken for nothing.

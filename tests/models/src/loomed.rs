@@ -1,7 +1,8 @@
-//! What `Direction` has besides loom's own.
+//! What `Direction` and `Room` take from here, for loom's own would not do.
 
 use std::task::Waker;
 
+pub use loom::sync::Arc;
 pub use loom::sync::atomic::Ordering;
 
 use crate::lock::lock;

@@ -1,5 +1,5 @@
-//! Tries all interleavings, up to three preemptions each, of the two pieces of burdock that threads share without a task
-//! to own them: the queue and a descriptor's readiness. They are burdock's own sources, with loom's locks and atomics.
+//! Tries all interleavings, up to three preemptions each, of the pieces of burdock that threads share without a task to
+//! own them: the queue, the word that it has room, and a descriptor's readiness. They are burdock's own sources, with loom's locks and atomics.
 //!
 //!     cargo run --release --manifest-path tests/models/Cargo.toml [NAME]
 //!
@@ -15,6 +15,9 @@ mod loomed;
 #[path = "../../../src/queue.rs"]
 mod queue;
 mod queue_models;
+#[allow(dead_code, reason = "what the models do not call")]
+#[path = "../../../src/http/room.rs"]
+mod room;
 
 use std::time::Instant;
 

@@ -9,6 +9,7 @@ use loom::thread;
 
 use crate::Model;
 use crate::queue::{Empty, Refused, Sender, bounded};
+use crate::room::Room;
 
 pub const ALL: &[Model] = &[
     ("queue_all_items_arrive", all_items_arrive),
@@ -18,6 +19,7 @@ pub const ALL: &[Model] = &[
     ("queue_the_last_sender_ends_the_wait", the_last_sender_ends_the_wait),
     ("queue_a_receiver_that_goes_leaves_nothing", a_receiver_that_goes_leaves_nothing),
     ("queue_what_was_sent_before_a_close_is_received", what_was_sent_before_a_close_is_received),
+    ("room_is_told_to_a_sender_that_is_behind", room_is_told_to_a_sender_that_is_behind),
 ];
 
 fn sends<T: 'static>(sender: Sender<T>, item: T) -> thread::JoinHandle<bool> {
@@ -115,4 +117,35 @@ fn what_was_sent_before_a_close_is_received() {
     sender.try_send(2).unwrap();
     sender.close();
     assert_eq!(receives.join().unwrap(), 3);
+}
+
+/// A session's worker never waits in `send`: it asks for the word of room, looks once more, and goes on with other
+/// things. A reader tells it when the queue is empty.
+fn room_is_told_to_a_sender_that_is_behind() {
+    let (sender, receiver) = bounded(1);
+    let room = Room::default();
+    let reader = thread::spawn({
+        let room = room.clone();
+        move || {
+            let mut sum = 0;
+            while let Some(item) = block_on(receiver.recv()) {
+                sum += item;
+                if receiver.is_empty() {
+                    room.tell();
+                }
+            }
+            sum
+        }
+    });
+    for item in [1, 2, 3] {
+        while sender.try_send(item).is_err() {
+            room.want();
+            if sender.try_send(item).is_ok() {
+                break;
+            }
+            block_on(room.told());
+        }
+    }
+    drop(sender);
+    assert_eq!(reader.join().unwrap(), 6);
 }
