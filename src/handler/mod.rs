@@ -5,21 +5,60 @@
 //! stdio, and every revision of the protocol.
 //!
 //! ```
-//! use burdock::handler::{Context, Server};
+//! use burdock::handler::{Context, Server, ToolError};
+//! use std::sync::atomic::{AtomicU64, Ordering};
 //!
 //! #[derive(serde::Deserialize, schemars::JsonSchema)]
-//! struct Echo {
-//!     /// What to say.
-//!     text: String,
+//! struct Add {
+//!     /// How much to add.
+//!     amount: u64,
 //! }
 //!
-//! let server = Server::new("demo", "1.0")
-//!     .instructions("Say something.")
-//!     .tool("echo", "Says what it is told", |_context: Context, echo: Echo| async move { Ok(echo.text) });
-//! assert_eq!(server.name(), "demo");
+//! async fn add(context: Context, add: Add) -> Result<String, ToolError> {
+//!     // One sum for each session.
+//!     let sum = context.state::<AtomicU64>();
+//!     Ok((sum.fetch_add(add.amount, Ordering::Relaxed) + add.amount).to_string())
+//! }
+//!
+//! let server = Server::new("adder", "1.0")
+//!     .instructions("Add as often as you like.")
+//!     .tool("add", "Adds to this session's sum.", add);
+//! assert_eq!(server.name(), "adder");
 //! ```
 //!
-//! [`crate::serve`] puts it on the network, [`crate::serve_stdio`] on stdin and stdout.
+//! [`crate::serve`] puts it on the network, [`crate::serve_stdio`] on stdin and stdout. A program that speaks
+//! over stdio can also run behind the `burdock` program: `burdock serve -- YOUR_PROGRAM`, which knows tokens
+//! and several nodes. `src/demo.rs` is a larger example.
+//!
+//! # What a handler returns
+//!
+//! A tool returns text, [`Content`], several of them, or [`Json`] for a structured result. `?` on any error
+//! fails the call with the error's text, which the model reads and may act upon; a
+//! [`ToolError::Request`] is a JSON-RPC error for the client instead. Handlers of resources, prompts and
+//! completions fail with a [`RequestError`].
+//!
+//! # Asking the client
+//!
+//! [`Context::elicit`] shows the user a form, [`Context::elicit_url`] a link; [`Context::sample`] asks the
+//! model, [`Context::roots`] the client's folders. The call waits meanwhile, for
+//! [`Server::ask_deadline`] at most. A client that did not declare that it can is not asked
+//! ([`AskError::NotSupported`]).
+//!
+//! ```
+//! use burdock::handler::{Context, Elicited, NoArguments, Server, ToolError};
+//! use serde_json::json;
+//!
+//! async fn delete_all(context: Context, _: NoArguments) -> Result<&'static str, ToolError> {
+//!     let nothing_to_fill_in = json!({"type": "object", "properties": {}});
+//!     match context.elicit("Delete everything?", nothing_to_fill_in).await? {
+//!         Elicited::Accepted(_) => Ok("deleted"),
+//!         Elicited::Declined | Elicited::Cancelled => Ok("nothing was deleted"),
+//!     }
+//! }
+//!
+//! let server = Server::new("files", "1.0").tool("delete_all", "Deletes everything.", delete_all);
+//! # drop(server);
+//! ```
 //!
 //! # How handlers run
 //!
