@@ -28,7 +28,6 @@
 //! | `mcp` | the endpoint: who may call what; the handshake era in `mcp::legacy`, where a session's 404 is decided |
 //! | `session` | the table of sessions, their workers, and the event log of each stream |
 //! | `registry` | which sessions exist and where, in memory or in Redis |
-//! | `session_id` | ids of sessions: 128 random bits behind the name of their node |
 //! | `logging` | log lines, as text or JSON |
 //! | `config` | what was typed and read becomes one checked `Config` |
 //! | `principal` | who calls, by bearer token |
@@ -38,6 +37,7 @@
 //! | `conversation` | what is said between a server and its clients: ids, tokens, cancellation, whom a message is for |
 //! | `message` | JSON-RPC envelopes; params and results stay raw bytes |
 //! | `http` | HTTP/1.1 and server-sent events over any byte stream |
+//! | `session_id` | ids of sessions: 128 random bits behind the name of their node |
 //! | `authority` | `host[:port]` and the origin of a URL, read in one place |
 //! | `small_file` | reads a file of bounded size: a config, tokens |
 //! | `version` | what differs between protocol revisions |

@@ -20,6 +20,7 @@ use crate::limits::{
     KEEP_ALIVE_COMMENT_MAX, KEEP_ALIVE_COMMENT_MIN, NODE_NAME_BYTES_MAX, RETIRE_WINDOW, SESSIONS_DERIVED_MAX,
     SESSIONS_DERIVED_MIN, SESSIONS_MAX, THREADS_MAX,
 };
+use crate::session_id::is_node_name;
 
 /// The default of `--listen`.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -153,16 +154,13 @@ fn admin(typed: &Typed, insecure_public: bool) -> Result<Option<AdminListen>, Er
 }
 
 fn node(typed: &Typed) -> Result<String, Error> {
-    let Some(given) = typed.one(Flag::Node) else { return Ok("local".to_owned()) };
-    let name = given.text.as_str();
-    let letters = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let begins_well = name.starts_with(|first: char| first.is_ascii_lowercase());
-    if begins_well && name.len() <= NODE_NAME_BYTES_MAX && name.bytes().all(letters) {
-        return Ok(name.to_owned());
+    match typed.one(Flag::Node) {
+        None => Ok("local".to_owned()),
+        Some(given) if is_node_name(&given.text) => Ok(given.text.clone()),
+        Some(given) => Err(given.error(format_args!(
+            "must be lower case letters and digits, a letter first, at most {NODE_NAME_BYTES_MAX}"
+        ))),
     }
-    Err(given.error(format_args!(
-        "must be lower case letters and digits, a letter first, at most {NODE_NAME_BYTES_MAX}"
-    )))
 }
 
 fn session_limits(typed: &Typed, principals: bool, in_process: bool) -> Result<SessionLimits, Error> {
