@@ -1,8 +1,8 @@
-//! `host[:port]`, and the beginning of a URL: what stands in `Host` and `Origin`, in flags and in URLs (RFC 3986,
-//! section 3.2). Sans-io.
+//! `host[:port]`, and the beginning of a URL: what stands in `Host` and `Origin`, in flags and in URLs (RFC
+//! 3986, section 3.2). Sans-io.
 //!
-//! A host is a name, an IPv4 address, or an IPv6 address in brackets. Characters of RFC 3986 that occur in no name are
-//! left out: a host that looks like a path, a list or a user must reach nobody who trusts it.
+//! A host is a name, an IPv4 address, or an IPv6 address in brackets. Characters of RFC 3986 that occur in no
+//! name are left out: a host that looks like a path, a list or a user must reach nobody who trusts it.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -25,7 +25,8 @@ pub struct Origin<'a> {
     pub authority: Authority<'a>,
 }
 
-/// What is wrong with a text that should be `host[:port]` or begin with an origin. `Display` goes on after that text.
+/// What is wrong with a text that should be `host[:port]` or begin with an origin. `Display` goes on after
+/// that text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthorityError {
     /// There is no `scheme://` in front.
@@ -147,8 +148,8 @@ pub fn host_of(address: IpAddr) -> String {
     }
 }
 
-/// Whether a host always means the machine itself: a loopback address, `localhost`, or a name below it (RFC 6761,
-/// section 6.3).
+/// Whether a host always means the machine itself: a loopback address, `localhost`, or a name below it (RFC
+/// 6761, section 6.3).
 pub fn is_own_host(host: &str) -> bool {
     address(host).map_or_else(|| is_localhost(host), |address| address.to_canonical().is_loopback())
 }
@@ -161,7 +162,8 @@ fn is_localhost(name: &str) -> bool {
     })
 }
 
-/// What is in brackets with the brackets, and the port behind them; `inside` is `text` without the first bracket.
+/// What is in brackets with the brackets, and the port behind them; `inside` is `text` without the first
+/// bracket.
 fn split_bracketed<'a>(text: &'a str, inside: &'a str) -> Result<(&'a str, Option<&'a str>), AuthorityError> {
     let wrong = |inside: &str| AuthorityError::NotIpv6(inside.to_owned());
     let (address, behind) = inside.split_once(']').ok_or_else(|| wrong(inside))?;
@@ -193,7 +195,8 @@ pub fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
-/// Whether it can stand before `://` (RFC 3986, section 3.1). Extensions of editors have schemes of their own.
+/// Whether it can stand before `://` (RFC 3986, section 3.1). Extensions of editors have schemes of their
+/// own.
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))

@@ -1,5 +1,6 @@
-//! The client sockets of one server: each is a task, and all of them are listed here, so that whoever stops the server
-//! finds them. What is counted here decides; the gauges of `metrics` repeat it for the whole process.
+//! The client sockets of one server: each is a task, and all of them are listed here, so that whoever stops
+//! the server finds them. What is counted here decides; the gauges of `metrics` repeat it for the whole
+//! process.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

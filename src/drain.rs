@@ -140,8 +140,8 @@ async fn none_left(count: impl Fn() -> usize, at_most: Duration) {
     }
 }
 
-/// See [`Way::Handover`]. Returns when there are no sessions, or those that are left have had their time. Sessions that
-/// outlive the stop are served until then, and only their calls are waited for.
+/// See [`Way::Handover`]. Returns when there are no sessions, or those that are left have had their time.
+/// Sessions that outlive the stop are served until then, and only their calls are waited for.
 async fn hand_over(config: &Config, sessions: &Sessions) {
     Timer::after(DRAIN_GRACE).await;
     sessions.enter(NodePhase::Waiting);
@@ -156,8 +156,8 @@ async fn hand_over(config: &Config, sessions: &Sessions) {
     log::info!("retired: {}", left(sessions));
 }
 
-/// Ends the sessions that do not outlive the stop, in random order and evenly over `window`. One with a call in flight
-/// is looked at again, also for a while after the window.
+/// Ends the sessions that do not outlive the stop, in random order and evenly over `window`. One with a call
+/// in flight is looked at again, also for a while after the window.
 async fn retire(sessions: &Sessions, window: Duration) {
     let begun = Instant::now();
     let ending = || sessions.all().into_iter().filter(|session| !sessions.outlives_stop(session));

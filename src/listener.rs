@@ -72,8 +72,8 @@ pub async fn next_socket<L: AsFd, T>(
     }
 }
 
-/// How many connections a process with so many descriptors takes: [`CONNECTIONS_MAX`], unless descriptors are few. Where
-/// sessions have `children`, these take descriptors as well, and half is left to them.
+/// How many connections a process with so many descriptors takes: [`CONNECTIONS_MAX`], unless descriptors are
+/// few. Where sessions have `children`, these take descriptors as well, and half is left to them.
 pub fn connections_max(descriptors: u64, children: bool) -> usize {
     let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
     let spare = DESCRIPTORS_SPARE.min(descriptors / 2);
@@ -90,7 +90,8 @@ pub struct Crowds(Mutex<HashMap<IpAddr, usize>>);
 pub struct Member(Option<(Arc<Crowds>, IpAddr)>);
 
 impl Crowds {
-    /// `None` when the address has too many. Loopback and trusted proxies stand for many clients and have no cap.
+    /// `None` when the address has too many. Loopback and trusted proxies stand for many clients and have no
+    /// cap.
     pub fn join(self: &Arc<Self>, peer: Peer) -> Option<Member> {
         let address = crowd_of(peer.address);
         if peer.address.is_loopback() || peer.trusted {

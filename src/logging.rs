@@ -23,8 +23,8 @@ struct JsonRecord<'a> {
     message: &'a str,
 }
 
-/// Begins to log. `journal` is the variable `JOURNAL_STREAM` (systemd.exec(5)), by which systemd tells a service that
-/// its output goes to the journal, which has timestamps of its own.
+/// Begins to log. `journal` is the variable `JOURNAL_STREAM` (systemd.exec(5)), by which systemd tells a
+/// service that its output goes to the journal, which has timestamps of its own.
 ///
 /// # Errors
 /// When there is a log already.

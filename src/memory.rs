@@ -1,7 +1,8 @@
 //! Memory that many sessions or large messages have left behind goes back to the system.
 //!
-//! glibc keeps what is freed below the last piece in use, so a node would stay as large as on its busiest day. What is
-//! freed is counted; once it is much, [`run`] waits until little more comes, and then asks glibc for all of it.
+//! glibc keeps what is freed below the last piece in use, so a node would stay as large as on its busiest
+//! day. What is freed is counted; once it is much, [`run`] waits until little more comes, and then asks glibc
+//! for all of it.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -46,14 +47,14 @@ pub async fn run() {
         loop {
             async_io::Timer::after(FREEING_STEP).await;
             let freed = FREED_BYTES.load(Ordering::Relaxed);
-            let next = freeing.look(freed);
-            if next == Next::Wait {
+            let due = freeing.look(freed);
+            if due == Due::NotYet {
                 continue;
             }
             // What is freed after this line counts for the next time.
             FREED_BYTES.fetch_sub(freed, Ordering::Relaxed);
             smol::unblock(give_back).await;
-            if next == Next::GiveBackAndSleep {
+            if due == Due::NowAndOver {
                 break;
             }
         }
@@ -83,40 +84,42 @@ struct Freeing {
 
 /// What to do after a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
+enum Due {
     /// More is being freed: wait, and give it all back together.
-    Wait,
+    NotYet,
     /// This has gone on for long: give back what is free by now, and go on looking.
-    GiveBack,
+    Now,
     /// Nothing more is freed: give back what is free, and sleep.
-    GiveBackAndSleep,
+    NowAndOver,
 }
 
 impl Freeing {
     /// `freed` is the count since memory was last given back.
-    fn look(&mut self, freed: usize) -> Next {
+    fn look(&mut self, freed: usize) -> Due {
         let more = freed.saturating_sub(self.seen);
         self.seen = freed;
         self.looks += 1;
-        let next = if more <= FREED_BYTES_WHEN_QUIET_MAX {
-            Next::GiveBackAndSleep
+        let due = if more <= FREED_BYTES_WHEN_QUIET_MAX {
+            Due::NowAndOver
         } else if self.looks >= FREEING_LOOKS_MAX {
-            Next::GiveBack
+            Due::Now
         } else {
-            Next::Wait
+            Due::NotYet
         };
-        if next != Next::Wait {
+        if due != Due::NotYet {
             *self = Freeing::default();
         }
-        next
+        due
     }
 }
 
-/// Returns what is free to the system. Blocks for some milliseconds per hundred megabytes: for the blocking pool.
+/// Returns what is free to the system. Blocks for some milliseconds per hundred megabytes: for the blocking
+/// pool.
 #[cfg(target_env = "gnu")]
 #[allow(unsafe_code)]
 fn give_back() {
-    // SAFETY: `malloc_trim` takes an integer, locks the allocator as `malloc` does, and moves nothing that is in use.
+    // SAFETY: `malloc_trim` takes an integer, locks the allocator as `malloc` does, and moves nothing that is
+    // in use.
     unsafe { libc::malloc_trim(0) };
 }
 
@@ -133,10 +136,10 @@ mod tests {
     #[test]
     fn what_a_crowd_leaves_goes_back_when_it_is_gone() {
         let mut freeing = Freeing::default();
-        assert_eq!(freeing.look(MUCH), Next::Wait);
-        assert_eq!(freeing.look(3 * MUCH), Next::Wait);
+        assert_eq!(freeing.look(MUCH), Due::NotYet);
+        assert_eq!(freeing.look(3 * MUCH), Due::NotYet);
         // A connection ends now and then, on any server.
-        assert_eq!(freeing.look(3 * MUCH + ENDED_BYTES), Next::GiveBackAndSleep);
+        assert_eq!(freeing.look(3 * MUCH + ENDED_BYTES), Due::NowAndOver);
     }
 
     #[test]
@@ -147,10 +150,10 @@ mod tests {
             freed += MUCH;
             freeing.look(freed)
         };
-        assert!((1..FREEING_LOOKS_MAX).all(|_| next() == Next::Wait));
-        assert_eq!(next(), Next::GiveBack);
+        assert!((1..FREEING_LOOKS_MAX).all(|_| next() == Due::NotYet));
+        assert_eq!(next(), Due::Now);
         // Counted anew; and little that came meanwhile is the end, although much less than at the beginning.
-        assert_eq!(freeing.look(MUCH), Next::Wait);
-        assert_eq!(freeing.look(MUCH), Next::GiveBackAndSleep);
+        assert_eq!(freeing.look(MUCH), Due::NotYet);
+        assert_eq!(freeing.look(MUCH), Due::NowAndOver);
     }
 }

@@ -1,12 +1,13 @@
-//! Time as a value: a [`Moment`] can be compared, added to, written down and, on the same boot, read again by the
-//! program that takes this one's place. Sans-io rooms are told the time; only their users ask the clock.
+//! Time as a value: a [`Moment`] can be compared, added to, written down and, on the same boot, read again by
+//! the program that takes this one's place. Sans-io rooms are told the time; only their users ask the clock.
 
 use std::ops::Add;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// A point in time: milliseconds of `CLOCK_MONOTONIC`, which goes on over an `exec` and stops while the machine sleeps.
+/// A point in time: milliseconds of `CLOCK_MONOTONIC`, which goes on over an `exec` and stops while the
+/// machine sleeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(u64);
 
@@ -45,8 +46,8 @@ impl Moment {
 impl Add<Duration> for Moment {
     type Output = Moment;
 
-    /// The moment `after` this one. What is less than a millisecond counts as a whole one, so that a deadline is never
-    /// early.
+    /// The moment `after` this one. What is less than a millisecond counts as a whole one, so that a deadline
+    /// is never early.
     fn add(self, after: Duration) -> Moment {
         let millis = after.as_nanos().div_ceil(1_000_000);
         Moment(self.0.saturating_add(u64::try_from(millis).unwrap_or(u64::MAX)))

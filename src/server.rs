@@ -78,7 +78,8 @@ pub fn run_on(
     let admin = config.admin.as_ref().map(admin::bind).transpose()?;
     runtime::start(config.threads).map_err(refused("start threads"))?;
     let listener = Source::new(listener).map_err(refused("watch the listening socket"))?;
-    // futures-lite's `block_on`, not async-io's: that one would make this thread take part in waiting for timers.
+    // futures-lite's `block_on`, not async-io's: that one would make this thread take part in waiting for
+    // timers.
     smol::future::block_on(async {
         let children = begin_watchdog(&config).await?;
         let signals = drain::signals().map_err(refused("listen for signals"))?;
@@ -109,8 +110,8 @@ fn refused(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
     move |error| RunError::System(what, error)
 }
 
-/// Starts the watchdog if there will be children; returns whether there will. Without children it could watch nothing,
-/// and this program, which the watchdog would be a second process of, may not be burdock.
+/// Starts the watchdog if there will be children; returns whether there will. Without children it could watch
+/// nothing, and this program, which the watchdog would be a second process of, may not be burdock.
 async fn begin_watchdog(config: &Config) -> Result<bool, RunError> {
     let children = config.servers.iter().any(|server| matches!(server.launch, Launch::Child(_)));
     if children {
@@ -214,8 +215,8 @@ where
     Ok(())
 }
 
-/// Serves one request; false after the last. Idle connections and open streams wait in this future, so everything
-/// short-lived is awaited in a callee and dropped.
+/// Serves one request; false after the last. Idle connections and open streams wait in this future, so
+/// everything short-lived is awaited in a callee and dropped.
 async fn serve_request<S>(
     connection: &mut Connection<S>,
     peer: Peer,

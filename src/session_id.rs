@@ -64,7 +64,8 @@ impl SessionId {
         Ok(SessionId { node: padded(node), random: u128::from_be_bytes(bytes) })
     }
 
-    /// Reads an id; `None` for whatever does not have exactly the form, which no registry need be asked about.
+    /// Reads an id; `None` for whatever does not have exactly the form, which no registry need be asked
+    /// about.
     pub fn parse(text: &str) -> Option<SessionId> {
         let hyphen = memchr::memrchr(b'-', text.as_bytes())?;
         let (node, random) = (&text[..hyphen], &text[hyphen + 1..]);

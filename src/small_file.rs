@@ -1,4 +1,5 @@
-//! Reads a config or token file whole: a regular file of bounded size, in UTF-8, with or without a byte order mark.
+//! Reads a config or token file whole: a regular file of bounded size, in UTF-8, with or without a byte order
+//! mark.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
@@ -9,8 +10,8 @@ use crate::limits::FILE_BYTES_MAX;
 /// What editors on Windows put before UTF-8 text.
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-/// The text of the file at `path`, without a byte order mark, and what the system says about the very file that was
-/// read.
+/// The text of the file at `path`, without a byte order mark, and what the system says about the very file
+/// that was read.
 ///
 /// # Errors
 /// What is wrong, in words for the user, without the path.

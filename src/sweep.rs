@@ -1,8 +1,9 @@
-//! Deadlines by a coarse sweep: one task looks at all armed deadlines every [`SWEEP_STEP`], so that arming one
-//! costs an atomic store and no timer.
+//! Deadlines by a coarse sweep: one task looks at all armed deadlines every [`SWEEP_STEP`], so that arming
+//! one costs an atomic store and no timer.
 //!
-//! A [`Deadline`] belongs to one task and is armed again and again (idle, head, body, reply, write). It may fire
-//! late by one step, never early. [`run`] must be running on the executor; there is one sweep for the process.
+//! A [`Deadline`] belongs to one task and is armed again and again (idle, head, body, reply, write). It may
+//! fire late by one step, never early. [`run`] must be running on the executor; there is one sweep for the
+//! process.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -42,8 +43,8 @@ impl Deadline {
             cells.known.push(Arc::clone(&cell));
             let sleeping = std::mem::take(&mut cells.sleeping);
             if !sleeping.is_empty() {
-                // While the sweep slept, nobody wrote down the time. It is written under the lock: whoever makes the
-                // next deadline finds nobody asleep, and relies on it.
+                // While the sweep slept, nobody wrote down the time. It is written under the lock: whoever
+                // makes the next deadline finds nobody asleep, and relies on it.
                 SWEPT.store(tick(), Ordering::Relaxed);
             }
             sleeping
@@ -103,8 +104,9 @@ struct Cells {
 }
 
 impl Cells {
-    /// Takes the wakers of passed deadlines, and forgets the cells that only the sweep still holds: their owners are
-    /// gone. The wakers are for the caller to wake without the lock, for a wake may run anybody's code.
+    /// Takes the wakers of passed deadlines, and forgets the cells that only the sweep still holds: their
+    /// owners are gone. The wakers are for the caller to wake without the lock, for a wake may run anybody's
+    /// code.
     fn take_due(&mut self, now: u32) -> Vec<Waker> {
         let mut due = Vec::new();
         self.known.retain(|cell| {
@@ -123,8 +125,8 @@ fn cells() -> MutexGuard<'static, Cells> {
     lock(&CELLS)
 }
 
-/// The tick of the last sweep, or 0 before the first. At most one step old while any deadline exists, as one does while
-/// there is a connection; stands still otherwise.
+/// The tick of the last sweep, or 0 before the first. At most one step old while any deadline exists, as one
+/// does while there is a connection; stands still otherwise.
 static SWEPT: AtomicU32 = AtomicU32::new(0);
 
 const STEPS_PER_SEC: u32 = (1_000 / SWEEP_STEP.as_millis()) as u32;
@@ -157,7 +159,8 @@ pub fn now_secs() -> u32 {
     (Moment::now().millis() / 1_000) as u32
 }
 
-/// Wakes the owners of passed deadlines, for ever. Spawned once by the server. Sleeps while there is no deadline.
+/// Wakes the owners of passed deadlines, for ever. Spawned once by the server. Sleeps while there is no
+/// deadline.
 pub async fn run() {
     loop {
         some_deadline().await;

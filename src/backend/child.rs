@@ -1,8 +1,9 @@
 //! A stdio MCP server in a process of its own.
 //!
-//! One task per child owns everything of it as one value, `Child`: the process, its pipes, what is half read and half
-//! written, and how far down the stop ladder it is (`ladder.rs`). The worker holds a [`ChildHandle`]; dropping it is
-//! the order to stop. The task ends when the process has been reaped and [`Output::Exited`] has been handed over.
+//! One task per child owns everything of it as one value, `Child`: the process, its pipes, what is half read
+//! and half written, and how far down the stop ladder it is (`ladder.rs`). The worker holds a
+//! [`ChildHandle`]; dropping it is the order to stop. The task ends when the process has been reaped and
+//! [`Output::Exited`] has been handed over.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -73,8 +74,9 @@ impl ChildHandle {
     }
 }
 
-/// Starts `command` in a task of its own and returns at once. Whether it could be started is told by the outputs.
-/// `label` (the session's short id) names it in the log; it is one of `children` while its process lives.
+/// Starts `command` in a task of its own and returns at once. Whether it could be started is told by the
+/// outputs. `label` (the session's short id) names it in the log; it is one of `children` while its process
+/// lives.
 pub fn start(command: Arc<Command>, label: String, children: Arc<Children>) -> ChildHandle {
     let (stdin, queue) = queue::bounded(STDIN_QUEUE_MAX);
     let (sender, outputs) = queue::bounded(STDOUT_QUEUE_MAX);

@@ -1,8 +1,8 @@
-//! The end of a child, sans-io: when its stdin is closed, when its group gets SIGTERM and SIGKILL, when it is reaped,
-//! and what the worker is told about it.
+//! The end of a child, sans-io: when its stdin is closed, when its group gets SIGTERM and SIGKILL, when it is
+//! reaped, and what the worker is told about it.
 //!
-//! The child's task tells the ladder what happened and what time it is, and does the [`Act`]s that come back, in their
-//! order. The ladder is a plain value: a child can be put down on any rung and taken up again.
+//! The child's task tells the ladder what happened and what time it is, and does the [`Act`]s that come back,
+//! in their order. The ladder is a plain value: a child can be put down on any rung and taken up again.
 
 use std::time::Duration;
 
@@ -49,8 +49,8 @@ pub(super) enum Act {
     Terminate,
     /// SIGKILL to the process group.
     Kill,
-    /// SIGKILL did not end the process: the kernel holds it. The worker is told the end now, and the process is reaped
-    /// when it goes.
+    /// SIGKILL did not end the process: the kernel holds it. The worker is told the end now, and the process
+    /// is reaped when it goes.
     GiveUp,
     /// SIGKILL to what is left of the process group, then reap the process. Nothing comes after it.
     Reap,
@@ -164,7 +164,8 @@ impl Ladder {
         self.rung = Rung::Exited(rest);
     }
 
-    /// The next act whose time has come. To be asked until there is none, after each event and at each deadline.
+    /// The next act whose time has come. To be asked until there is none, after each event and at each
+    /// deadline.
     pub(super) fn due(&mut self, now: Moment) -> Option<Act> {
         match self.rung {
             Rung::Flushing(until) if until <= now => self.end_input(Cause::Asked, now),
@@ -253,8 +254,8 @@ pub(super) enum Death {
     Signal(i32),
 }
 
-/// What the worker is told about the end of a child that was stopped for `cause`, was `signalled` by us, and died like
-/// that, if it did.
+/// What the worker is told about the end of a child that was stopped for `cause`, was `signalled` by us, and
+/// died like that, if it did.
 fn outcome(cause: Option<Cause>, signalled: bool, death: Option<Death>) -> Exit {
     match (cause, death) {
         (Some(Cause::Asked), _) | (_, None) => Exit::Stopped,
@@ -401,8 +402,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens in whatever order, the acts come in the order of the ladder, each once; a child that was
-        /// stopped is reaped or given up in bounded time; and no signal is sent to a group whose leader is reaped.
+        /// Whatever happens in whatever order, the acts come in the order of the ladder, each once; a child
+        /// that was stopped is reaped or given up in bounded time; and no signal is sent to a group whose
+        /// leader is reaped.
         #[test]
         fn prop_every_child_that_is_stopped_comes_to_its_end(
             steps in prop::collection::vec((0..EVENTS.len(), 0..4_000u64), 1..12),

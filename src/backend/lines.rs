@@ -59,7 +59,8 @@ pub(super) enum LineStep {
 }
 
 impl Lines {
-    /// Takes input up to and including the first line feed. Returns how many bytes it took, and what they led to.
+    /// Takes input up to and including the first line feed. Returns how many bytes it took, and what they led
+    /// to.
     pub(super) fn feed(&mut self, input: &[u8]) -> (usize, LineStep) {
         let end = memchr::memchr(b'\n', input);
         let part = &input[..end.unwrap_or(input.len())];
@@ -282,8 +283,8 @@ mod tests {
     }
 
     proptest! {
-        /// However the bytes come, and whenever nothing more comes for now, no byte of a line is lost; and what a pause
-        /// makes a line is a whole JSON text.
+        /// However the bytes come, and whenever nothing more comes for now, no byte of a line is lost; and
+        /// what a pause makes a line is a whole JSON text.
         #[test]
         fn prop_no_byte_is_lost(
             input in r#"(\{\}|\[1\]|\r|\n|x|\{"a":|\}){0,30}"#,

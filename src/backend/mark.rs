@@ -1,5 +1,5 @@
-//! The mark that every process burdock starts carries in its environment, and hands on to what it starts itself. The
-//! watchdog finds by it what has left its group.
+//! The mark that every process burdock starts carries in its environment, and hands on to what it starts
+//! itself. The watchdog finds by it what has left its group.
 
 use std::fmt::Write as _;
 use std::io;

@@ -14,7 +14,8 @@ use crate::queue::Receiver;
 use crate::reactor::Source;
 
 thread_local! {
-    /// The buffer last given back on this thread. One is enough: a pipe rarely holds its buffer while another is read.
+    /// The buffer last given back on this thread. One is enough: a pipe rarely holds its buffer while another
+    /// is read.
     static SPARE: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
 }
 
@@ -28,9 +29,9 @@ fn give_back(buffer: Box<[u8]>) {
     SPARE.set(Some(buffer));
 }
 
-/// Writes a line: what is left of `message` after its first `written` bytes, and a line feed, in one system call when
-/// the pipe has room and the message is of few pieces. `written` counts what is out, the line feed included, and is
-/// right whenever this returns.
+/// Writes a line: what is left of `message` after its first `written` bytes, and a line feed, in one system
+/// call when the pipe has room and the message is of few pieces. `written` counts what is out, the line feed
+/// included, and is right whenever this returns.
 pub(super) fn poll_write_line(
     pipe: &Source<OwnedFd>,
     message: &Payload,
@@ -135,8 +136,8 @@ impl PipeReader {
         PipeReader { pipe, buffer: None, unread: 0..0, before: Before::Wait, rest: None, ended: false }
     }
 
-    /// The process has exited: only as much as a pipe can hold is read from here on, for a grandchild may write for
-    /// ever.
+    /// The process has exited: only as much as a pipe can hold is read from here on, for a grandchild may
+    /// write for ever.
     pub(super) fn bound_rest(&mut self) {
         self.rest.get_or_insert(CHILD_REST_BYTES_MAX);
     }

@@ -7,8 +7,9 @@ use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use super::ladder::Death;
 
-/// Reaps the process of `pidfd`, which has exited; from here on its ids are free for others. Never blocks: the pidfd is
-/// non-blocking. `None` when the process has not exited after all, or was reaped by somebody else.
+/// Reaps the process of `pidfd`, which has exited; from here on its ids are free for others. Never blocks:
+/// the pidfd is non-blocking. `None` when the process has not exited after all, or was reaped by somebody
+/// else.
 pub(super) fn reap(pidfd: impl AsFd) -> Option<Death> {
     loop {
         match waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED) {

@@ -87,8 +87,8 @@ fn spawn(command: &Command, number: u64) -> Result<Process, String> {
     }
     let path = environment.iter().rfind(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
     let program = find_program(&command.program, command.cwd.as_deref(), path)?;
-    // With an absolute path and without `pre_exec` the standard library takes `posix_spawn`, which neither copies
-    // burdock's page tables nor runs code between fork and exec.
+    // With an absolute path and without `pre_exec` the standard library takes `posix_spawn`, which neither
+    // copies burdock's page tables nor runs code between fork and exec.
     let mut builder = std::process::Command::new(&program);
     builder.arg0(&command.program).args(&command.args).env_clear().envs(environment).process_group(0);
     builder.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

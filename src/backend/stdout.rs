@@ -86,8 +86,8 @@ impl Stdout {
         Poll::Ready(self.output(step))
     }
 
-    /// Waits for others to give back some of the byte budget. After `LINE_BUDGET_WAIT`, or when nobody waits for the
-    /// line any more, the line is given up.
+    /// Waits for others to give back some of the byte budget. After `LINE_BUDGET_WAIT`, or when nobody waits
+    /// for the line any more, the line is given up.
     fn poll_starved(&mut self, outlet: &Outlet, cx: &mut Context<'_>) -> Poll<()> {
         let now = Moment::now();
         let (since, again) = self.starved.get_or_insert_with(|| (now, Timer::after(SWEEP_STEP)));
@@ -165,8 +165,9 @@ impl Outlet {
         self.stopped.is_closed()
     }
 
-    /// Hands the output in `slot` to the worker and waits for room: so a child that writes too fast waits in its own
-    /// `write`. A worker that wants the child stopped may read no more: then what finds no room is dropped.
+    /// Hands the output in `slot` to the worker and waits for room: so a child that writes too fast waits in
+    /// its own `write`. A worker that wants the child stopped may read no more: then what finds no room is
+    /// dropped.
     pub(super) fn poll_deliver(&self, slot: &mut Option<Output>, cx: &mut Context<'_>) -> Poll<()> {
         if slot.is_none() {
             return Poll::Ready(());

@@ -59,8 +59,8 @@ pub fn run(arguments: &[OsString]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes the token to stdout. A reader that has gone away is a failure here, unlike for a help text: the token is shown
-/// this once, so nobody would have it.
+/// Writes the token to stdout. A reader that has gone away is a failure here, unlike for a help text: the
+/// token is shown this once, so nobody would have it.
 fn show(new: &NewToken) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     writeln!(out, "{}", new.token).and_then(|()| out.flush()).map_err(|error| {

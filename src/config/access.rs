@@ -51,8 +51,8 @@ pub(super) fn of(
     Ok(access)
 }
 
-/// Refuses a loopback address that a proxy on this machine opens to others while nothing says who may call. A name
-/// alone is no proof of such a proxy (it may stand in `/etc/hosts`), so that is a warning only.
+/// Refuses a loopback address that a proxy on this machine opens to others while nothing says who may call. A
+/// name alone is no proof of such a proxy (it may stand in `/etc/hosts`), so that is a warning only.
 fn proxied(typed: &Typed, access: &Access, warnings: &mut Vec<String>) -> Result<(), Error> {
     if access.tokens.is_some() || !access.trusted_proxies.is_empty() {
         return Ok(());

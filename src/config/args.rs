@@ -149,7 +149,8 @@ fn value(parser: &mut lexopt::Parser, flag: Flag) -> Result<String, Error> {
     text.into_string().map_err(|_| error("is not UTF-8 text".to_owned()))
 }
 
-/// The error about an unknown flag. Many servers have `--port`, so the error for that one says where the port goes.
+/// The error about an unknown flag. Many servers have `--port`, so the error for that one says where the port
+/// goes.
 fn unknown_flag(name: &str, parser: &mut lexopt::Parser) -> Error {
     if name == "port" {
         let port = parser.value().ok().and_then(|value| value.to_str()?.parse::<u16>().ok());

@@ -48,8 +48,8 @@ impl Config {
         Ok(config)
     }
 
-    /// Checks what was typed, reads the files it names and fills in the defaults. The second part of the result is
-    /// what is odd but harmless, in words for the user.
+    /// Checks what was typed, reads the files it names and fills in the defaults. The second part of the
+    /// result is what is odd but harmless, in words for the user.
     ///
     /// # Errors
     /// The first thing that is wrong.

@@ -1,8 +1,8 @@
 //! The `mcp.json`: the file MCP hosts read, with burdock's own settings under `"burdock"` of a server.
 //!
-//! The file is shared with other tools: burdock ignores their keys, with one warning for each, but a mistake in its own
-//! keys is an error with its place. A relative `cwd` starts at burdock's working directory, a relative path in `command`
-//! at the server's `cwd` if it has one.
+//! The file is shared with other tools: burdock ignores their keys, with one warning for each, but a mistake
+//! in its own keys is an error with its place. A relative `cwd` starts at burdock's working directory, a
+//! relative path in `command` at the server's `cwd` if it has one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! The flags of `burdock serve`, in one table: what each is called, what it takes, its help, and the section it is in.
+//! The flags of `burdock serve`, in one table: what each is called, what it takes, its help, and the section
+//! it is in.
 
 /// How many values a flag takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

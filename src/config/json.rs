@@ -1,11 +1,13 @@
-//! JSON as people write it in config files (comments, trailing commas), where every value knows its line and key.
+//! JSON as people write it in config files (comments, trailing commas), where every value knows its line and
+//! key.
 //!
-//! Sans-io. The text is checked as a whole first; after that a [`JsonValue`] is a slice of it, taken apart on demand, one
-//! level at a time: deep nesting costs no stack.
+//! Sans-io. The text is checked as a whole first; after that a [`JsonValue`] is a slice of it, taken apart on
+//! demand, one level at a time: deep nesting costs no stack.
 //!
-//! Why not the crate `jsonc-parser`: it takes line breaks and tabs inside strings and Unicode blanks between tokens, with
-//! no option against it, so a missing quote is told where a later token does not fit; a missing comma is told on the line
-//! before the one where it is seen; and its messages would have to be replaced one by one to name what was expected.
+//! Why not the crate `jsonc-parser`: it takes line breaks and tabs inside strings and Unicode blanks between
+//! tokens, with no option against it, so a missing quote is told where a later token does not fit; a missing
+//! comma is told on the line before the one where it is seen; and its messages would have to be replaced one
+//! by one to name what was expected.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -223,7 +225,8 @@ impl fmt::Debug for JsonValue<'_> {
     }
 }
 
-/// An object's keys and values as slices of the text. A map would lose their order, their places and repeated keys.
+/// An object's keys and values as slices of the text. A map would lose their order, their places and repeated
+/// keys.
 struct Members<'a>(Vec<(&'a RawValue, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
@@ -248,7 +251,8 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
-/// Replaces comments, trailing commas and a byte order mark by spaces, so that lines and columns stay what they were.
+/// Replaces comments, trailing commas and a byte order mark by spaces, so that lines and columns stay what
+/// they were.
 fn blank(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut blanked = String::with_capacity(text.len());
@@ -303,7 +307,8 @@ fn string_length(rest: &[u8]) -> usize {
     rest.len()
 }
 
-/// Finds trailing commas by the last two tokens: a comma behind at least one value and before a closing bracket.
+/// Finds trailing commas by the last two tokens: a comma behind at least one value and before a closing
+/// bracket.
 #[derive(Default)]
 struct TrailingComma {
     /// The last token's offset and first byte, white space and comments not counted.

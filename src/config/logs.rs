@@ -32,8 +32,8 @@ pub(super) fn of(typed: &Typed) -> Result<LogSettings, Error> {
     Ok(LogSettings { filter, format })
 }
 
-/// Whether every part is `LEVEL` or `TARGET=LEVEL`. A lone target is refused, though the backend would take it:
-/// it is nearly always a misspelled level, and then nothing at all would be logged.
+/// Whether every part is `LEVEL` or `TARGET=LEVEL`. A lone target is refused, though the backend would take
+/// it: it is nearly always a misspelled level, and then nothing at all would be logged.
 fn is_log_filter(text: &str) -> bool {
     let (levels, _pattern) = text.split_once('/').unwrap_or((text, ""));
     let is_level = |level: &str| log::LevelFilter::from_str(level).is_ok();

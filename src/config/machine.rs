@@ -4,11 +4,11 @@ use std::path::{Component, Path};
 
 use crate::limits::THREADS_MAX;
 
-/// The memory burdock may use: the machine's, or the limit of its control group or of a parent of that, whichever is
-/// least; 0 when nothing can be read. `root` is `/` outside tests.
+/// The memory burdock may use: the machine's, or the limit of its control group or of a parent of that,
+/// whichever is least; 0 when nothing can be read. `root` is `/` outside tests.
 ///
-/// Inside a container the limit stands in the topmost group. Under systemd's `MemoryMax=` it stands in the unit's own
-/// group, and the topmost has none. So every group on the way is asked.
+/// Inside a container the limit stands in the topmost group. Under systemd's `MemoryMax=` it stands in the
+/// unit's own group, and the topmost has none. So every group on the way is asked.
 pub(super) fn memory_bytes(root: &Path) -> u64 {
     let machine = text(&root.join("proc/meminfo")).and_then(|meminfo| total_bytes(&meminfo)).unwrap_or(0);
     let groups = text(&root.join("proc/self/cgroup")).unwrap_or_default();
@@ -30,8 +30,8 @@ struct Hierarchy<'a> {
 }
 
 impl<'a> Hierarchy<'a> {
-    /// Reads a line `NUMBER:CONTROLLERS:GROUP` of `/proc/self/cgroup` (cgroups(7)); `None` when that hierarchy has
-    /// nothing to do with memory. Version 2 names no controllers.
+    /// Reads a line `NUMBER:CONTROLLERS:GROUP` of `/proc/self/cgroup` (cgroups(7)); `None` when that
+    /// hierarchy has nothing to do with memory. Version 2 names no controllers.
     fn of(line: &'a str) -> Option<Hierarchy<'a>> {
         let mut parts = line.splitn(3, ':').skip(1);
         let (controllers, group) = (parts.next()?, parts.next()?);
@@ -46,8 +46,8 @@ impl<'a> Hierarchy<'a> {
         })
     }
 
-    /// The least limit of the group and its parents. A group that is not mounted here (a container is shown the
-    /// names of its host) has no file and counts as unlimited; the topmost is always there.
+    /// The least limit of the group and its parents. A group that is not mounted here (a container is shown
+    /// the names of its host) has no file and counts as unlimited; the topmost is always there.
     fn limit(&self, root: &Path) -> Option<u64> {
         let top = root.join(self.mounted);
         let names = Path::new(self.group).components().filter_map(|component| match component {

@@ -1,7 +1,7 @@
 //! What was asked for, checked: the one [`Config`] that everything else is built from.
 //!
-//! There are two types and one conversion between them: [`Typed`] is what flags and environment said, as text;
-//! [`Config`] has defaults filled in, files read and every relation checked ([`Config::check`]).
+//! There are two types and one conversion between them: [`Typed`] is what flags and environment said, as
+//! text; [`Config`] has defaults filled in, files read and every relation checked ([`Config::check`]).
 
 mod access;
 pub mod address;

@@ -31,8 +31,8 @@ pub struct RedisTarget {
     pub shown: String,
     /// The flag with its dashes, or the variable, that says so.
     pub by: String,
-    /// The flag that names the same Redis again, for commands that burdock suggests: `--redis-file FILE`, without a
-    /// password. Empty when a variable named it, which still holds.
+    /// The flag that names the same Redis again, for commands that burdock suggests: `--redis-file FILE`,
+    /// without a password. Empty when a variable named it, which still holds.
     pub again: String,
     /// Whether to start only when it answers (`--redis-required`).
     pub required: bool,

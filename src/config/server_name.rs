@@ -1,5 +1,5 @@
-//! Names of servers: which are allowed, and which one a typed command gets. `npx -y @scope/server-git` is named after the
-//! package that is run (`server-git`), not after what runs it (`npx`).
+//! Names of servers: which are allowed, and which one a typed command gets. `npx -y @scope/server-git` is
+//! named after the package that is run (`server-git`), not after what runs it (`npx`).
 
 use std::path::Path;
 
@@ -101,8 +101,8 @@ const SCRIPT_ENDINGS: [&str; 10] =
 /// Where the name of a package or image ends: a version, a tag, extras, a fragment.
 const NAME_ENDS: [char; 11] = ['@', ':', '=', '<', '>', '~', '!', '[', ';', '#', '?'];
 
-/// Names the server that `words` start: after the package, script or image when the program is a known runner, else
-/// after the program.
+/// Names the server that `words` start: after the package, script or image when the program is a known
+/// runner, else after the program.
 pub(super) fn of_command(words: &[String]) -> String {
     let program = words.first().map_or(UNNAMED, |word| file_name(word));
     let name = what_is_run(words).or_else(|| is_server_name(program).then(|| program.to_owned()));

@@ -30,12 +30,13 @@ pub struct Config {
     pub sessions: SessionLimits,
     /// The pause between two comments on a silent stream (`--keep-alive-comment`).
     pub keep_alive_comment: Duration,
-    /// How long calls in flight may take after SIGTERM, in a cluster also how long sessions may take to end by
-    /// themselves (`--drain-timeout`). Zero means no wait.
+    /// How long calls in flight may take after SIGTERM, in a cluster also how long sessions may take to end
+    /// by themselves (`--drain-timeout`). Zero means no wait.
     pub drain_timeout: Duration,
     /// Over how long a cluster's node spreads the end of its sessions after that (`--retire-window`).
     pub retire_window: Duration,
-    /// The registry that the nodes of a cluster share (`--redis`, `--redis-file`); this process only when `None`.
+    /// The registry that the nodes of a cluster share (`--redis`, `--redis-file`); this process only when
+    /// `None`.
     pub redis: Option<RedisTarget>,
     /// How other nodes reach this one (`--advertise`): told to operators by `burdock sessions`.
     pub advertise: Option<String>,
@@ -46,8 +47,9 @@ pub struct Config {
 }
 
 impl Config {
-    /// The names of the admin listener: its own bind decides whether loopback names or all addresses are among them.
-    /// `None` on a unix socket: the permissions of its file say who may ask, and `Host` says nothing.
+    /// The names of the admin listener: its own bind decides whether loopback names or all addresses are
+    /// among them. `None` on a unix socket: the permissions of its file say who may ask, and `Host` says
+    /// nothing.
     pub fn admin_names(&self) -> Option<Names> {
         match self.admin {
             Some(AdminListen::Tcp(address)) => {
@@ -100,8 +102,8 @@ impl Eq for Launch {}
 /// Under which names one listener may be called: what `Host` is checked against.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
-    /// Whether it listens on a loopback address, which answers to loopback names and addresses. Any other answers to
-    /// every address.
+    /// Whether it listens on a loopback address, which answers to loopback names and addresses. Any other
+    /// answers to every address.
     pub loopback: bool,
     /// Names allowed besides, on any port, in lower case and without a port (`--allow-host`, and the name in
     /// `--public-url`).
@@ -124,8 +126,8 @@ pub struct Access {
 }
 
 impl Access {
-    /// Whether others may come in although `listen` is a loopback address: a name is allowed that is not the machine's
-    /// own, so a proxy on this machine may pass on their requests.
+    /// Whether others may come in although `listen` is a loopback address: a name is allowed that is not the
+    /// machine's own, so a proxy on this machine may pass on their requests.
     pub fn is_behind_local_proxy(&self) -> bool {
         self.names.loopback && !self.names.allowed.iter().all(|name| authority::is_own_host(name))
     }

@@ -1,7 +1,7 @@
 //! Which media types a client reads, sans-io (RFC 9110, section 12.5.1).
 
-/// Whether the ranges of all `Accept` headers of a request let the media type `main`/`sub` through. The most specific
-/// range that matches decides: `*/*, text/event-stream;q=0` is everything but event streams.
+/// Whether the ranges of all `Accept` headers of a request let the media type `main`/`sub` through. The most
+/// specific range that matches decides: `*/*, text/event-stream;q=0` is everything but event streams.
 pub fn accepts<'a>(headers: impl Iterator<Item = &'a str>, main: &str, sub: &str) -> bool {
     let ranges = headers.flat_map(|header| header.split(','));
     let matching = ranges.filter_map(|range| Some((specificity(range, main, sub)?, !is_weightless(range))));
@@ -9,7 +9,8 @@ pub fn accepts<'a>(headers: impl Iterator<Item = &'a str>, main: &str, sub: &str
     matching.max().is_some_and(|(_, acceptable)| acceptable)
 }
 
-/// How closely a range names the type: 2 by name, 1 with any subtype, 0 for any type. `None` when it means others.
+/// How closely a range names the type: 2 by name, 1 with any subtype, 0 for any type. `None` when it means
+/// others.
 fn specificity(range: &str, main: &str, sub: &str) -> Option<u8> {
     let (range_main, range_sub) = media_type(range).split_once('/')?;
     match (range_main, range_sub) {

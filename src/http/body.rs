@@ -51,8 +51,8 @@ impl BodyDecoder {
         }
     }
 
-    /// Takes from `input` what belongs to the body, gives its content to `take` piece by piece and returns how many
-    /// bytes of `input` it used: all, unless the body ended.
+    /// Takes from `input` what belongs to the body, gives its content to `take` piece by piece and returns
+    /// how many bytes of `input` it used: all, unless the body ended.
     ///
     /// # Errors
     /// 400 when chunks are malformed, 413 when the content exceeds `bytes_max`.

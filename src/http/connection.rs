@@ -3,9 +3,9 @@
 //! How far a connection is with its request is its stage (`stage.rs`). Its futures keep no state of their
 //! own: after one was dropped in the middle, a new one goes on where it stopped.
 //!
-//! A connection answers by itself what cannot be served as HTTP (a broken head, a body that is too large or too
-//! slow), with a status line, and then closes gracefully: it shuts its half, reads on for a moment and throws away
-//! what comes. A close with unread bytes would be a reset, and a reset can overtake the answer.
+//! A connection answers by itself what cannot be served as HTTP (a broken head, a body that is too large or
+//! too slow), with a status line, and then closes gracefully: it shuts its half, reads on for a moment and
+//! throws away what comes. A close with unread bytes would be a reset, and a reset can overtake the answer.
 //!
 //! Writing replies is in `writer.rs`, the read buffer in `read_ahead.rs`. The socket must not buffer what is
 //! written, for nothing is ever flushed, and its `close` must shut its writing half (as [`Socket`] does, and
@@ -111,9 +111,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.deadline.arm(self.deadlines.idle);
     }
 
-    /// Reads the next request's head. `None` when there will be none: the other end closed between two requests,
-    /// was silent for too long, or the last reply closed the connection. If a future that read a request's body was
-    /// dropped, this gives that request's head again.
+    /// Reads the next request's head. `None` when there will be none: the other end closed between two
+    /// requests, was silent for too long, or the last reply closed the connection. If a future that read a
+    /// request's body was dropped, this gives that request's head again.
     ///
     /// # Errors
     /// [`Disconnected`]; a head that was refused has been answered.
@@ -187,8 +187,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Reads the body of the request whose head was read last, once, of at most `bytes_max` bytes.
     ///
     /// # Errors
-    /// [`Disconnected`]; a body that was refused (400, 408, 413, 503) has been answered. A body that is cut short by a
-    /// close is [`Disconnected::Closed`]: it never reaches anybody.
+    /// [`Disconnected`]; a body that was refused (400, 408, 413, 503) has been answered. A body that is cut
+    /// short by a close is [`Disconnected::Closed`]: it never reaches anybody.
     pub async fn read_body(
         &mut self,
         head: &RequestHead,
@@ -230,7 +230,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(self.body.is_done())
     }
 
-    /// Begins to wait for the body, and asks for it when the client waits to be asked (RFC 9110, section 10.1.1).
+    /// Begins to wait for the body, and asks for it when the client waits to be asked (RFC 9110, section
+    /// 10.1.1).
     fn ask_for_body(&mut self, unfinished: Box<UnfinishedBody>) -> Result<(), Disconnected> {
         match std::mem::take(&mut self.continue_owed) {
             true => {

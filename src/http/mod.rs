@@ -99,7 +99,8 @@ pub struct Reply {
     /// The status. For [`Body::Events`] 200.
     pub status: Status,
     /// Headers besides Date, Content-Type, Content-Length, Transfer-Encoding and Connection, which the
-    /// connection writes itself. A value with a control character (CR, LF, NUL, ...) is dropped, name and all.
+    /// connection writes itself. A value with a control character (CR, LF, NUL, ...) is dropped, name and
+    /// all.
     pub headers: Vec<Header>,
     /// The body.
     pub body: Body,

@@ -44,8 +44,8 @@ impl Outline {
     }
 }
 
-/// Calls `write` with the value of the Date header. Each thread makes that text anew only when the sweep has made a step,
-/// so that a reply asks no clock.
+/// Calls `write` with the value of the Date header. Each thread makes that text anew only when the sweep has
+/// made a step, so that a reply asks no clock.
 fn with_date<T>(write: impl FnOnce(&str) -> T) -> T {
     thread_local! {
         static DATE: RefCell<(u32, String)> = const { RefCell::new((0, String::new())) };

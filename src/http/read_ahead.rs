@@ -1,7 +1,7 @@
 //! What was read from a socket and not used yet, in a buffer that an idle connection does not hold.
 //!
-//! A buffer is taken from the thread's pool for the length of one poll, and kept only when bytes arrived. So ten
-//! thousand idle connections share a handful of buffers, and a request still needs one `read`.
+//! A buffer is taken from the thread's pool for the length of one poll, and kept only when bytes arrived. So
+//! ten thousand idle connections share a handful of buffers, and a request still needs one `read`.
 
 use std::cell::RefCell;
 use std::future::poll_fn;

@@ -1,5 +1,5 @@
-//! A connection at rest: all there is to know about it besides its socket, as data. Another [`Connection`] on the same
-//! socket goes on from it as if nothing had happened.
+//! A connection at rest: all there is to know about it besides its socket, as data. Another [`Connection`] on
+//! the same socket goes on from it as if nothing had happened.
 
 use std::time::Duration;
 
@@ -373,8 +373,8 @@ mod tests {
         }
     }
 
-    /// Serves one connection to which the steps happen. After each step in `cuts` the future is dropped, the connection
-    /// taken apart, and a new one goes on.
+    /// Serves one connection to which the steps happen. After each step in `cuts` the future is dropped, the
+    /// connection taken apart, and a new one goes on.
     fn run(steps: &[Step], cuts: impl Fn(usize) -> bool, entered: &mut BTreeSet<&'static str>) -> Outcome {
         let (socket, endpoint) = (TestSocket::default(), Endpoint::default());
         let wire = Arc::clone(&socket.0);

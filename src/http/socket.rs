@@ -1,7 +1,7 @@
 //! A system socket as a byte stream.
 //!
-//! Its `close` shuts the writing half: a connection that ends has to say so before it is dropped, or the other end
-//! waits for the rest of the answer until we have stopped lingering.
+//! Its `close` shuts the writing half: a connection that ends has to say so before it is dropped, or the
+//! other end waits for the rest of the answer until we have stopped lingering.
 
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;

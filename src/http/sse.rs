@@ -10,8 +10,8 @@ use crate::http::Room;
 use crate::limits::KEEP_ALIVE_COMMENT;
 use crate::queue::{self, Receiver};
 
-/// Where an event stands: a stream and a place in it. On the wire `<stream>-<place>`. Whoever makes the streams of one
-/// client numbers them, so that no id is there twice.
+/// Where an event stands: a stream and a place in it. On the wire `<stream>-<place>`. Whoever makes the
+/// streams of one client numbers them, so that no id is there twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EventId {
     /// The stream's number.
@@ -73,8 +73,9 @@ impl Event {
     /// Appends the event as it goes on the wire. Data is split into one `data:` line per line it has, so that
     /// nothing in it can end the event or begin a field; a reader joins them with LF. Such an event says
     /// `event: message`: readers that follow the WHATWG's rules take that for granted, but some do not
-    /// (`@ai-sdk/mcp` drops an event without a type). An event without data has no type, for nobody dispatches it; one
-    /// with neither id nor data has no `data:` line either, and a reader takes only its `retry:` from it.
+    /// (`@ai-sdk/mcp` drops an event without a type). An event without data has no type, for nobody
+    /// dispatches it; one with neither id nor data has no `data:` line either, and a reader takes only its
+    /// `retry:` from it.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
         self.encode_fields_into(out);
         match &self.data {
@@ -150,8 +151,8 @@ pub enum Opening {
 
 /// The reading end of a stream: what was logged before it was attached, then what comes.
 ///
-/// Dropping it tells the worker that the reader is gone. When the sending end is dropped without a last event,
-/// the stream is ended gracefully all the same.
+/// Dropping it tells the worker that the reader is gone. When the sending end is dropped without a last
+/// event, the stream is ended gracefully all the same.
 #[derive(Debug)]
 pub struct EventReader {
     /// How the reply begins.

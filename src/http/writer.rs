@@ -1,6 +1,7 @@
 //! Writing replies: one write for a full one, one write per event for a stream.
 //!
-//! The first write is tried at once, without waiting; what the socket does not take becomes the connection's stage.
+//! The first write is tried at once, without waiting; what the socket does not take becomes the connection's
+//! stage.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -26,12 +27,12 @@ use crate::limits::{
 use crate::metrics::METRICS;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// Writes the reply to the request whose head was read last. When the connection ends with it (the client or the
-    /// reply wants that, or a body was left that is not worth reading), it is closed gracefully, and the next
-    /// [`Connection::read_head`] returns `None`.
+    /// Writes the reply to the request whose head was read last. When the connection ends with it (the client
+    /// or the reply wants that, or a body was left that is not worth reading), it is closed gracefully, and
+    /// the next [`Connection::read_head`] returns `None`.
     ///
-    /// A reply of events takes as long as its stream: the reader is dropped when this returns, also when the client
-    /// goes away.
+    /// A reply of events takes as long as its stream: the reader is dropped when this returns, also when the
+    /// client goes away.
     ///
     /// # Errors
     /// [`Disconnected`] when the reply could not be written to its end.
@@ -127,8 +128,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.write_full(&outline, body, closing)
     }
 
-    /// Whether the connection can go on after the reply: the rest of the request's body, if there is one, must be small
-    /// enough to be thrown away and sure to come (a client that waits for `100 Continue` may never send it).
+    /// Whether the connection can go on after the reply: the rest of the request's body, if there is one,
+    /// must be small enough to be thrown away and sure to come (a client that waits for `100 Continue` may
+    /// never send it).
     fn can_discard_body(&mut self) -> bool {
         if !self.continue_owed
             && let Ok(used) = self.body.decode(self.ahead.unread(), DISCARD_BYTES_MAX, |_| {})
@@ -263,8 +265,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.write(front, beside, back, then)
     }
 
-    /// Writes as much as the socket takes at once. That is nearly always all of it; otherwise the rest becomes the stage
-    /// ([`Stage::Writing`]), and `write_rest` waits for the socket.
+    /// Writes as much as the socket takes at once. That is nearly always all of it; otherwise the rest
+    /// becomes the stage ([`Stage::Writing`]), and `write_rest` waits for the socket.
     pub(super) fn write(
         &mut self,
         front: Vec<u8>,

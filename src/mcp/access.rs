@@ -33,8 +33,8 @@ pub fn check_host(names: &Names, head: &RequestHead) -> Result<(), Refusal> {
     ))
 }
 
-/// A loopback bind answers to the machine's own names and addresses, any other bind to every address: only names can
-/// be rebound.
+/// A loopback bind answers to the machine's own names and addresses, any other bind to every address: only
+/// names can be rebound.
 fn is_own(names: &Names, host: &str) -> bool {
     if names.loopback {
         // The hosts that nearly every local client sends need no reading.
@@ -43,7 +43,8 @@ fn is_own(names: &Names, host: &str) -> bool {
     authority::address(host).is_some()
 }
 
-/// The `Origin` of a request, if it has one that is allowed (L2, L3). To have none is no error: only browsers send it.
+/// The `Origin` of a request, if it has one that is allowed (L2, L3). To have none is no error: only browsers
+/// send it.
 pub fn check_origin<'a>(access: &Access, head: &'a RequestHead) -> Result<Option<&'a str>, Refusal> {
     let Some(origin) = head.only(Field::Origin)? else { return Ok(None) };
     if origin_allowed(access, &origin.to_ascii_lowercase()) {
@@ -80,7 +81,8 @@ fn origin_allowed(access: &Access, origin: &str) -> bool {
             && is_own(&access.names, origin.authority.host)
 }
 
-/// Reads an origin with nothing behind it. A text with a user, as `http://localhost:80@evil.example`, is no origin.
+/// Reads an origin with nothing behind it. A text with a user, as `http://localhost:80@evil.example`, is no
+/// origin.
 fn alone(text: &str) -> Option<Origin<'_>> {
     Origin::split(text).ok().filter(|(_, rest)| rest.is_empty()).map(|(origin, _)| origin)
 }
@@ -105,7 +107,8 @@ impl Peer {
         Peer { address, trusted: is_trusted(access, address) }
     }
 
-    /// The client's address. Behind a trusted proxy it is the last one in `X-Forwarded-For` that is no trusted proxy.
+    /// The client's address. Behind a trusted proxy it is the last one in `X-Forwarded-For` that is no
+    /// trusted proxy.
     pub fn client(self, access: &Access, head: &RequestHead) -> IpAddr {
         if !self.trusted {
             return self.address;

@@ -1,7 +1,7 @@
 //! The handshake era, 2025-03-26 to 2025-11-25: initialize, the session header, the GET stream, DELETE.
 //!
-//! Every 404 that means "no such session" is decided in `not_here` (L32). Inside a living session no limit is an
-//! HTTP error: it is 200 with a JSON-RPC error (invariant 7).
+//! Every 404 that means "no such session" is decided in `not_here` (L32). Inside a living session no limit is
+//! an HTTP error: it is 200 with a JSON-RPC error (invariant 7).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,7 +19,7 @@ use crate::version;
 /// The session header, in the spelling that every revision's clients know.
 const SESSION_HEADER: &str = "Mcp-Session-Id";
 
-// --- POST -----------------------------------------------------------------------------------------------------------
+// --- POST --------------------------------------------------------------------------------------------------
 
 pub(super) async fn post(sessions: &Arc<Sessions>, request: &Admitted<'_>, body: RequestBody) -> Reply {
     let messages = match message::parse(body.bytes, body.share) {
@@ -84,7 +84,8 @@ fn no_session(messages: &[Message]) -> Reply {
     )
 }
 
-/// What a living session refuses with 400: a version it does not speak (L37), a batch where there are none (L6).
+/// What a living session refuses with 400: a version it does not speak (L37), a batch where there are none
+/// (L6).
 fn check(handle: &SessionHandle, request: &Admitted<'_>, messages: &Parsed) -> Result<(), Reply> {
     check_version(handle, request, only_id(messages.all()))?;
     let Parsed::Batch(messages) = messages else { return Ok(()) };
@@ -117,7 +118,8 @@ fn check_version(handle: &SessionHandle, request: &Admitted<'_>, id: Option<&Id>
     }
 }
 
-/// Gives messages to the session's worker: 202 when none wants a response (L8), else the events of the responses.
+/// Gives messages to the session's worker: 202 when none wants a response (L8), else the events of the
+/// responses.
 async fn deliver(handle: &SessionHandle, form: Form, messages: Parsed) -> Reply {
     let mut ids = messages.all().iter().filter_map(|message| match &message.kind {
         Kind::Request { id, .. } => Some(id.clone()),
@@ -172,7 +174,7 @@ fn answered(form: Form, responses: Vec<Payload>) -> Reply {
     Reply::events(EventReader::whole(responses))
 }
 
-// --- initialize -------------------------------------------------------------------------------------------------------
+// --- initialize --------------------------------------------------------------------------------------------
 
 /// Begins a session (L29, L38). With the id of a living session it is refused; a dead one is ignored (L34).
 async fn initialize(sessions: &Arc<Sessions>, request: &Admitted<'_>, message: Message) -> Reply {
@@ -213,7 +215,7 @@ async fn initialize(sessions: &Arc<Sessions>, request: &Admitted<'_>, message: M
     }
 }
 
-// --- GET and DELETE -----------------------------------------------------------------------------------------------------
+// --- GET and DELETE ----------------------------------------------------------------------------------------
 
 /// The standalone stream, or the rest of a stream after `Last-Event-ID` (L21, L27).
 pub(super) async fn get(sessions: &Arc<Sessions>, request: &Admitted<'_>) -> Reply {
@@ -229,8 +231,8 @@ pub(super) async fn get(sessions: &Arc<Sessions>, request: &Admitted<'_>) -> Rep
     if let Err(reply) = check_version(&handle, request, None) {
         return reply;
     }
-    // An id that is not of ours, as of a server that was here before, begins a fresh stream (L27 leaves it open): on a
-    // 400 some clients never ask again, and others give the session up.
+    // An id that is not of ours, as of a server that was here before, begins a fresh stream (L27 leaves it
+    // open): on a 400 some clients never ask again, and others give the session up.
     let after = request.last_event_id.and_then(|id| id.parse::<EventId>().ok());
     match handle.attach(after).await {
         Ok(reader) => Reply::events(reader),
@@ -251,10 +253,10 @@ pub(super) async fn delete(sessions: &Sessions, request: &Admitted<'_>) -> Reply
     }
 }
 
-// --- 404 ----------------------------------------------------------------------------------------------------------------
+// --- 404 ---------------------------------------------------------------------------------------------------
 
-/// The session ended a moment ago, so it is 404; but 503 when the next process of this node begins it again: a client
-/// that hears 404 would give it up.
+/// The session ended a moment ago, so it is 404; but 503 when the next process of this node begins it again:
+/// a client that hears 404 would give it up.
 fn over(handle: &SessionHandle, id: Option<&Id>) -> Reply {
     match handle.activity.ended() {
         ended @ Ended::Suspended => refuse(503, id, message::INTERNAL_ERROR, &ended.describe())

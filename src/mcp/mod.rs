@@ -1,8 +1,8 @@
 //! The endpoint: checks who may ask what of which server, then lets the file of the protocol's era answer.
 //!
 //! [`Endpoint::admit`] decides on the head alone: the body of a request that is refused is never read.
-//! [`Endpoint::serve`] answers. [`legacy`] decides on 404 for a session, this file on 404 for a path. The stateless era
-//! (2026-07-28) gets a file beside `legacy`, chosen in [`Endpoint::serve`].
+//! [`Endpoint::serve`] answers. [`legacy`] decides on 404 for a session, this file on 404 for a path. The
+//! stateless era (2026-07-28) gets a file beside `legacy`, chosen in [`Endpoint::serve`].
 
 pub mod access;
 pub mod legacy;
@@ -241,7 +241,8 @@ fn check_media(head: &RequestHead, admitted: &Admitted<'_>) -> Result<(), Refusa
             Err(Refusal::new(406, "the answer is application/json or text/event-stream: accept both"))
         }
         Verb::Post => match head.only(Field::ContentType)? {
-            // A page can send a body without a type and be asked for no preflight, so a missing type is refused, too.
+            // A page can send a body without a type and be asked for no preflight, so a missing type is
+            // refused, too.
             Some(media) if media_type(media).eq_ignore_ascii_case("application/json") => Ok(()),
             _ => Err(Refusal::new(415, "the body must be JSON: send Content-Type: application/json")),
         },

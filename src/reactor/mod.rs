@@ -80,13 +80,15 @@ impl<T: AsFd> Source<T> {
         &self.io
     }
 
-    /// Completes when something came since it last completed, or nothing more will. It may complete for nothing.
+    /// Completes when something came since it last completed, or nothing more will. It may complete for
+    /// nothing.
     ///
-    /// To be asked after a read that took all there was: one that found nothing, or filled only a part of its buffer.
-    /// That a short read means "nothing is left" is an assumption which edge-triggered epoll needs (epoll(7)): it holds
-    /// for TCP, for pipes and for Unix stream sockets without `SO_PASSCRED`. It does not hold for datagrams, for Unix
-    /// sockets that pass credentials or descriptors (a read ends where these change), nor for terminals: whoever watches
-    /// one of those must read until `EAGAIN`, or call [`Source::look_again`].
+    /// To be asked after a read that took all there was: one that found nothing, or filled only a part of its
+    /// buffer. That a short read means "nothing is left" is an assumption which edge-triggered epoll needs
+    /// (epoll(7)): it holds for TCP, for pipes and for Unix stream sockets without `SO_PASSCRED`. It does not
+    /// hold for datagrams, for Unix sockets that pass credentials or descriptors (a read ends where these
+    /// change), nor for terminals: whoever watches one of those must read until `EAGAIN`, or call
+    /// [`Source::look_again`].
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.watched.read.poll_ready(cx)
     }
@@ -96,12 +98,12 @@ impl<T: AsFd> Source<T> {
         std::future::poll_fn(|cx| self.poll_readable(cx)).await;
     }
 
-    /// Completes when room to write came since it last completed, or never will come. To be asked after a write that
-    /// found none. It may complete for nothing.
+    /// Completes when room to write came since it last completed, or never will come. To be asked after a
+    /// write that found none. It may complete for nothing.
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
         let polled = self.watched.write.poll_ready(cx);
-        // The waker is registered before EPOLLOUT is armed, so neither present nor later room is missed. A cancelled
-        // wait leaves EPOLLOUT armed; the next wait reuses it, or finds that room was told.
+        // The waker is registered before EPOLLOUT is armed, so neither present nor later room is missed. A
+        // cancelled wait leaves EPOLLOUT armed; the next wait reuses it, or finds that room was told.
         let waits = polled.is_pending();
         if self.asks_for_room.swap(waits, Ordering::Relaxed) != waits {
             self.ask_for_room(waits);
@@ -144,9 +146,9 @@ impl<T> Drop for Source<T> {
     }
 }
 
-/// Which descriptor an event is for: its place in the table, and in the upper half a number that no other descriptor
-/// has. An event may have been taken before its descriptor was closed; the number keeps it from being told to the next
-/// descriptor that gets the place.
+/// Which descriptor an event is for: its place in the table, and in the upper half a number that no other
+/// descriptor has. An event may have been taken before its descriptor was closed; the number keeps it from
+/// being told to the next descriptor that gets the place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Key(u64);
 
@@ -214,8 +216,9 @@ pub fn start() -> io::Result<()> {
     Ok(())
 }
 
-/// Waits for events, at most `timeout`, and wakes the tasks that wait for them. `back` is called when the wait is over,
-/// before any task is woken. Any number of threads may wait: the kernel gives an event to the one that came last.
+/// Waits for events, at most `timeout`, and wakes the tasks that wait for them. `back` is called when the
+/// wait is over, before any task is woken. Any number of threads may wait: the kernel gives an event to the
+/// one that came last.
 pub fn wait(taken: &mut Events, timeout: Option<&Timespec>, back: impl FnOnce()) {
     let Some(reactor) = REACTOR.get() else { return };
     let mut room = [MaybeUninit::<Event>::uninit(); READY_EVENTS_MAX];

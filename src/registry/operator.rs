@@ -232,7 +232,8 @@ pub(super) fn value(connection: &mut Connection, key: &str) -> RedisResult<Optio
     Ok(values(connection, &[key])?.into_iter().next().flatten())
 }
 
-/// The record of a session and its node's heartbeat; both as they are at one moment of the transaction they belong to.
+/// The record of a session and its node's heartbeat; both as they are at one moment of the transaction they
+/// belong to.
 fn look(connection: &mut Connection, id: &SessionId) -> RedisResult<Option<(Record, Option<Heartbeat>)>> {
     let mut values = values(connection, &[session_key(id), node_key(id.node())])?.into_iter();
     let Some(record) = values.next().flatten().and_then(readable) else { return Ok(None) };
@@ -256,9 +257,10 @@ pub fn find(connection: &mut Connection, id: &SessionId) -> RedisResult<Option<(
     }))
 }
 
-/// Closes a session that lives elsewhere, if `may` says so of its record: in one transaction the record is deleted,
-/// `mcp:closed:{id}` says so for an hour, and the id is put into the inbox of its node, which ends the session with
-/// its next heartbeat. Gives what was recorded; `None`, with nothing changed, when nothing is or `may` declines.
+/// Closes a session that lives elsewhere, if `may` says so of its record: in one transaction the record is
+/// deleted, `mcp:closed:{id}` says so for an hour, and the id is put into the inbox of its node, which ends
+/// the session with its next heartbeat. Gives what was recorded; `None`, with nothing changed, when nothing
+/// is or `may` declines.
 ///
 /// # Errors
 /// What Redis or the way to it refused; also when the record changed each time it was looked at.
@@ -285,8 +287,8 @@ pub fn close_from_afar(
     })
 }
 
-/// Whether something else than an inbox stands under its key, in the way of the id. Asked by a trim that takes nothing,
-/// because that is a right which the close needs anyway.
+/// Whether something else than an inbox stands under its key, in the way of the id. Asked by a trim that
+/// takes nothing, because that is a right which the close needs anyway.
 fn is_no_list(connection: &mut Connection, inbox: &str) -> RedisResult<bool> {
     match cmd("LTRIM").arg(inbox).arg(0).arg(-1).exec(connection) {
         Err(error) if error.code() == Some("WRONGTYPE") => Ok(true),
@@ -294,8 +296,9 @@ fn is_no_list(connection: &mut Connection, inbox: &str) -> RedisResult<bool> {
     }
 }
 
-/// Deletes the record of a session whose process is gone; `false`, with nothing changed, when it lives (again), or is
-/// `restorable` and that is not allowed, or is not recorded. Whether it lives is decided in the transaction.
+/// Deletes the record of a session whose process is gone; `false`, with nothing changed, when it lives
+/// (again), or is `restorable` and that is not allowed, or is not recorded. Whether it lives is decided in
+/// the transaction.
 ///
 /// # Errors
 /// What Redis or the way to it refused; also when the record changed each time it was looked at.

@@ -13,8 +13,8 @@ pub const REDIS_MIN: (u32, u32) = (6, 2);
 const RIGHTS: &str = "~mcp:* +scan +mget +exists +watch +unwatch +multi +exec +del +setex +rpush +ltrim +expire, \
                       and for a node +set +lpop as well";
 
-/// What is wrong, to be put after the address: `Redis at ... refuses connections`. `deadline` is how long an answer was
-/// waited for, `by` the flag or variable with the URL.
+/// What is wrong, to be put after the address: `Redis at ... refuses connections`. `deadline` is how long an
+/// answer was waited for, `by` the flag or variable with the URL.
 pub fn describe(error: &RedisError, deadline: Duration, by: &str) -> String {
     let said = || Foreign(error.to_string().as_bytes()).to_string();
     match error.kind() {

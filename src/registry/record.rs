@@ -1,7 +1,7 @@
 //! What stands in Redis, sans-io: the keys, and the JSON under them.
 //!
-//! A record says that a session exists and where, never what is in it. Whatever is read here was written by somebody
-//! else: it is foreign text until it has been parsed, and the text in it stays foreign.
+//! A record says that a session exists and where, never what is in it. Whatever is read here was written by
+//! somebody else: it is foreign text until it has been parsed, and the text in it stays foreign.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

@@ -55,7 +55,7 @@ pub(super) enum RedisNote {
 pub(super) struct Writer {
     pub(super) link: Link,
     notes: Receiver<RedisNote>,
-    /// Wakes when too many notes wait to wait any longer.
+    /// Wakes the writer when so many notes wait that they must be written at once.
     crowd: Receiver<()>,
     pub(super) shared: Arc<ThisRun>,
     pub(super) sessions: Arc<dyn Living>,
@@ -219,7 +219,8 @@ impl Writer {
         self.heartbeat.epoch = format!("{}.{}", self.shared.run, self.epochs);
     }
 
-    /// Everything alive is about to be written anew, so the notes that wait are obsolete; only requests to flush are kept.
+    /// Everything alive is about to be written anew, so the notes that wait are obsolete; only requests to
+    /// flush are kept.
     fn forget_notes(&mut self) {
         self.waiting.retain(|note| matches!(note, RedisNote::Flush(_)));
         while let Ok(note) = self.notes.try_recv() {
@@ -229,7 +230,7 @@ impl Writer {
         }
     }
 
-    // --- The heartbeat --------------------------------------------------------------------------------------------
+    // --- The heartbeat -------------------------------------------------------------------------------------
 
     pub(super) async fn beat_if_due(&mut self) -> RedisResult<()> {
         if Instant::now() < self.next_beat { Ok(()) } else { self.beat().await }
@@ -310,7 +311,7 @@ impl Writer {
         self.shared.name_is_taken.store(younger, Ordering::Relaxed);
     }
 
-    // --- Records --------------------------------------------------------------------------------------------------
+    // --- Records -------------------------------------------------------------------------------------------
 
     async fn write_notes(&mut self) -> RedisResult<()> {
         loop {

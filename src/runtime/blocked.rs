@@ -1,8 +1,9 @@
 //! Handlers may block the thread that polls them: while some do, spare threads take their places.
 //!
-//! [`watched`] marks each poll of a handler in the slot of the polling thread. The monitor, a thread of its own
-//! (`burdock-watch`), looks at the slots, and starts spare threads (`burdock-spare-0`, ...) while threads stand in one
-//! poll from one look to the next. It starts with the first handler, and sleeps while none is polled.
+//! [`watched`] marks each poll of a handler in the slot of the polling thread. The monitor, a thread of its
+//! own (`burdock-watch`), looks at the slots, and starts spare threads (`burdock-spare-0`, ...) while threads
+//! stand in one poll from one look to the next. It starts with the first handler, and sleeps while none is
+//! polled.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -65,8 +66,8 @@ fn start_monitor() {
 
 /// Lets the monitor sleep until the next poll, after its second look in a row that found nothing to do.
 ///
-/// Polls are marked and `MONITOR_SLEEPS` is looked at without a fence, so one that begins just when it is set may wake
-/// nobody. It is seen by the second look, a whole step later.
+/// Polls are marked and `MONITOR_SLEEPS` is looked at without a fence, so one that begins just when it is set
+/// may wake nobody. It is seen by the second look, a whole step later.
 fn sleep_while_quiet(quiet: bool) {
     if !quiet {
         MONITOR_SLEEPS.store(false, Ordering::Release);

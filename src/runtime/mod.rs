@@ -7,9 +7,10 @@
 //! when more wait than the running threads will take next. Timers are async-io's, on a thread of its own;
 //! blocking work (spawning a process, Redis) goes to smol's blocking pool with [`smol::unblock`].
 //!
-//! All threads share one run queue behind one mutex. That is right for two to eight cores: the lock is held for a push or
-//! a pop, a hundredth of what a poll takes, and a task never waits in the queue of a thread that is busy. On 32 cores the
-//! lock would be what they wait for; then each thread needs a queue of its own, from which the others steal.
+//! All threads share one run queue behind one mutex. That is right for two to eight cores: the lock is held
+//! for a push or a pop, a hundredth of what a poll takes, and a task never waits in the queue of a thread
+//! that is busy. On 32 cores the lock would be what they wait for; then each thread needs a queue of its own,
+//! from which the others steal.
 //!
 //! Handlers are other people's code, and some of it blocks: see `blocked.rs`.
 
@@ -50,8 +51,8 @@ fn run_queue() -> MutexGuard<'static, RunQueue> {
 }
 
 impl RunQueue {
-    /// True when a sleeping thread must be woken: more tasks wait than the `own` ones that this thread will run itself.
-    /// Then the caller must call it.
+    /// True when a sleeping thread must be woken: more tasks wait than the `own` ones that this thread will
+    /// run itself. Then the caller must call it.
     fn needs_call(&mut self, own: usize) -> bool {
         let needs = self.waiting > 0 && !self.called && self.tasks.len() > own;
         self.called |= needs;
@@ -134,7 +135,8 @@ fn poll_some() {
 /// Looks for events, and waits for them while there are no tasks.
 fn look(events: &mut Events, patience: Option<&Timespec>) {
     const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // A panic may have left events. They are told before the tasks are looked at, for what they wake is this thread's own.
+    // A panic may have left events. They are told before the tasks are looked at, for what they wake is this
+    // thread's own.
     events.tell();
     let waits = {
         let mut queue = run_queue();
@@ -142,15 +144,16 @@ fn look(events: &mut Events, patience: Option<&Timespec>) {
         queue.waiting += usize::from(waits);
         waits
     };
-    // This thread may have consumed a wake-up meant for another one. That is fine: it looks at the task queue next.
+    // This thread may have consumed a wake-up meant for another one. That is fine: it looks at the task queue
+    // next.
     let back = || {
         let mut queue = run_queue();
         queue.waiting -= usize::from(waits);
         queue.called = false;
     };
     reactor::wait(events, if waits { patience } else { Some(&AT_ONCE) }, back);
-    // Others may have pushed tasks without calling anybody, because a call was on its way or nobody waited. One of the
-    // tasks is this thread's own next one; for more, it calls.
+    // Others may have pushed tasks without calling anybody, because a call was on its way or nobody waited.
+    // One of the tasks is this thread's own next one; for more, it calls.
     if run_queue().needs_call(1) {
         reactor::call();
     }

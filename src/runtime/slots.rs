@@ -1,4 +1,5 @@
-//! What each thread of the executor does, for others to see: whether it polls a handler, and whether it goes on.
+//! What each thread of the executor does, for others to see: whether it polls a handler, and whether it goes
+//! on.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -21,12 +22,12 @@ pub(super) fn set(slot: Option<usize>) {
     SLOT.set(slot);
 }
 
-/// How many of the tasks that wait this thread will run soon by itself: one, because no poll takes long. None while it
-/// polls a handler, which may block, and on threads that do not run the executor.
+/// How many of the tasks that wait this thread will run soon by itself: one, because no poll takes long. None
+/// while it polls a handler, which may block, and on threads that do not run the executor.
 ///
-/// **Wake before you enter a watched poll, not in a long poll outside of one**: a task that is woken by a thread which
-/// then blocks is counted as that thread's own. It waits until the thread looks again, and other threads sleep on
-/// meanwhile, unless more tasks come.
+/// **Wake before you enter a watched poll, not in a long poll outside of one**: a task that is woken by a
+/// thread which then blocks is counted as that thread's own. It waits until the thread looks again, and other
+/// threads sleep on meanwhile, unless more tasks come.
 pub(super) fn own_tasks() -> usize {
     let polls = SLOT.get().and_then(|slot| POLLS.get(slot));
     usize::from(polls.is_some_and(|polls| polls.load(Ordering::Relaxed) % 2 == 0))

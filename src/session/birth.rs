@@ -33,8 +33,8 @@ pub enum CreateError {
 }
 
 impl Sessions {
-    /// Begins a session of the client of this name: starts a worker and its backend, gives it `initialize` and waits
-    /// for the answer.
+    /// Begins a session of the client of this name: starts a worker and its backend, gives it `initialize`
+    /// and waits for the answer.
     ///
     /// # Errors
     /// [`CreateError`]; then nothing of the session is left.

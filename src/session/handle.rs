@@ -54,7 +54,8 @@ pub enum NotTaken {
 }
 
 impl SessionHandle {
-    /// Hands over messages with requests among them; the reader gets what comes for these, to the last response.
+    /// Hands over messages with requests among them; the reader gets what comes for these, to the last
+    /// response.
     ///
     /// # Errors
     /// [`NotTaken`].

@@ -38,8 +38,8 @@ impl Sessions {
         }
     }
 
-    /// Begins a lost session again: with its id, a new backend and the `initialize` that it had. `None` when its server
-    /// does not want that, or there is no room.
+    /// Begins a lost session again: with its id, a new backend and the `initialize` that it had. `None` when
+    /// its server does not want that, or there is no room.
     fn restore(
         self: &Arc<Self>,
         text: &str,

@@ -564,7 +564,8 @@ mod tests {
     }
 
     proptest! {
-        /// Against a plain list: whoever resumes after the last event it read misses nothing and sees nothing twice.
+        /// Against a plain list: whoever resumes after the last event it read misses nothing and sees nothing
+        /// twice.
         #[test]
         fn prop_no_loss_and_no_duplicate_inside_the_bound(steps in prop::collection::vec(step(), 0..80)) {
             let mut stream = Stream::new(0);

@@ -49,11 +49,13 @@ impl Dog {
         Err(io::Error::other("the watchdog process does not come up"))
     }
 
-    /// Starts the process and takes hold of its pipes; without them it is killed. Blocks: for the blocking pool.
+    /// Starts the process and takes hold of its pipes; without them it is killed. Blocks: for the blocking
+    /// pool.
     fn spawn() -> io::Result<Dog> {
         let mut child = spawn()?;
         match open(&mut child) {
-            // The standard library's `Child` is dropped here, which neither kills nor waits: the pidfd stands for it.
+            // The standard library's `Child` is dropped here, which neither kills nor waits: the pidfd stands
+            // for it.
             Ok((pidfd, [notes, said])) => {
                 let lines = DogLines { pipe: said, held: Vec::new() };
                 Ok(Dog { begun: Moment::now(), pidfd, notes: Some(notes), lines })

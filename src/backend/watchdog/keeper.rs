@@ -36,8 +36,8 @@ pub async fn start() -> io::Result<()> {
     Ok(())
 }
 
-/// Ends the watchdog process at the end of burdock, after the children were stopped, and waits for it. From here on no
-/// child can be started. What children left behind is killed.
+/// Ends the watchdog process at the end of burdock, after the children were stopped, and waits for it. From
+/// here on no child can be started. What children left behind is killed.
 pub async fn stop() {
     let keeper = lock(&KEEPER).take();
     let Some((notes, task)) = keeper else { return };

@@ -31,7 +31,8 @@ impl fmt::Display for DogNote {
 }
 
 impl DogNote {
-    /// Reads what `Display` wrote. Process ids of 1 and less are refused: signals to those mean something else.
+    /// Reads what `Display` wrote. Process ids of 1 and less are refused: signals to those mean something
+    /// else.
     pub(super) fn parse(line: &str) -> Option<DogNote> {
         let pid = |text: &str| Pid::from_raw(text.parse().ok().filter(|pid| *pid > 1)?);
         if let Some(started) = line.strip_prefix('+') {

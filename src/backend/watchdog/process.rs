@@ -1,5 +1,5 @@
-//! The inside of the watchdog process: reads notes from stdin, kills what is left of children, and everything when
-//! burdock has gone. One thread, blocking, a few kilobytes of memory.
+//! The inside of the watchdog process: reads notes from stdin, kills what is left of children, and everything
+//! when burdock has gone. One thread, blocking, a few kilobytes of memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -69,14 +69,15 @@ enum Left {
 struct DogWatch {
     /// The run whose marks are looked for.
     nonce: String,
-    /// burdock's pidfd, readable when it is dead. The pipe closes as well, but only after the last spawn under way.
+    /// burdock's pidfd, readable when it is dead. The pipe closes as well, but only after the last spawn
+    /// under way.
     burdock: Option<OwnedFd>,
     /// Notes read so far, without a line end.
     input: Vec<u8>,
     /// The pipe has closed.
     closed: bool,
-    /// Living groups, and when they were told of, in the unit of start times: a process that has the id of a group
-    /// and was started later is another one.
+    /// Living groups, and when they were told of, in the unit of start times: a process that has the id of a
+    /// group and was started later is another one.
     groups: HashMap<Pid, u64>,
     /// Children whose marked processes are being looked for.
     ended: BTreeMap<u64, Search>,
@@ -133,8 +134,8 @@ impl DogWatch {
         }
     }
 
-    /// Waits for notes or the end of burdock, at most for `timeout`. Notes come first: what burdock said before it died is
-    /// still read.
+    /// Waits for notes or the end of burdock, at most for `timeout`. Notes come first: what burdock said
+    /// before it died is still read.
     fn wait(&self, timeout: Option<Duration>) -> Woken {
         let stdin = rustix::stdio::stdin();
         let mut polled = vec![PollFd::new(&stdin, PollFlags::IN)];
@@ -181,8 +182,8 @@ impl DogWatch {
         }
     }
 
-    /// When to look through `/proc` next: at once for the first child that ended, then at the pace that lets one look
-    /// serve many.
+    /// When to look through `/proc` next: at once for the first child that ended, then at the pace that lets
+    /// one look serve many.
     fn scan_due(&self) -> Option<Moment> {
         let now = Moment::now();
         let next = self.last_scan.map_or(now, |last| last + WATCHDOG_SCAN_STEP);
@@ -207,12 +208,12 @@ impl DogWatch {
         say(&over);
     }
 
-    /// Kills everything burdock left: the groups at once, then whatever carries the mark. Returns how many children
-    /// had left something.
+    /// Kills everything burdock left: the groups at once, then whatever carries the mark. Returns how many
+    /// children had left something.
     ///
-    /// A child that was between fork and exec when burdock died carries no mark yet. It cannot be missed: until its
-    /// exec it holds a copy of our pipe's other end, so the search goes on until the pipe is closed, and for
-    /// `WATCHDOG_SWEEP` at least, which covers the moment from there to the mark.
+    /// A child that was between fork and exec when burdock died carries no mark yet. It cannot be missed:
+    /// until its exec it holds a copy of our pipe's other end, so the search goes on until the pipe is
+    /// closed, and for `WATCHDOG_SWEEP` at least, which covers the moment from there to the mark.
     fn sweep(&mut self, left: Left) -> usize {
         for (pid, told) in &self.groups {
             if start_time(*pid).is_some_and(|started| started <= *told) {

@@ -1,5 +1,5 @@
-//! Finding and killing processes by the mark in their environment, wherever they have moved to (`setsid`, a double
-//! fork). For the watchdog process: it reads `/proc` and blocks.
+//! Finding and killing processes by the mark in their environment, wherever they have moved to (`setsid`, a
+//! double fork). For the watchdog process: it reads `/proc` and blocks.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -11,8 +11,8 @@ use rustix::time::ClockId;
 use crate::backend::mark::MARK_NAME;
 use crate::limits::ENVIRON_BYTES_MAX;
 
-/// Looks through all processes once and kills those that carry a mark of the run `nonce` whose number is `wanted`.
-/// Returns the numbers found.
+/// Looks through all processes once and kills those that carry a mark of the run `nonce` whose number is
+/// `wanted`. Returns the numbers found.
 pub(super) fn kill_marked(nonce: &str, wanted: impl Fn(u64) -> bool) -> BTreeSet<u64> {
     let mark = format!("{MARK_NAME}={nonce}.");
     let mut environ = Vec::new();
@@ -53,8 +53,8 @@ fn number_in(environ: &[u8], mark: &str) -> Option<u64> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// Opens a pidfd, looks at the mark again, and kills through the pidfd: so a process that got the id meanwhile is never
-/// hit.
+/// Opens a pidfd, looks at the mark again, and kills through the pidfd: so a process that got the id
+/// meanwhile is never hit.
 fn kill_if_still_marked(pid: Pid, mark: &str, number: u64, environ: &mut Vec<u8>) -> bool {
     let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return false };
     marked(pid, mark, environ) == Some(number)

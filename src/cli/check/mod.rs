@@ -1,8 +1,8 @@
 //! `burdock check URL`: a client's tour of any MCP endpoint, and what it found.
 //!
-//! The tour asks what a handshake-era client needs (spec rows are named in the findings) and whether the stateless
-//! era is spoken. It begins one session, and ends it. A finding is good, bad, or a note; only bad ones make the
-//! command fail.
+//! The tour asks what a handshake-era client needs (spec rows are named in the findings) and whether the
+//! stateless era is spoken. It begins one session, and ends it. A finding is good, bad, or a note; only bad
+//! ones make the command fail.
 
 mod client;
 mod tour;

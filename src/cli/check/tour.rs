@@ -91,8 +91,8 @@ impl Tour {
         result.map_err(|error| self.find(step, Verdict::Bad, format!("no answer: {error}"), None)).ok()
     }
 
-    /// What a client of both eras finds: it sends `server/discover` before anything else, and the answer must tell it at
-    /// once whether the stateless era is spoken here.
+    /// What a client of both eras finds: it sends `server/discover` before anything else, and the answer must
+    /// tell it at once whether the stateless era is spoken here.
     fn stateless_era(&mut self) {
         let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
         let body =
@@ -174,7 +174,8 @@ impl Tour {
         self.session = Some(id);
     }
 
-    /// Cookies and proxies on the way: a load balancer that pins clients by cookie loses those that keep none.
+    /// Cookies and proxies on the way: a load balancer that pins clients by cookie loses those that keep
+    /// none.
     fn cookies(&mut self, answer: &HttpResponse) {
         let cookies: Vec<String> = answer
             .headers

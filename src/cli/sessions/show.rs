@@ -1,7 +1,7 @@
 //! A list of sessions and nodes, as tables or as JSON.
 //!
-//! Names in records are foreign text and must not control a terminal: tables show them escaped and cut, JSON is written in
-//! ASCII.
+//! Names in records are foreign text and must not control a terminal: tables show them escaped and cut, JSON
+//! is written in ASCII.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -66,7 +66,7 @@ fn age(created: u64) -> u64 {
     now.as_secs().saturating_sub(created)
 }
 
-// --- Tables -------------------------------------------------------------------------------------------------------------
+// --- Tables ------------------------------------------------------------------------------------------------
 
 /// Both tables.
 pub(super) fn tables(listing: &Listing, redis: &RedisTarget, full: bool) -> String {
@@ -163,7 +163,7 @@ fn table<const COLUMNS: usize>(rows: Vec<[String; COLUMNS]>) -> String {
     rows.iter().map(line).collect()
 }
 
-// --- JSON ---------------------------------------------------------------------------------------------------------------
+// --- JSON --------------------------------------------------------------------------------------------------
 
 #[derive(Serialize)]
 struct SessionsReport<'a> {

@@ -1,4 +1,5 @@
-//! `burdock traefik`: prints the file by which a Traefik in front of several nodes sends each client to its node.
+//! `burdock traefik`: prints the file by which a Traefik in front of several nodes sends each client to its
+//! node.
 
 mod file;
 

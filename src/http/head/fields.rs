@@ -14,9 +14,9 @@ pub enum Framing {
     Chunked,
 }
 
-/// A field that burdock asks a request for, besides those that frame it. A closed list, for a head is searched for all of
-/// them in the one pass that parses it; so the names of two headers that only MCP knows stand here. What they mean,
-/// nothing in `http` knows.
+/// A field that burdock asks a request for, besides those that frame it. A closed list, for a head is
+/// searched for all of them in the one pass that parses it; so the names of two headers that only MCP knows
+/// stand here. What they mean, nothing in `http` knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
     /// `Accept`

@@ -36,9 +36,9 @@ pub(super) fn is_host(host: &[u8]) -> bool {
 /// Room for the longest name that is looked for.
 pub(super) const KNOWN_NAME_ROOM: usize = 32;
 
-/// `name` with bit 0x20 set in every byte: lower case for letters; digits and `-` unchanged. Other token bytes change,
-/// but never into a letter, digit or `-`, so no foreign name can equal a known one. Made in `room`; empty when `name` is
-/// longer than any name that is looked for.
+/// `name` with bit 0x20 set in every byte: lower case for letters; digits and `-` unchanged. Other token
+/// bytes change, but never into a letter, digit or `-`, so no foreign name can equal a known one. Made in
+/// `room`; empty when `name` is longer than any name that is looked for.
 pub(super) fn lower_case<'a>(name: &str, room: &'a mut [u8; KNOWN_NAME_ROOM]) -> &'a [u8] {
     let Some(copy) = room.get_mut(..name.len()) else { return &[] };
     copy.copy_from_slice(name.as_bytes());

@@ -22,9 +22,9 @@ pub enum ParsedHead {
     Complete(RequestHead, usize),
 }
 
-/// Looks for a head at the beginning of `bytes`. `scanned` is 0 at first, then what the last call returned for the
-/// same bytes: only what is new is searched for the end, and the head is parsed once, or twice when the first piece
-/// of it is not the whole.
+/// Looks for a head at the beginning of `bytes`. `scanned` is 0 at first, then what the last call returned
+/// for the same bytes: only what is new is searched for the end, and the head is parsed once, or twice when
+/// the first piece of it is not the whole.
 ///
 /// # Errors
 /// A refusal with 400, 414, 417, 431, 501 or 505; the connection cannot be used after it.
@@ -105,8 +105,8 @@ fn parse_at_once(bytes: &[u8]) -> Result<Option<(RequestHead, usize)>, Refusal> 
     }
 }
 
-/// Whether each CR has an LF behind it, and each LF a CR before it. No early exit, so that the compiler checks many
-/// bytes at once.
+/// Whether each CR has an LF behind it, and each LF a CR before it. No early exit, so that the compiler
+/// checks many bytes at once.
 fn lines_end_with_crlf(head: &[u8]) -> bool {
     let pairs = head.iter().zip(head.iter().skip(1));
     pairs.fold(true, |right, (before, byte)| right & ((*before == b'\r') == (*byte == b'\n')))

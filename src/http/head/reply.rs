@@ -31,8 +31,8 @@ pub struct ReplyHead<'a> {
 }
 
 impl ReplyHead<'_> {
-    /// Appends the status line, the headers and the blank line. An extra header whose value has a
-    /// control character (CR, LF, NUL, ...) is left out: it would end the head, or be read differently by the next
+    /// Appends the status line, the headers and the blank line. An extra header whose value has a control
+    /// character (CR, LF, NUL, ...) is left out: it would end the head, or be read differently by the next
     /// hop.
     pub fn encode_into(&self, out: &mut Vec<u8>, extra: &[Header]) {
         let mut number = itoa::Buffer::new();

@@ -76,8 +76,8 @@ impl RequestHead {
         self.method
     }
 
-    /// The path as sent, from the request line only: nothing decoded, no dot segment removed. It begins with `/`,
-    /// or is `*` for `OPTIONS *`.
+    /// The path as sent, from the request line only: nothing decoded, no dot segment removed. It begins with
+    /// `/`, or is `*` for `OPTIONS *`.
     pub fn path(&self) -> &str {
         self.part(self.path)
     }
@@ -87,8 +87,8 @@ impl RequestHead {
         self.query.map(|span| self.part(span))
     }
 
-    /// Host and port as the client named them: from an absolute target (RFC 9112, section 3.2.2), else from Host.
-    /// `None` only in HTTP/1.0.
+    /// Host and port as the client named them: from an absolute target (RFC 9112, section 3.2.2), else from
+    /// Host. `None` only in HTTP/1.0.
     pub fn host(&self) -> Option<&str> {
         self.host.map(|span| self.part(span))
     }

@@ -114,21 +114,16 @@ const IO: &[&str] = &[
 
 /// Files that use each other in circles: a circle is let through while one of these is in it. A ratchet: take off what is
 /// dissolved, add nothing.
-const CIRCLES: &[&str] =
-    &["handler/context.rs", "handler/methods.rs", "handler/mod.rs", "handler/session.rs"];
+const CIRCLES: &[&str] = &[];
 
 /// Type names that stand in more than one file. A ratchet: take off what is unique now, add nothing.
-const SHARED_NAMES: &[&str] = &[
-    "Answer", "Ask", "Asked", "Body", "Call", "Client", "Command", "Count", "Desk", "Ended", "Entries",
-    "Entry", "Error", "Event", "Kind", "Line", "Lines", "Method", "Next", "Node", "Parsed", "Redis",
-    "Report", "Server", "Session", "Turn", "Typed", "Watch", "Work",
-];
+const SHARED_NAMES: &[&str] = &[];
 
 /// Most files have fewer lines of code than this (comments, blank lines and tests not counted).
 const FILE_LINES_MAX: usize = 400;
 
 /// Files that are longer, and how long they may be. A ratchet: lower it, do not raise it.
-const LONG_FILES: &[(&str, usize)] = &[("config/check.rs", 434), ("session/worker.rs", 660)];
+const LONG_FILES: &[(&str, usize)] = &[("session/worker.rs", 660)];
 
 /// Whether what is listed above and is not so any more fails, too.
 const STRICT: bool = false;
