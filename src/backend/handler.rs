@@ -1,8 +1,9 @@
-//! A server in this process: calls run as tasks on our executor, everything else is answered at once.
+//! A server in this process: calls of its handlers run as tasks on our executor, all other requests are
+//! answered at once.
 //!
-//! There is no task of the session's own here: the worker's messages are dispatched where it hands them over, which
-//! takes a moment, and a call's task answers through the bounded outputs, where it may wait for room. So neither
-//! waits for the other, and a call crosses one queue.
+//! A session has no task of its own here. Its worker's messages are dispatched by the worker itself, which
+//! takes a moment. The task of a call answers through the bounded outputs, where it may wait for room. So
+//! neither waits for the other, and a call crosses one queue.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ pub struct HandlerHandle {
     label: Arc<str>,
 }
 
-/// A session of `server`, which is named `label` in the log.
+/// Begins a session of `server`; the log names it `label`.
 pub fn start(server: Arc<Server>, label: Arc<str>) -> HandlerHandle {
     let (sender, outputs) = queue::bounded(HANDLER_OUTPUTS_MAX);
     let session = Arc::new(server.session(sender));
@@ -79,7 +80,7 @@ impl HandlerHandle {
         &self.outputs
     }
 
-    /// Puts a message of the caller's own among the outputs. False when the session is over.
+    /// Puts a message that no handler made among the outputs. False when the session is over.
     pub fn say(&self, message: Payload) -> bool {
         self.session.post(Output::Message(message));
         !self.outputs.is_closed()
@@ -90,7 +91,7 @@ impl HandlerHandle {
         self.session.is_quiet()
     }
 
-    /// See [`super::Backend::stop`]. There is no process to wait for, so this is the end: the outputs are closed.
+    /// See [`super::Backend::stop`]. No process has to be waited for, so the outputs are closed at once.
     pub fn stop(&self) {
         self.session.end();
     }
@@ -102,7 +103,8 @@ impl Drop for HandlerHandle {
     }
 }
 
-/// A call's whole life, behind the panic fence (invariant 12).
+/// Runs a call to its response. A panic of its handler ends here (invariant 12: no panic crosses a session's
+/// edge).
 async fn serve(call: Box<HandlerCall>, label: Arc<str>, unsaid: Unsaid) {
     let outcome = AssertUnwindSafe(runtime::watched(call.answer())).catch_unwind().await;
     call.session().done(call.number());

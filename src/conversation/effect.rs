@@ -5,38 +5,40 @@ use crate::budget::Payload;
 use crate::message::{Id, Message};
 use crate::moment::Moment;
 
-/// Who sent a request, in the user's words: a conversation gives it back and never looks into `reply`.
+/// Who sent a request. The user of a conversation chooses both numbers and gets them back; the conversation
+/// never looks into `reply`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplyTo {
-    /// Whose request it is. Ids of one client mean nothing to another.
+    /// Which client sent the request. An id means something only among the requests of one client.
     pub client: u32,
     /// Where the response goes.
     pub reply: u32,
 }
 
-/// Where the user has put a request of the backend: two numbers that mean something to the user alone.
+/// Where the user of a conversation has put a request of the backend: two numbers of the user's own choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spot(pub u64, pub u64);
 
 /// One thing to do.
 #[derive(Debug)]
 pub enum Effect {
-    /// Give the backend this message. If it does not take a call: `Conversation::not_taken`.
+    /// Give the backend this message. If the message is a call and the backend does not take it, tell
+    /// `Conversation::not_taken`.
     ToBackend(Outbound),
-    /// The response to a call, which is over.
+    /// Send the response to a call, which is over now.
     Respond {
         /// Whose call it was.
         to: ReplyTo,
-        /// With the client's own id.
+        /// The response, with the client's own id in it.
         response: Payload,
-        /// When the call began, if it is the backend's own response.
+        /// When the call began, if the backend itself answered; `None` for an error that was made here.
         since: Option<Moment>,
     },
-    /// A call is over without a response, for its client does not want one (L44).
+    /// A call is over without a response: its client cancelled it (L44).
     LeaveUnanswered {
         /// Whose call it was.
         to: ReplyTo,
-        /// An error, for a client that waits all the same.
+        /// An error, for a client that waits for a response all the same.
         instead: Payload,
     },
     /// A notification for a client.
@@ -66,22 +68,23 @@ pub enum Effect {
     Tell(Remark),
 }
 
-/// Whom a message of the backend is for.
+/// Which client a message of the backend is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     /// Whoever made this call.
     Caller(ReplyTo),
-    /// Whoever was given that request of the backend.
+    /// The client that was given that request of the backend.
     With(Spot),
-    /// It says of no call that it belongs to it. When only one caller has calls in flight it is that one's.
+    /// The message names no call. When only one caller has calls in flight, it is for that one.
     Unsaid,
-    /// By its nature it belongs to no call. The only caller gets it when nobody listens to such messages.
+    /// Messages of this kind belong to no call. Where nobody listens to such messages, the only caller gets
+    /// it.
     Unrelated,
     /// It belongs to a call that is over.
     Nobody,
 }
 
-/// At most two effects, in the order in which they are to be done.
+/// At most two effects, in the order in which they must be done.
 #[derive(Debug, Default)]
 pub struct Effects([Option<Effect>; 2]);
 
@@ -149,7 +152,7 @@ impl Outbound {
         }
     }
 
-    /// The message as a process is to read it.
+    /// The bytes that the process of a backend is given.
     pub fn into_payload(self) -> Payload {
         match self.names {
             Naming::Call(number) => {
@@ -164,7 +167,7 @@ impl Outbound {
     }
 }
 
-/// A number of ours as an id. It ends when numbers do, after 290 years of a billion calls a second.
+/// A number of ours as an id. Numbers last for 290 years of a billion calls a second.
 pub(super) fn id_of(number: u64) -> Id {
     Id::from(i64::try_from(number).unwrap_or(i64::MAX))
 }

@@ -1,13 +1,13 @@
 //! What is said between one server (a process or a handler) and those it serves, sans-io: requests in flight both
 //! ways, their ids and progress tokens, cancellation, and whom a message is for.
 //!
-//! A server never sees a client's ids. Each request goes to it under the next number of one counter, which is its
-//! progress token there as well; its answer comes back under the client's own id, byte for byte. A server's own
-//! requests keep the server's ids. Messages go in, effects come out as data; streams, sessions and clocks are the
-//! user's.
+//! A server never sees a client's ids. Each request goes to the server under the next number of one counter,
+//! and the number is also its progress token there. The answer goes to the client under the client's own id,
+//! byte for byte. A server's own requests keep the server's ids. Messages go in, and effects come out as
+//! data. Streams, sessions and clocks belong to the user of the conversation.
 //!
-//! Who is meant by an id is looked up by type and bytes first; by value (`7`, `7.0`, `"7"`) only when that leaves one
-//! candidate. What could mean several touches none.
+//! An id is looked up by type and bytes first. Only if that finds nothing it is looked up by value (`7`,
+//! `7.0` and `"7"` are the same), and then it must fit exactly one request. What fits several touches none.
 
 mod effect;
 mod remark;
@@ -31,7 +31,7 @@ const PROGRESS: &str = "notifications/progress";
 /// See the room.
 #[derive(Debug, Default)]
 pub struct Conversation {
-    /// The number given next. None is given twice. The first one, of `initialize`, is 0, as with the common clients.
+    /// The next number. No number is given twice. `initialize` gets 0, as most clients number it themselves.
     next_number: u64,
     /// How many messages went to the backend.
     written: u64,
@@ -47,12 +47,12 @@ impl Conversation {
         self.calls.len()
     }
 
-    /// Who made them, oldest first; twice who made two.
+    /// Who made these calls, the oldest call first; who made two is named twice.
     pub fn callers(&self) -> impl Iterator<Item = ReplyTo> {
         self.calls.all().map(|call| call.caller)
     }
 
-    /// The id of a call in flight, in its client's words.
+    /// The id of a call in flight, as its client wrote it.
     pub fn id_of(&self, number: u64) -> Option<&Id> {
         self.calls.get(number).map(|call| &call.id)
     }
@@ -84,7 +84,7 @@ impl Conversation {
         }
     }
 
-    /// A message of burdock's own that wants no answer.
+    /// Sends the backend a message of burdock's own that wants no answer.
     pub fn say(&mut self, message: Message) -> Outbound {
         self.wrote_no_call();
         Outbound::naming_nothing(message)
@@ -120,18 +120,19 @@ impl Conversation {
         Outbound { message, names: Naming::Call(number) }
     }
 
-    /// The backend did not take a call. Returns who made it, and its id in the client's words.
+    /// The backend did not take a call, which is over now. Returns who made it, and its id as the client
+    /// wrote it.
     pub fn not_taken(&mut self, number: u64) -> Option<(ReplyTo, Id)> {
         let call = self.calls.take(number)?;
         self.written -= 1;
         Some((call.caller, call.id))
     }
 
-    /// A client no longer wants a response (L44). What it may mean by several calls cancels none.
+    /// A client no longer wants a response (L44). A `cancelled` that fits several calls cancels none.
     fn cancelled_by_client(&mut self, caller: ReplyTo, id: &Id, message: Message) -> Effects {
         let number = match self.calls.of_client(caller.client, id) {
             Fits::One(number) => number,
-            // The backend would take the client's id for one of ours.
+            // Not passed on: the backend would take the client's id for one of our numbers.
             Fits::None => {
                 return Remark::Late { method: CANCELLED, id: id.clone(), by: Side::Client }.into();
             }
@@ -174,7 +175,7 @@ impl Conversation {
 
     // --- From the backend -----------------------------------------------------------------------------------------
 
-    /// A message of a backend that was given ids of ours.
+    /// A message of a backend that knows only our numbers: a process.
     pub fn hear_backend(&mut self, message: Message, now: Moment) -> Effects {
         if message.is_mended() {
             METRICS.messages_mended_from_backend_total.add_one();
@@ -218,7 +219,7 @@ impl Conversation {
         Effect::Respond { to: call.caller, response, since: Some(call.since) }.into()
     }
 
-    /// The response of a backend that knows the client's id and has put it in.
+    /// The response of a backend that knows the client's id and has put it in: a handler.
     pub fn respond(&mut self, number: u64, response: Payload) -> Effects {
         match self.calls.take(number) {
             Some(call) => {
@@ -236,7 +237,7 @@ impl Conversation {
         }
     }
 
-    /// What goes on as a task keeps its token beyond the response.
+    /// A call whose response says that it goes on as a task keeps its progress token (T5).
     fn keep_token_of_task(&mut self, call: &InFlight, response: &Payload) {
         let Some(token) = &call.token else { return };
         let bytes = response.bytes();
@@ -255,8 +256,8 @@ impl Conversation {
         }
     }
 
-    /// An error without an id: the backend could not read a message. Which one is sure only when one call is in flight
-    /// and nothing but calls was written after it.
+    /// An error without an id: the backend could not read some message. It was surely the only call in
+    /// flight, if there is just one and nothing but calls was written after it.
     fn could_not_read(&mut self, message: &Message) -> Effects {
         let could_not = matches!(
             message::error_code(message),
@@ -278,7 +279,7 @@ impl Conversation {
         {
             return deliver(Route::Caller(call.caller), message, Some(token));
         }
-        // Of no live call, as that of a task may be (T5), it is no other call's business (L45).
+        // A token of no call in flight may be that of a task (T5). It concerns no other call (L45).
         match number.and_then(|number| self.calls.token_of_task(number)) {
             Some(token) => deliver(Route::Nobody, message, Some(token)),
             None => Remark::Late { method: PROGRESS, id: token, by: Side::Backend }.into(),
@@ -306,7 +307,8 @@ impl Conversation {
         call.map(|call| Effect::Detach(call.caller).into()).unwrap_or_default()
     }
 
-    /// A message of a backend that says itself which call it belongs to, in the client's words.
+    /// A message of a backend that knows which call it belongs to: a handler's. Its ids are the client's
+    /// already.
     pub fn hear_related(&mut self, number: u64, message: Message, now: Moment) -> Effects {
         let to = self.calls.get(number).map_or(Route::Nobody, |call| Route::Caller(call.caller));
         match &message.kind {
@@ -328,7 +330,7 @@ impl Conversation {
             let text = "too many requests to this client are in flight";
             return self.refuse_ask(&id, message::INTERNAL_ERROR, text).into();
         }
-        // A backend that gives an id twice has forgotten the first request.
+        // A backend that uses an id again has forgotten its first request of that id.
         let forgotten = match self.asks.of_backend(&id) {
             Fits::One(number) => self.asks.get_mut(number).filter(|ask| ask.id == id).map(|ask| ask.number),
             _ => None,
@@ -373,8 +375,8 @@ impl Conversation {
 
     // --- What is no message, and ends ------------------------------------------------------------------------------
 
-    /// A line of the backend that is no message. It ends the calls that it names, and no other; one that is an answer
-    /// by its shape and names nothing ends the only call in flight.
+    /// A line of the backend that is no message. It ends the calls that it names, and no others. A line that
+    /// has the shape of an answer and names no call ends the call in flight if there is just one.
     pub fn hear_bad_line(&mut self, bad: BadLine) -> Vec<Effect> {
         let BadLine { answers, nameless, asks, why, head, too_long, .. } = bad;
         let text = if too_long {
@@ -403,7 +405,7 @@ impl Conversation {
         effects
     }
 
-    /// The call in flight that is meant by one of `ids`, when only one is.
+    /// The call in flight that `ids` name, if they name just one.
     fn the_call_of(&self, ids: &[Id]) -> Option<u64> {
         let mut numbers = ids.iter().filter_map(Id::value).filter(|number| self.calls.get(*number).is_some());
         let first = numbers.next()?;

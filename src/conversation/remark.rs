@@ -6,7 +6,7 @@ use std::fmt;
 use crate::foreign::Foreign;
 use crate::message::Id;
 
-/// See the module. Its text is safe to print; how often it may be is the user's business.
+/// See the module. Its text is safe to print. The user of the conversation decides how often that may happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remark {
     /// A line of the backend is no message, and ended no call.
@@ -77,7 +77,7 @@ pub enum Side {
 }
 
 impl Remark {
-    /// Whether it tells of nothing wrong: races that cannot be avoided.
+    /// Whether nothing is wrong: such races cannot be avoided.
     pub fn is_everyday(&self) -> bool {
         matches!(self, Remark::Late { .. } | Remark::LateAnswer(_))
     }

@@ -13,14 +13,14 @@ use crate::moment::Moment;
 pub(super) struct InFlight {
     pub(super) number: u64,
     pub(super) caller: ReplyTo,
-    /// In the client's words.
+    /// As the client wrote it.
     pub(super) id: Id,
     /// The same.
     pub(super) token: Option<Id>,
     pub(super) since: Moment,
-    /// It was the so many-th message to the backend.
+    /// Its place among all messages to the backend, counted from 1.
     pub(super) written: u64,
-    /// The start of a session is no call for the metrics.
+    /// Counts in the metrics while the call is in flight; `None` for `initialize`, which does not count.
     _counted: Option<Entered>,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct InFlight {
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     calls: Vec<InFlight>,
-    /// Cancelled, and not answered by the time. Newest last.
+    /// Numbers of calls that were cancelled and have not been answered since. Newest last.
     cancelled: VecDeque<u64>,
     /// Tokens of calls that went on as tasks, which their progress still names (T5). Newest last.
     tasks: VecDeque<(u64, Id)>,
@@ -131,7 +131,7 @@ pub(super) struct Ask {
     /// The same.
     pub(super) token: Option<Id>,
     pub(super) since: Moment,
-    /// To whom it went, and where that put it.
+    /// Which client it was given to, and where it was put.
     pub(super) put: Option<(u32, Spot)>,
 }
 
@@ -199,7 +199,7 @@ pub(super) enum Fits<T> {
     Several,
 }
 
-/// First by type and bytes; only when nothing has exactly these, by value.
+/// Looks by type and bytes first, and by value only when nothing has exactly these.
 fn look_up<'a, T>(known: impl Iterator<Item = (&'a Id, T)> + Clone, wanted: &Id) -> Fits<T> {
     match the_only(known.clone().filter(|(id, _)| *id == wanted)) {
         Fits::None => the_only(known.filter(|(id, _)| id.fits(wanted))),

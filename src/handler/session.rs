@@ -1,4 +1,5 @@
-//! What the handlers of one session share: the way to the client, what it was asked, and what is kept.
+//! What the handlers of one session share: the way to its client, the questions that the client has not
+//! answered, its subscriptions, and the state that handlers keep.
 
 use std::any::{Any, TypeId};
 use std::collections::btree_map::Entry;
@@ -30,25 +31,25 @@ use crate::runtime;
 pub(crate) struct HandlerSession {
     pub(super) offer: Offer,
     outputs: queue::Sender<Output>,
-    /// Outputs that wait for room, and handlers that will have some.
+    /// Outputs not yet queued plus running handlers: zero means nothing more will be said.
     unsaid: Arc<AtomicUsize>,
     /// Settled by `initialize`.
     caller: OnceLock<Arc<Caller>>,
     tables: Mutex<HandlerTables>,
 }
 
-/// What is looked up under a lock that is held for a moment only.
+/// What is kept under a lock, which is held for a moment only.
 #[derive(Default)]
 struct HandlerTables {
-    /// Calls whose handlers run.
+    /// The tasks of calls whose handlers run, by the calls' numbers.
     running: BTreeMap<u64, Task<()>>,
-    /// Who waits for the answer to which request of ours.
+    /// For each unanswered request to the client, where its answer goes.
     asks: BTreeMap<i64, Sender<Payload>>,
     asked: i64,
     subscriptions: BTreeSet<String>,
-    /// What handlers keep for this session, one value of each type.
+    /// The values that handlers keep for this session, one of each type ([`super::Context::state`]).
     states: BTreeMap<TypeId, Arc<dyn Any + Send + Sync>>,
-    /// The session has ended: nothing is begun any more.
+    /// The session has ended: no call, question or state is added any more.
     over: bool,
 }
 
@@ -67,7 +68,7 @@ impl HandlerSession {
         lock(&self.tables)
     }
 
-    /// False when it was settled before.
+    /// Settles who calls, at `initialize`. False when that was settled before.
     pub(super) fn settle(&self, caller: Caller) -> bool {
         self.caller.set(Arc::new(caller)).is_ok()
     }
@@ -84,8 +85,8 @@ impl HandlerSession {
         self.tables().running.len()
     }
 
-    /// Runs a call in a task of its own, which is to hold what it is given to its end. False when the
-    /// session is over.
+    /// Runs a call in a task of its own. The task must hold the [`Unsaid`] that it is given until all is
+    /// said. False when the session is over.
     pub(crate) fn run<F>(&self, number: u64, call: impl FnOnce(Unsaid) -> F) -> bool
     where
         F: Future<Output = ()> + Send + 'static,
@@ -95,31 +96,32 @@ impl HandlerSession {
             return false;
         }
         let Entry::Vacant(place) = tables.running.entry(number) else { return false };
-        // Under the lock, so that the call cannot end before it is known.
+        // The task starts under the lock, so that it cannot end before it is in the table.
         place.insert(runtime::spawn(call(Unsaid::new(&self.unsaid))));
         true
     }
 
-    /// The call has its outcome: it can no longer be cancelled.
+    /// The handler has returned: its call can no longer be cancelled.
     pub(crate) fn done(&self, number: u64) {
         if let Some(task) = self.tables().running.remove(&number) {
             task.detach();
         }
     }
 
-    /// Drops a call's handler (L44).
+    /// The client cancelled a call: drops its handler (L44).
     pub(crate) fn cancel(&self, number: u64) {
         let task = self.tables().running.remove(&number);
         drop(task);
     }
 
-    /// The end: handlers, what they wait for and what they kept are dropped.
+    /// Ends the session: drops its handlers, the questions they wait for, and the state they kept.
     pub(crate) fn end(&self) {
         let (running, asks, states) = {
             let mut tables = self.tables();
             tables.over = true;
             let tables = &mut *tables;
-            // Kept aside: what is dropped may be anybody's code, which must not run under the lock.
+            // Taken out first and dropped later: destructors may be anybody's code, which must not run under
+            // the lock.
             (
                 std::mem::take(&mut tables.running),
                 std::mem::take(&mut tables.asks),
@@ -127,24 +129,24 @@ impl HandlerSession {
             )
         };
         drop((running, asks));
-        // One by one: a second panic in the same drop would end the process.
+        // One by one: two panics within one drop would end the process.
         states.into_values().for_each(|state| runtime::watched_drop(|| drop(state)));
         self.outputs.close();
     }
 
     // --- To the client -------------------------------------------------------------------------------------
 
-    /// Whether all there is to say has been handed over.
+    /// Whether no handler runs and all that was said is among the outputs.
     pub(crate) fn is_quiet(&self) -> bool {
         self.unsaid.load(Ordering::Acquire) == 0
     }
 
-    /// Hands an output over and waits for room. False when the session is over.
+    /// Queues an output, and waits while there is no room. False when the session is over.
     pub(crate) async fn say(&self, output: Output) -> bool {
         self.outputs.send(output).await.is_ok()
     }
 
-    /// The same without waiting: what finds no room now goes out as soon as there is some.
+    /// The same without waiting: an output that finds no room is queued by a task, as soon as there is some.
     pub(crate) fn post(&self, output: Output) {
         if let Err(Refused::Full(output)) = self.outputs.try_send(output) {
             let (outputs, unsaid) = (self.outputs.clone(), Unsaid::new(&self.unsaid));
@@ -156,7 +158,8 @@ impl HandlerSession {
         }
     }
 
-    /// Sends the client a request that belongs to its request `to`, and waits for the answer (L46, L47).
+    /// Sends the client a request that belongs to the call `to`, and waits for the answer, at most
+    /// [`Offer::ask_deadline`] (L46: every request has a timeout).
     pub(super) async fn ask(&self, to: u64, method: &str, params: Value) -> Result<Value, AskError> {
         let (sender, answers) = async_channel::bounded(1);
         let asked = self.begin_ask(sender)?;
@@ -185,19 +188,19 @@ impl HandlerSession {
         Ok(asked)
     }
 
-    /// The client's answer to a request of ours.
+    /// The client has answered a request of ours.
     pub(crate) fn answered(&self, id: &Id, answer: Payload) {
         let Some(number) = id.plain() else { return };
         let waiting = self.tables().asks.remove(&number);
         if let Some(waiting) = waiting {
-            // It has room for the one answer there is.
+            // The channel has room for its one answer.
             let _ = waiting.try_send(answer);
         }
     }
 
     // --- What the client wants to hear ---------------------------------------------------------------------
 
-    /// False when there are as many subscriptions as there may be.
+    /// False when the session has as many subscriptions as it may have.
     pub(super) fn subscribe(&self, uri: &str) -> bool {
         let mut tables = self.tables();
         let room = tables.subscriptions.len() < SUBSCRIPTIONS_MAX || tables.subscriptions.contains(uri);
@@ -211,7 +214,8 @@ impl HandlerSession {
         self.tables().subscriptions.remove(uri);
     }
 
-    /// Whether the client subscribed to this resource, or to one that it is a part of (L52).
+    /// Whether the client subscribed to this resource, or to one that contains it (L52: updates may name a
+    /// part).
     pub(super) fn subscribed(&self, uri: &str) -> bool {
         let part_of = |whole: &String| {
             uri.strip_prefix(whole.as_str())
@@ -227,7 +231,8 @@ impl HandlerSession {
         if let Some(state) = found.and_then(|state| state.downcast().ok()) {
             return state;
         }
-        // Made outside the lock, for `default` may be slow; whoever comes first wins.
+        // Made outside the lock, because `default` may be slow. The first value that is put into the table
+        // stays.
         let fresh: Arc<T> = Arc::default();
         let mut tables = self.tables();
         if tables.over {
@@ -244,7 +249,7 @@ impl fmt::Debug for HandlerSession {
     }
 }
 
-/// Something that is still to be said, until dropped.
+/// While it lives, something is still to be said.
 pub(crate) struct Unsaid(Arc<AtomicUsize>);
 
 impl Unsaid {
@@ -260,7 +265,8 @@ impl Drop for Unsaid {
     }
 }
 
-/// A request of ours without its answer. Dropped before that, it is taken back (L46).
+/// A request to the client that waits for its answer. If it is dropped before that, the client is told that
+/// nobody waits any more (L46).
 struct Waiting<'a> {
     session: &'a HandlerSession,
     to: u64,

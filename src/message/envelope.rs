@@ -20,7 +20,7 @@ pub const INTERNAL_ERROR: i32 = -32603;
 /// response. Not part of the protocol, so only a child of burdock's says it, and burdock passes it to nobody.
 pub const DETACH: &str = "notifications/burdock/detach";
 
-/// A method's name; one that calls are full of takes no memory.
+/// A method's name. A common one takes no memory.
 pub type MethodName = Cow<'static, str>;
 
 /// What a message is.
@@ -151,7 +151,7 @@ pub struct Invalid {
     pub id: Option<Id>,
     /// [`PARSE_ERROR`], [`INVALID_REQUEST`] or [`INVALID_PARAMS`].
     pub code: i32,
-    /// What was wrong.
+    /// What is wrong, in words for people.
     pub text: Cow<'static, str>,
     /// What the bytes were meant to be.
     pub meant: Meant,

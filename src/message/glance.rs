@@ -36,7 +36,7 @@ fn id(value: &[u8]) -> Option<Id> {
     Id::of(serde_json::from_slice::<&RawValue>(value).ok()?).ok()
 }
 
-/// The JSON-RPC objects that a broken line holds, as far as can be seen.
+/// The JSON-RPC objects that can be seen in a broken line.
 pub(super) fn glance(line: &[u8]) -> Vec<Glimpse> {
     if memmem::find(line, b"jsonrpc").is_none() {
         return Vec::new();
@@ -48,12 +48,12 @@ pub(super) fn glance(line: &[u8]) -> Vec<Glimpse> {
     found
 }
 
-/// Of objects whose beginnings are in order.
+/// Finds objects whose beginnings are intact.
 fn forwards(line: &[u8]) -> Vec<Glimpse> {
     let mut found = Vec::new();
     let first = line.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(0);
     let mut walk = match line.get(first) {
-        // The brace was lost.
+        // The first brace was lost.
         Some(b'"') => Some(JsonMembers::without_brace(line, first)),
         _ => memchr(b'{', line).map(|brace| members(line, brace)),
     };
@@ -71,8 +71,8 @@ fn forwards(line: &[u8]) -> Vec<Glimpse> {
     found
 }
 
-/// Of an object whose end is in order, whatever stands before it. Only what has its `jsonrpc` here as well counts, or
-/// has no beginning: an object inside a line that was cut is not the message.
+/// Finds an object whose end is intact, whatever stands before it. It counts only if it has its `jsonrpc`
+/// here as well, or if its beginning is lost: an object inside a line that was cut is not the message.
 fn backwards(line: &[u8]) -> Option<Glimpse> {
     let end = line.iter().rposition(|byte| !byte.is_ascii_whitespace())?;
     let mut walk = Backwards { line, at: if line[end] == b'}' { end } else { end + 1 } };
@@ -100,7 +100,7 @@ fn backwards(line: &[u8]) -> Option<Glimpse> {
     (glimpse.jsonrpc || !whole || id_at.is_some_and(|at| is_behind_jsonrpc(&line[..at]))).then_some(glimpse)
 }
 
-/// Whether there is nothing between the end of `before` and the word but what belongs to it.
+/// Whether `before` ends with the word `jsonrpc` and nothing but its punctuation.
 fn is_behind_jsonrpc(before: &[u8]) -> bool {
     const WORD: &[u8] = b"jsonrpc";
     let word = memmem::rfind(before, WORD).map(|at| at + WORD.len());

@@ -17,7 +17,7 @@ use crate::limits::ID_BYTES_MAX;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id(IdText);
 
-/// What nearly every id is takes no memory of its own.
+/// The form of nearly every id takes no memory of its own.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum IdText {
     /// A number that is written as Rust writes it.
@@ -102,7 +102,8 @@ impl Id {
         }
     }
 
-    /// Whether a peer that was told `other` may mean it by this: the same number, or the same string spelled otherwise.
+    /// Whether a peer that was given the id `other` may mean that one by this: it is the same number, or the
+    /// same string in another spelling.
     pub fn fits(&self, other: &Id) -> bool {
         if self == other {
             return true;

@@ -28,23 +28,23 @@ pub enum Line {
 /// A line, or a member of a batch, that is no message.
 #[derive(Debug)]
 pub struct BadLine {
-    /// The requests that it was meant to answer. Several ids beside each other are of one answer that has them all, so
-    /// that nobody knows which one is meant.
+    /// The ids that the line was meant to answer, a list for each answer in it. Several ids in one list stand
+    /// in one answer, so that nobody knows which of them is meant.
     pub answers: Vec<Vec<Id>>,
     /// It is an answer by its shape, and no id can be read in it.
     pub nameless: bool,
-    /// It is an answer in everything but its `jsonrpc`, to the request with this id. Such a line ends no call: programs
-    /// that speak JSON-RPC do not write it.
+    /// It would be an answer to this id if it had a `jsonrpc`. Such a line ends no call: programs that speak
+    /// JSON-RPC write none.
     pub unmarked: Option<Id>,
     /// It has the result of an `initialize`.
     pub has_version: bool,
-    /// The id of a request of the backend's own, which waits for an answer.
+    /// The id of a request of the backend in this line: the backend waits for an answer to it.
     pub asks: Option<Id>,
     /// What is wrong with it.
     pub why: Cow<'static, str>,
     /// Its beginning, for messages to people: foreign text.
     pub head: Vec<u8>,
-    /// It was not read, for it has too many bytes.
+    /// It has too many bytes, so it was not read.
     pub too_long: bool,
 }
 
@@ -69,7 +69,7 @@ impl BadLine {
             (Meant::Response, None) => bad.nameless = true,
             (Meant::Request, asks) => bad.asks = asks,
             (Meant::Unmarked, unmarked) => bad.unmarked = unmarked,
-            // What is no JSON, or has a member twice, may still name its call.
+            // A line that is no JSON, or has a member twice, may still name its call.
             (Meant::Other, _) => bad.look(glance(line)),
         }
         bad.has_version = memmem::find(line, b"protocolVersion").is_some() && version_in(line).is_some();
@@ -110,9 +110,10 @@ pub fn parse_line(payload: Payload) -> Line {
     }
 }
 
-/// Reads a line that has an object at `at`, behind other text. Behind words it may be a log line that quotes a message,
-/// which is none (`None`); but a response is taken all the same: a server that logs what it writes says nothing else
-/// the second time, and one that writes nothing else would never answer.
+/// Reads a line that has an object at `at`, behind other text. Behind words it may be a log line that quotes
+/// a message: `None`, unless the object is a response. A response is taken all the same: if the server also
+/// logs what it writes, the same answer comes twice, which does no harm; if it writes nothing else, this is
+/// its only answer.
 pub fn parse_wrapped(line: &Payload, at: usize) -> Option<Line> {
     let bytes = line.bytes();
     let (before, object) = bytes.split_at_checked(at)?;
@@ -131,9 +132,9 @@ pub fn parse_wrapped(line: &Payload, at: usize) -> Option<Line> {
 #[derive(Debug)]
 pub struct BatchLine {
     payload: Payload,
-    /// Behind the bracket.
+    /// Behind the opening bracket.
     first: usize,
-    /// Behind what was taken.
+    /// Up to here members were taken.
     at: usize,
 }
 

@@ -1,4 +1,5 @@
-//! The members of an object, found without a parser: exactly in JSON that is valid, as well as can be in what is not.
+//! The members of an object, found without a parser: exactly those of valid JSON, and in broken JSON as many
+//! as can be seen.
 //!
 //! One pass over the bytes, no recursion, no memory but the answer.
 
@@ -74,7 +75,7 @@ impl<'a> Iterator for JsonMembers<'a> {
                     self.at += 1;
                     return None;
                 }
-                // A comma, a blank; anything else has no business here.
+                // A comma or a blank. Anything else does not belong here and is passed over.
                 _ => {
                     self.at += 1;
                     continue;
@@ -96,7 +97,7 @@ impl<'a> Iterator for JsonMembers<'a> {
     }
 }
 
-/// Behind the string whose opening quote is at `at`; the end of all when it has no other.
+/// The place behind the string whose opening quote is at `at`; the end of `bytes` when it has no closing one.
 fn string_end(bytes: &[u8], at: usize) -> usize {
     let mut at = at + 1;
     while let Some(found) = memchr2(b'"', b'\\', bytes.get(at..).unwrap_or_default()) {

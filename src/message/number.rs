@@ -1,4 +1,4 @@
-//! The value of a JSON number, of any size and in any spelling, as far as ids need it.
+//! The value of a JSON number of any size and in any spelling, exact enough to compare ids.
 
 /// `digits` times ten to the power of `exponent`, with a sign. Zero has no digits; other numbers neither begin nor end
 /// with the digit 0. So equal numbers are equal values.
@@ -10,7 +10,7 @@ pub(super) struct Numeral {
 }
 
 impl Numeral {
-    /// Reads a JSON number; `None` when `text` is none, or its exponent is out of all proportion.
+    /// Reads a JSON number; `None` when `text` is none, or its exponent is absurdly large.
     pub(super) fn read(text: &str) -> Option<Numeral> {
         let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
         let (mantissa, exponent) = match text.split_once(['e', 'E']) {

@@ -13,7 +13,7 @@ use super::places::{ByteSpan, MessagePlaces};
 /// What a message is about, and where it says so.
 pub(super) type Concern = (Id, ByteSpan);
 
-/// Looks into the params of a request for `_meta.progressToken`. They are only looked into when the word is in them.
+/// Looks for `_meta.progressToken` in the params of a request. Params without that word are not parsed.
 ///
 /// # Errors
 /// Why a server that checks schemas would drop the request without a word.
@@ -75,7 +75,7 @@ pub(super) fn mend_meta(
     Some(meta.value)
 }
 
-/// The member of this name, the last one when there are several: so most readers have it.
+/// The member of this name. Where there are several it is the last one, as for most JSON readers.
 fn last<'a>(bytes: &'a [u8], brace: usize, name: &str) -> Option<JsonMember<'a>> {
     members(bytes, brace).filter(|member| member.is(name)).last()
 }

@@ -47,9 +47,10 @@ pub(super) struct MessagePlaces {
 }
 
 impl MessagePlaces {
-    /// Leaves out the members of the object at `brace` that `stays` refuses, and the commas between.
+    /// Leaves out those members of the object at `brace` for which `stays` is false, and their commas.
     pub(super) fn leave_out(&mut self, bytes: &[u8], brace: usize, stays: impl Fn(&JsonMember<'_>) -> bool) {
-        // The end of the last member that stays, and the beginning of one that goes and has none before it.
+        // The end of the last member that stays, and the beginning of a member that goes although none before
+        // it stays.
         let (mut kept, mut leading) = (None, None);
         let mut cut = |from: usize, to: usize| {
             let place = ByteSpan::new(from..to);

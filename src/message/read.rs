@@ -1,6 +1,6 @@
-//! The envelope of one message: read strictly, but for what has only one meaning. A member that is null is absent, and a
-//! member that JSON-RPC does not have is no part of the message (peers that check schemas drop such messages without a
-//! word): both are left out when it is passed on.
+//! The envelope of one message. It is read strictly, except where there is only one meaning: a member that is
+//! null is absent, and a member that JSON-RPC does not know is no part of the message. Both are left out when
+//! the message is passed on, for peers that check schemas drop such messages without a word.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -122,11 +122,11 @@ struct Envelope<'a> {
     params: Option<&'a RawValue>,
     result: Option<&'a RawValue>,
     error: Option<&'a RawValue>,
-    /// How many members there are, with those of other names.
+    /// How many members there are, unknown ones included.
     members: usize,
-    /// How many have other names.
+    /// How many of them are unknown.
     strangers: usize,
-    /// One of these has the value of `jsonrpc`.
+    /// One of the unknown ones has the value `"2.0"` that `jsonrpc` should have.
     misspelt: bool,
 }
 
@@ -221,7 +221,7 @@ fn judge(envelope: &Envelope<'_>) -> Result<Kind, Invalid> {
     };
     match (envelope.id, id) {
         (None, _) => Ok(Kind::Notification { method: kept(method) }),
-        // A null id means no id, where nobody asks for an answer.
+        // A null id means no id, for a notification wants no answer.
         (Some(_), None) if method.starts_with("notifications/") => {
             Ok(Kind::Notification { method: kept(method) })
         }
@@ -239,7 +239,7 @@ fn no_id(why: Option<NoId>, meant: Meant) -> Invalid {
     }
 }
 
-/// An empty array is an object without members, in the words of some languages.
+/// Some languages write an object without members as an empty array.
 fn is_object(params: &RawValue) -> bool {
     let text = params.get();
     text.starts_with('{') || text.strip_prefix('[').is_some_and(|rest| rest.trim_ascii_start() == "]")
@@ -280,7 +280,7 @@ fn response(envelope: &Envelope<'_>, id: Option<Result<Id, NoId>>) -> Result<Kin
     }
 }
 
-/// A method's name for longer than its message.
+/// A method's name that outlives its message.
 fn kept(method: Cow<'_, str>) -> MethodName {
     const COMMON: [&str; 4] =
         ["tools/call", "notifications/progress", "initialize", "notifications/initialized"];

@@ -1,4 +1,4 @@
-//! Messages that are made here.
+//! Writes the messages that burdock itself sends.
 
 use serde::Serialize;
 
@@ -21,7 +21,7 @@ struct ErrorObject<'a> {
     data: Option<ErrorData<'a>>,
 }
 
-/// Why there is no such session: `data` of a 404 (design 5).
+/// Why there is no such session: the `data` of the error in a 404.
 #[derive(Debug, Serialize)]
 pub struct ErrorData<'a> {
     /// `unknown`, `closed`, `elsewhere`, `lost` or `registry-unreachable`.

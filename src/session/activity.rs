@@ -122,7 +122,7 @@ impl Activity {
         self.version.get().cloned().unwrap_or_default()
     }
 
-    /// Sets why the session ends. The first reason stands.
+    /// Sets why the session ends. Sets why the session ends. The first reason stands.
     pub fn set_ended(&self, ended: Ended) {
         let _ = self.ended.set(ended);
     }

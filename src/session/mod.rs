@@ -43,12 +43,12 @@ use crate::registry::record::RecordState;
 use crate::registry::{Found, Living, Record, Registry};
 use crate::session_id::SessionId;
 
-/// What a lookup found (design 5).
+/// What a lookup found.
 #[derive(Debug)]
 pub enum Lookup {
     /// Here: `has_session`.
     Here(Arc<SessionHandle>),
-    /// On another node, which lives or not.
+    /// It is on another node.
     Elsewhere {
         /// Its name.
         node: String,
@@ -70,7 +70,7 @@ pub enum Lookup {
     RegistryDown,
 }
 
-/// Whose session it is, and of what.
+/// Who a session belongs to, and of which server it is.
 #[derive(Debug)]
 struct Owner {
     /// The index of its server.
@@ -147,7 +147,7 @@ impl Sessions {
         if let Some(known) = self.look_here(&id, server, principal) {
             return known;
         }
-        // Boxed: every connection would have to have room for it.
+        // Boxed: otherwise every connection's future would be large enough for it.
         Box::pin(self.look_elsewhere(&id, server, principal)).await
     }
 
@@ -165,8 +165,8 @@ impl Sessions {
         found
     }
 
-    /// Ends the session of this text because its client says so, wherever it is: here, on another node, or of a run
-    /// that is gone.
+    /// Ends the session of this id because its client says so, wherever the session is: here, on another
+    /// node, or lost with a process that is gone.
     ///
     /// # Errors
     /// Why there is none for this principal and server: never [`Lookup::Here`].
@@ -187,7 +187,8 @@ impl Sessions {
         }
     }
 
-    /// One question to the registry when it is there to be deleted, so that it is no misroute; why not is another.
+    /// Closes the session through the registry, with one question, so that this counts as no misroute. Only
+    /// when there was none to close a second question asks why.
     async fn delete_elsewhere(
         &self,
         id: &SessionId,
@@ -204,7 +205,7 @@ impl Sessions {
         self.phase.get()
     }
 
-    /// Goes forward to a phase. [`Sessions::stop`] ends it all.
+    /// Advances to a phase. [`Sessions::stop`] is the last step.
     pub fn enter(&self, phase: NodePhase) {
         self.phase.advance(phase);
     }
@@ -217,26 +218,28 @@ impl Sessions {
         }
     }
 
-    /// How the stop of this node ends a session.
+    /// For which reason a stop of this node ends a session.
     fn stop_of(&self, handle: &SessionHandle) -> Ended {
         if self.outlives_stop(handle) { Ended::Suspended } else { Ended::Drained }
     }
 
-    /// Whether the next process of this node can begin the session again: its client need not be sent elsewhere.
+    /// Whether the next process of this node can restore the session, so that its client need not go to
+    /// another node.
     pub fn outlives_stop(&self, handle: &SessionHandle) -> bool {
         self.registry.is_shared() && handle.initialize.is_some() && handle.activity.has_begun()
     }
 
-    /// The one end of every session: out of the table, out of the registry, and the worker told. What is already
-    /// closed is left alone; returns whether it was this call that closed it.
+    /// The one end of every session: it leaves the table and the registry, and its worker is told. A session
+    /// that is closed already is left alone. Returns whether this call closed it.
     pub fn close(&self, handle: &SessionHandle, ended: Ended) -> bool {
         let is_unwanted = matches!(ended, Ended::Deleted | Ended::ClosedElsewhere);
-        // First the reason, then the inbox: the worker reads it when the inbox is closed.
+        // The reason is set before the inbox is closed, because the worker reads it then.
         handle.activity.set_ended(ended);
-        // Of two that close it at once the first has the reason.
+        // When two close it at the same time, the reason of the first stands.
         let ended = handle.activity.ended();
         if ended == Ended::Suspended && !is_unwanted {
-            // It stays in the table, from which the registry's writer makes its record: that is to stay, too.
+            // It stays in the table, so that its record stays, too: the registry's writer makes records from
+            // the table.
             let was_open = handle.inbox.close();
             if was_open {
                 ended.tell(&handle.label);
@@ -249,7 +252,7 @@ impl Sessions {
         let was_open = handle.inbox.close();
         if was_there {
             self.forget(handle);
-            // The end of a suspended one was told when it was suspended.
+            // The end of a suspended session was logged and counted when it was suspended.
             if was_open || ended != Ended::Suspended {
                 ended.tell(&handle.label);
             } else {
@@ -271,7 +274,7 @@ impl Sessions {
         memory::ended();
     }
 
-    /// Why no session can begin here, if so.
+    /// Why no session can begin here; `None` when it can.
     pub fn refuses(&self) -> Option<&'static str> {
         self.registry.refuses()
     }
@@ -295,7 +298,7 @@ impl Sessions {
         self.calls.calls()
     }
 
-    /// How many of them do not outlive the stop of this node. One is counted until the registry knows of its end.
+    /// How many of them end with this node. A session counts until the registry knows of its end.
     pub fn count_ending(&self) -> usize {
         let all = self.count();
         if !self.registry.is_shared() || !self.servers.iter().any(|server| server.restore) {
@@ -323,7 +326,7 @@ impl Living for Sessions {
             let shard = self.table.shard(id);
             let there = shard.get(&id.key()).filter(|there| there.handle.id == *id);
             let handle = there.map(|there| &there.handle).filter(|handle| handle.activity.has_begun())?;
-            // Under the lock: whoever takes it out after this knows of it.
+            // Set under the lock, so that whoever takes the session out later knows that a record may exist.
             handle.activity.record();
             Arc::clone(handle)
         };

@@ -1,5 +1,6 @@
-//! The answer to `initialize`, sans-io: which of the first things that a server writes it is, and what was meant to be
-//! it and is none. The latter ends the wait at once: nothing better is to come.
+//! The wait for the answer to `initialize`, sans-io: finds the answer among the first things that a server
+//! writes, and what was meant to be the answer but is none. The latter ends the wait at once, for nothing
+//! better will come.
 
 use crate::backend::Exit;
 use crate::budget::Payload;
@@ -19,7 +20,7 @@ pub enum Opened {
     Failed(u16, String),
 }
 
-/// What became of `initialize` where a server has answered it.
+/// How a server answered `initialize`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Welcome {
     /// With this version.
@@ -31,9 +32,9 @@ pub(super) enum Welcome {
 /// What a message means for a session that begins.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Heard {
-    /// It is the answer; with the reason why no session can begin with it, if so.
+    /// It is the answer. An error says why no session can begin with it.
     Answer(Result<Welcome, String>),
-    /// It was meant to be the answer, or shows that none will come: why.
+    /// It was meant to be the answer, or shows that none will come. The text says why.
     Hopeless(String),
     /// Servers may say this before they answer.
     Other,
@@ -97,7 +98,7 @@ impl Handshake {
         self.hear_after_brace(brace, &bad.head)
     }
 
-    /// A line that is nothing like a message: the same.
+    /// The same for a line that is nothing like a message.
     pub(super) fn hear_garbage(&mut self, line: &[u8]) -> Option<String> {
         let brace = std::mem::take(&mut self.brace);
         if is_content_length(line) {
@@ -107,7 +108,7 @@ impl Handshake {
         self.hear_after_brace(brace, line)
     }
 
-    /// Some programs print an object over several lines, with blanks for the eye.
+    /// Some programs print an object over several lines, indented for people.
     fn hear_after_brace(&self, brace: bool, line: &[u8]) -> Option<String> {
         let begins = |name: &str| {
             let rest = line.trim_ascii_start().strip_prefix(name.as_bytes());
@@ -166,7 +167,7 @@ fn agreed(message: &Message) -> Result<Welcome, String> {
     Ok(Welcome::Agreed(Version::new(&named)))
 }
 
-/// Why a session did not begin, in place of what an error without an id says.
+/// Why a session did not begin, when the server sent an error without an id.
 pub(super) fn could_not_read(error: &[u8]) -> String {
     quoting("could not read initialize", error)
 }

@@ -15,7 +15,7 @@ use crate::metrics::METRICS;
 use crate::moment::Moment;
 use crate::queue::Sender;
 
-/// Where the places of a restored session's standalone stream may begin.
+/// The range in which the places of a restored session's standalone stream begin, at random.
 const RESTORED_PLACES: std::ops::Range<u64> = 1 << 32..1 << 52;
 
 /// The standalone stream's number.
@@ -38,8 +38,8 @@ pub struct Streams {
 #[derive(Debug)]
 struct PostStream {
     stream: Stream,
-    /// Requests of this POST that have no response yet. No wider, so that a node of the map is small enough for what the
-    /// allocator keeps at hand.
+    /// Requests of this POST that have no response yet. A `u32`, so that a node of the map stays small enough
+    /// for the sizes that the allocator keeps ready.
     open: u32,
     form: Form,
     since: Moment,
@@ -88,9 +88,9 @@ impl Streams {
         Streams::beginning_at(1)
     }
 
-    /// The streams of a session that begins again. The places of the standalone one begin somewhere else, so that no
-    /// `Last-Event-ID` of its former life means one of them. (The numbers of POST streams do so as well:
-    /// [`Activity::restored`](super::Activity::restored).)
+    /// The streams of a restored session. The places of the standalone one begin at a random number, so that
+    /// no `Last-Event-ID` of the session's former life names one of them. (The numbers of POST streams do so
+    /// as well: [`Activity::restored`](super::Activity::restored).)
     pub fn restored() -> Streams {
         Streams::beginning_at(fastrand::u64(RESTORED_PLACES))
     }
@@ -148,7 +148,7 @@ impl Streams {
     /// Gives readers that were behind what they have room for.
     pub fn pump(&mut self) {
         let posts = self.posts.values_mut().map(|post| &mut post.stream);
-        // All of them: no short cut at the first that is behind.
+        // Every stream is pumped: no short cut at the first that is behind.
         self.behind = posts
             .chain([&mut self.standalone])
             .filter_map(|stream| (stream.pump() == Pushed::Behind).then_some(()))
@@ -204,7 +204,7 @@ impl Streams {
     /// but one JSON body stays.
     pub fn let_go(&mut self, number: u32) {
         if let Some(post) = self.posts.get_mut(&number).filter(|post| post.form != Form::Json) {
-            // From now on it is a stream, however soon the response comes.
+            // From now on the reply is an event stream, however soon the response comes.
             post.form = Form::Stream;
             post.stream.let_go(RETRY_MS);
         }
@@ -215,7 +215,8 @@ impl Streams {
         let Some(post) = self.posts.get_mut(&number) else { return };
         post.answered(self.census.as_ref());
         let last = post.open == 0;
-        // Then the reply is one JSON body: its client has no event id to resume after, so nothing need be kept.
+        // If so, the reply is one JSON body. Its client has no event id to resume after, so nothing need be
+        // kept.
         let soon = now.since(post.since) < REPLY_PATIENCE;
         let whole = last && post.form == Form::Either && post.stream.untouched() && soon;
         let pushed = post.stream.push(response, Keep::Always, last);
@@ -228,8 +229,9 @@ impl Streams {
         }
     }
 
-    /// A request of this POST gets no response (L44). When it was the last one the stream ends; `instead` is for a
-    /// reader that resumes it all the same, and would ask for ever otherwise (`clients.md` B3).
+    /// A request of this POST gets no response, because it was cancelled (L44). If it was the last one, the
+    /// stream ends. `instead` is for a client that resumes the stream all the same: without it some would ask
+    /// for ever.
     pub fn leave_unanswered(&mut self, number: u32, instead: Payload, now: Moment) {
         let Some(post) = self.posts.get_mut(&number) else { return };
         post.answered(self.census.as_ref());
@@ -272,7 +274,8 @@ impl Streams {
         }
     }
 
-    /// The process holds too much: first notifications go, then responses whose readers may never come back.
+    /// The process holds too much: drops notifications first, then finished streams, whose readers may never
+    /// come back.
     pub fn shed_under_pressure(&mut self) {
         let streams = self.posts.values_mut().map(|post| &mut post.stream).chain([&mut self.standalone]);
         let shed: usize = streams
@@ -284,8 +287,8 @@ impl Streams {
         }
     }
 
-    /// The session is over: every reader gets what it has not been given, also one that is behind, and a word on when to
-    /// come back if there is one to say; then its stream ends gracefully.
+    /// The session is over. Every reader, also one that is behind, gets what it was not given yet, and is
+    /// told to come back after `retry_ms`, if that is given. Then its stream ends gracefully.
     pub fn end(&mut self, retry_ms: Option<u32>) {
         let posts = self.posts.values_mut().map(|post| &mut post.stream);
         posts.chain([&mut self.standalone]).for_each(|stream| stream.hand_over(retry_ms));

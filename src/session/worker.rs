@@ -33,7 +33,7 @@ use crate::sweep::{self, Deadline};
 /// What a session's worker is told.
 #[derive(Debug)]
 pub enum Input {
-    /// A POST. In a box, for the inbox has its places from the start.
+    /// A POST. Boxed, so that inputs in the inbox are small.
     Post(Box<Post>),
     /// A GET.
     Attach(Box<Attach>),
@@ -91,7 +91,7 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct Worker {
     setup: Setup,
-    /// Whether the client knows the session from a former life: it will not say `initialized` again.
+    /// Whether the session was restored: its client will not send `initialized` again.
     restored: bool,
     /// Inputs that came before the backend was ready, of clients that have the id already.
     early: VecDeque<Input>,
@@ -99,7 +99,7 @@ pub struct Worker {
     conversation: Conversation,
     /// A batch of the backend that is not taken to its end.
     batch: Option<BatchLine>,
-    /// Whose turn it is to be asked first.
+    /// Whether the backend is asked before the client at the next turn.
     backend_first: bool,
     /// Since when some reader is behind.
     behind_since: Option<Moment>,
@@ -127,7 +127,7 @@ enum Wake {
 }
 
 impl Worker {
-    /// A worker before its `initialize`.
+    /// A worker that has not seen its `initialize` yet.
     pub fn new(setup: Setup) -> Worker {
         Worker {
             setup,
@@ -176,8 +176,8 @@ impl Worker {
         }
     }
 
-    /// `None` when the time to start is over. The deadline is made when there is something to wait for, for a handler
-    /// has answered by then.
+    /// What happens next; `None` when the time to start is over. The deadline is made only when there is
+    /// something to wait for: a handler has answered before that.
     async fn next_in_time(&mut self, deadline: &mut Option<Deadline>) -> Option<Wake> {
         let time = self.setup.start_deadline;
         let late = async {
@@ -195,7 +195,7 @@ impl Worker {
             Wake::OutputsClosed => {
                 Some(Opened::Failed(502, "the server ended before it answered initialize".into()))
             }
-            // Nobody would have time to use the session.
+            // The node stops, so the session would be of no use to anybody.
             Wake::InboxClosed | Wake::Input(Input::Retire) => {
                 Some(Opened::Failed(503, "this node is stopping".into()))
             }
@@ -228,7 +228,7 @@ impl Worker {
             // A handler's refusal: it was asked nothing else yet.
             Output::Response { to, payload } => self.first_response(to, payload).map(Opened::Refused),
             Output::Exited(exit) => Some(Opened::Failed(502, handshake.too_early(&exit))),
-            // What only handlers say, and none of them has been called yet.
+            // Only handlers send the other outputs, and none has been called yet.
             Output::Related { .. } | Output::Unrelated(_) | Output::Detach(_) => None,
         }
     }
@@ -336,7 +336,7 @@ impl Worker {
         }
     }
 
-    /// Fair between the client and the backend: neither can starve the other.
+    /// What happens next. The client and the backend take turns, so that neither can starve the other.
     async fn next(&mut self) -> Wake {
         match self.behind_since {
             None => poll_fn(|cx| self.poll_next(cx)).await,
@@ -377,7 +377,8 @@ impl Worker {
         output.map(|output| output.map_or(Wake::OutputsClosed, Wake::Output))
     }
 
-    /// Back-pressure: a reader that reads gets a moment before its log fills. One that does not holds up nobody.
+    /// Back-pressure: while a reader is behind, nothing is read from the backend for a moment, so that its
+    /// log does not fill. A reader that does not read at all holds up nobody.
     async fn next_while_behind(&mut self, since: Moment) -> Wake {
         let room = self.setup.room.clone();
         let room = async {
@@ -398,7 +399,8 @@ impl Worker {
     /// Gives readers that are behind what they have room for; they tell when there is more.
     fn pump(&mut self) {
         if self.streams.behind() {
-            // In this order: a reader that has room by now is seen by the pump, a later one tells.
+            // First `want`, then the pump: the pump sees a reader that has room by now, and a reader that
+            // makes room later tells.
             self.setup.room.want();
             self.streams.pump();
         }
@@ -486,7 +488,7 @@ impl Worker {
         }
     }
 
-    /// Why no call is taken at the moment, if so.
+    /// Why no call is taken at the moment; `None` when calls are taken.
     fn refuses_calls(&self) -> Option<&'static str> {
         if self.conversation.calls() >= CALLS_MAX {
             return Some("too many requests of this session are in flight: wait for some of them");
@@ -495,7 +497,7 @@ impl Worker {
             .then_some("burdock holds as many bytes of messages as it may: try again in a moment")
     }
 
-    /// The JSON-RPC error that answers a call which is not taken (invariant 7: never HTTP).
+    /// Answers a call that is not taken with a JSON-RPC error (invariant 7: never with an HTTP error).
     fn refuse_call(&mut self, to: ReplyTo, id: &Id, text: &str) {
         METRICS.calls_refused_total.add_one();
         self.respond(to.reply, message::error(id, message::INTERNAL_ERROR, text, None));
@@ -576,8 +578,8 @@ impl Worker {
         member
     }
 
-    /// In a batch each message stands for itself: a bad one spoils no other. So many at a time: a line may have
-    /// millions.
+    /// Takes members of a batch, a bounded number at a time, for a line may have millions. Each message
+    /// stands for itself: a bad one spoils no other.
     fn take_members(&mut self) {
         for _ in 0..MEMBERS_PER_TURN {
             match self.next_member() {
@@ -589,7 +591,7 @@ impl Worker {
         }
     }
 
-    /// A message of the backend that says itself which request it belongs to.
+    /// A message of a handler, which knows the call it belongs to.
     fn related(&mut self, to: u64, payload: Payload) {
         match message::parse_line(payload) {
             Line::One(message) => {
@@ -637,7 +639,8 @@ impl Worker {
     /// A request of the backend to the client (L47).
     fn ask(&mut self, to: Route, message: Payload, number: u64, is_ping: bool) {
         let stream = self.stream_of(to);
-        // Without a reader nobody would answer a ping in time, and the server would take its client for dead (L43).
+        // Without a reader nobody answers a ping in time, and the server would take its client for dead. So
+        // burdock answers (L43: pings are answered promptly).
         if is_ping && !self.streams.has_reader(stream) {
             if let Some(answer) = self.conversation.answer_ask(number) {
                 self.give_backend(answer);
@@ -661,8 +664,9 @@ impl Worker {
         stream.filter(|stream| self.streams.takes_messages(*stream)).unwrap_or(STANDALONE)
     }
 
-    /// The stream of the only POST with a request in flight. One whose client is there comes before those that
-    /// nobody reads: a client that went away without `cancelled` must not take what is meant for it.
+    /// The stream of the only POST with a request in flight. POSTs whose streams are read come before those
+    /// that nobody reads: a client that went away without `cancelled` must not get what is meant for one that
+    /// is there.
     fn only_post(&self) -> Option<u32> {
         let streams = || self.conversation.callers().map(|to| to.reply);
         let read = || streams().filter(|stream| self.streams.has_reader(*stream));
@@ -712,7 +716,7 @@ impl Worker {
         }
         let timeout =
             if activity.had_stream() { self.setup.idle_timeout } else { self.setup.idle_timeout_no_stream };
-        // A call nobody waits for cannot keep a session for ever.
+        // A call that nobody waits for must not keep a session alive for ever.
         let timeout = if self.conversation.calls() == 0 { timeout } else { timeout * IDLE_WITH_CALLS_FACTOR };
         (Duration::from_secs(activity.idle_secs(sweep::now_secs()).into()) >= timeout).then_some(Ended::Idle)
     }
@@ -724,33 +728,35 @@ impl Worker {
             && self.setup.inbox.is_empty()
             && !self.streams.behind();
         quiet.then(|| {
-            // From here on the client hears 404, which sends it to another node: no call is taken and then refused.
+            // From here on the client's requests get 404, which sends it to another node. So no call is taken
+            // and refused later.
             self.setup.inbox.close();
             METRICS.sessions_retired_total.add_one();
             Ended::Drained
         })
     }
 
-    /// A server whose request was never answered hears so (L46).
+    /// Tells the server that a request of its own will not be answered any more (L46).
     fn expire_asks(&mut self, now: Moment) {
         let effects = self.conversation.expire_asks(|since| now.since(since) >= ASK_AGE);
         self.do_all(effects);
     }
 
-    /// Answers whoever still waits, ends every stream gracefully and stops the backend (`clients.md` C12).
+    /// Answers whoever still waits (a client that gets no answer waits for its whole timeout), ends every
+    /// stream gracefully and stops the backend.
     pub fn finish(&mut self, ended: &Ended) {
         self.setup.backend.stop();
         self.empty_inbox();
         let failed = self.conversation.fail_all(&ended.describe());
         self.do_all(failed);
-        // Clients that all came back at once would be a storm for the nodes that are left (design 7).
+        // A random delay: clients that all came back at once would overrun the nodes that are left.
         let come_back =
             matches!(ended, Ended::Drained | Ended::Suspended).then(|| fastrand::u32(RETIRE_RETRY_MS));
         self.streams.end(come_back);
     }
 
-    /// Takes what still waits: a queue keeps its inputs when its receiver is dropped, and with them the return
-    /// addresses of clients that would wait for ever. Calls among them are refused, for the backend is stopping.
+    /// Takes the inputs that still wait and answers them, for their clients would wait for ever otherwise.
+    /// Calls among them are refused, because the backend is stopping.
     fn empty_inbox(&mut self) {
         self.setup.inbox.close();
         let early = std::mem::take(&mut self.early);
@@ -767,7 +773,7 @@ impl Worker {
     }
 }
 
-/// Whether a line of its kind may go to the log: at most one a second, whatever clients and children do.
+/// Whether a line of this kind may be logged now: at most one a second, whatever clients and children do.
 fn now_and_then(last: &mut Option<Moment>) -> bool {
     let now = Moment::now();
     let may = last.is_none_or(|last| now.since(last) >= LOG_STEP);
@@ -787,7 +793,7 @@ pub async fn live(mut worker: Box<Worker>, initialize: Box<Message>, opened: Sen
     let life = std::panic::AssertUnwindSafe(async {
         match worker.open(initialize).await {
             Opened::Ready(answer) => {
-                // Nobody waits any more: the client has gone, and without the id nobody can find the session.
+                // The client has gone and never got the session's id, so nobody can find the session.
                 if opened.try_send(Opened::Ready(answer)).is_err() {
                     return Ended::Abandoned;
                 }
