@@ -370,6 +370,55 @@ fn a_cancelled_call_is_dropped() {
     assert_eq!(text(&session.call(1, "echo", json!({"text": "again"}))), "again");
 }
 
+/// L11 forbids a client to use one id twice at once, and two chats of one client do it all the same (case 2). Each
+/// call has its own answer and its own progress, and a `cancelled` that fits both ends neither.
+#[test]
+fn two_calls_with_one_id_are_two_calls() {
+    let burdock = Burdock::serve(&[]);
+    let session = burdock.session(LATEST);
+    let calls: Vec<(Client, &str)> = [(json!(1.5), "took 1.5 s"), (json!(1), "took 1 s")]
+        .map(|(seconds, told)| (session.start(&call(1, "slow", json!({"seconds": seconds}))), told))
+        .into();
+    assert_eq!(text(&session.call(1, "echo", json!({"text": "quick"}))), "quick");
+    let again = ask(&session, 1, "initialize", json!({"protocolVersion": LATEST}));
+    assert_eq!((&again["error"]["code"], &again["id"]), (&json!(-32600), &json!(1)), "{again}");
+    let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
+    assert_eq!(session.post(&cancel.to_string()).status, 202);
+    for (mut calling, told) in calls {
+        assert!(calling.head().is_stream());
+        let events = std::iter::from_fn(|| calling.event()).filter(|event| !event.data.is_empty());
+        let messages: Vec<Value> = events.map(|event| event.json()).collect();
+        let (answer, progress) = messages.split_last().unwrap();
+        assert!(answer["id"] == 1 && text(answer) == told, "{messages:?}");
+        let steps = if told == "took 1 s" { 2 } else { 3 };
+        assert_eq!(progress.len(), steps, "{messages:?}");
+        assert!(progress.iter().all(|told| told["params"]["progressToken"] == "token-1"), "{messages:?}");
+    }
+    let warned = || burdock.log().contains("notifications/cancelled").then_some(());
+    wait_for("the ambiguous cancel is logged", SOON, warned);
+}
+
+/// L44: the answer to a cancelled call is never sent. A new call may have its id at once, and gets its own answer (case
+/// 2b), whether the cancelled one was still running or just being answered.
+#[test]
+fn a_call_with_the_id_of_a_cancelled_one_gets_its_own_answer() {
+    let burdock = Burdock::serve(&[]);
+    let session = burdock.session(LATEST);
+    let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7}});
+    for (tool, arguments, rounds) in
+        [("slow", json!({"seconds": 0.2}), 5), ("echo", json!({"text": "cancelled"}), 50)]
+    {
+        for round in 0..rounds {
+            let cancelled = session.start(&call(7, tool, arguments.clone()));
+            assert_eq!(session.post(&cancel.to_string()).status, 202);
+            let own = format!("own {round}");
+            let answer = session.call(7, "echo", json!({"text": own}));
+            assert_eq!(text(&answer), own, "{tool}: {answer}");
+            drop(cancelled);
+        }
+    }
+}
+
 /// Many sessions, each with a counter of its own and an open stream. 10,000 with BURDOCK_LONG=1.
 #[test]
 fn many_sessions_count_each_for_itself() {
@@ -431,24 +480,39 @@ fn a_server_speaks_over_stdio() {
         call(1, "test_tool_with_progress", json!({})),
         request(2, "ping", json!({})),
     ];
-    let (reader, mut writer) = std::io::pipe().unwrap();
-    std::io::Write::write_all(&mut writer, (input.join("\n") + "\n").as_bytes()).unwrap();
-    drop(writer);
-    let output =
-        std::process::Command::new(example("conformance")).arg("--stdio").stdin(reader).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let lines: Vec<Value> = output
-        .stdout
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty())
-        .map(|line| serde_json::from_slice(line).unwrap())
-        .collect();
+    let lines = over_stdio(&input);
     let answer = |id| lines.iter().find(|line| line["id"] == id && line.get("method").is_none()).unwrap();
     assert!(answer(0)["error"]["code"] == -32600 || answer(0)["result"].is_object());
     assert_eq!(answer(2)["result"], json!({}));
     assert!(text(answer(1)).contains("successfully"));
     assert_eq!(lines.iter().filter(|line| line["method"] == "notifications/progress").count(), 3);
     assert!(lines.iter().all(|line| line.get("id").is_none_or(|id| !id.is_null())));
+}
+
+/// L11: also over stdin and stdout two calls may have one id, and each is answered.
+#[test]
+fn two_calls_with_one_id_are_two_calls_over_stdio() {
+    let lines = over_stdio(&[
+        initialize(LATEST),
+        call(7, "test_tool_with_progress", json!({})),
+        call(7, "test_simple_text", json!({})),
+    ]);
+    let answers: Vec<&str> =
+        lines.iter().filter(|line| line["id"] == 7 && line["result"].is_object()).map(text).collect();
+    assert_eq!(answers.len(), 2, "{lines:?}");
+    assert_ne!(answers[0], answers[1], "{lines:?}");
+}
+
+/// What the conformance server writes when it reads these lines.
+fn over_stdio(input: &[String]) -> Vec<Value> {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    std::io::Write::write_all(&mut writer, (input.join("\n") + "\n").as_bytes()).unwrap();
+    drop(writer);
+    let output =
+        std::process::Command::new(example("conformance")).arg("--stdio").stdin(reader).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
 }
 
 /// What README says to paste works as pasted, against the server of its first command.
