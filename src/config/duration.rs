@@ -9,7 +9,7 @@ pub const ALLOWED: &str = "seconds like 90, or with a unit: 500ms, 90s, 15m, 2h"
 
 /// Reads a duration: a bare number is in seconds, anything else as humantime has it. `None` when it is none.
 pub fn parse(text: &str) -> Option<Duration> {
-    // humantime 2.3 panics on a sum beyond Duration::MAX; so short a text has no such sum.
+    // humantime 2.4.0 panics on a sum beyond Duration::MAX; so short a text has no such sum.
     if text.len() > DURATION_TEXT_BYTES_MAX {
         return None;
     }
