@@ -149,7 +149,8 @@ mod tests {
         for blank in ["", "\r", " \t", "\u{feff}", "\u{1b}[0m\r", "\0"] {
             assert_eq!(look(blank.as_bytes()), Looks::Blank, "{blank:?}");
         }
-        for garbage in ["npm notice", "INFO {a}", r#""jsonrpc" {"#, "\u{1b}[2mlog\u{1b}[0m", "}", "\u{1b}"] {
+        for garbage in ["npm notice", "INFO {a}", r#"a "jsonrpc" {"#, "\u{1b}[2mlog\u{1b}[0m", "}", "\u{1b}"]
+        {
             let looks = look(garbage.as_bytes());
             assert!(matches!(looks, Looks::Garbage | Looks::Blank), "{garbage:?}: {looks:?}");
         }
