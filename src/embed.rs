@@ -100,7 +100,8 @@ struct Stdio {
 }
 
 impl Stdio {
-    /// False when the session is over.
+    /// Gives the handlers a message; answers a call that they have no room for. False when the session is
+    /// over.
     fn send(&self, outgoing: Outbound) -> bool {
         let call = outgoing.call();
         match (self.handle.send(outgoing, Priority::Request), call) {
@@ -140,7 +141,7 @@ fn read_messages(stdio: &Stdio) -> io::Result<()> {
     }
 }
 
-/// False when the session is over.
+/// Takes a line of stdin. False when the session is over.
 fn take_line(stdio: &Stdio, line: &[u8]) -> bool {
     match message::parse(line.to_vec(), Share::overdraw(line.len())) {
         Ok(Parsed::One(message)) => take_message(stdio, message),
@@ -154,7 +155,7 @@ fn take_line(stdio: &Stdio, line: &[u8]) -> bool {
 }
 
 fn take_message(stdio: &Stdio, message: Message) -> bool {
-    // Handlers know which answer they wait for.
+    // A session of handlers itself knows which answers it waits for.
     if let Kind::Response { id, .. } = &message.kind {
         let Some(id) = id.clone() else { return true };
         return stdio.send(Outbound { message, names: Naming::Answer(id) });
@@ -167,7 +168,8 @@ fn take_message(stdio: &Stdio, message: Message) -> bool {
             log::debug!("{remark}");
             true
         }
-        // A call that was cancelled is not answered; the others are about what a backend says.
+        // The other effects need nothing here: a cancelled call is not answered, and the rest is about
+        // messages of a backend.
         _ => true,
     })
 }
@@ -182,18 +184,22 @@ fn write_outputs(stdio: &Stdio) -> io::Result<()> {
                 write_line(&mut out, &payload)?;
             }
             Output::Welcome { to, payload, .. } | Output::Response { to, payload } => {
-                // What was cancelled is not answered.
-                for effect in lock(&stdio.conversation).respond(to, payload) {
+                // Of a call that was cancelled there is no response among the effects. The lock is not held
+                // while this writes, for stdout may block.
+                let effects = lock(&stdio.conversation).respond(to, payload);
+                for effect in effects {
                     if let Effect::Respond { response, .. } = effect {
                         write_line(&mut out, &response)?;
                     }
                 }
             }
             Output::Exited(Exit::Panicked) => return Err(io::Error::other("a handler panicked")),
-            // Only burdock knows what to make of it; to others there is no stream to be left.
+            // Where burdock started this process it understands this message. Other clients have no stream
+            // to resume.
             Output::Detach(number) if behind_burdock => {
-                if let Some(id) = lock(&stdio.conversation).id_of(number) {
-                    write_line(&mut out, &message::detach(id))?;
+                let id = lock(&stdio.conversation).id_of(number).cloned();
+                if let Some(id) = id {
+                    write_line(&mut out, &message::detach(&id))?;
                 }
             }
             Output::Detach(_)

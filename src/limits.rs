@@ -6,7 +6,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-// --- The wire -------------------------------------------------------------------------------------------------
+// --- The wire ----------------------------------------------------------------------------------------------
 
 /// A request head, request line and headers together, counted as bytes arrive. More gets 431.
 pub const HEAD_BYTES_MAX: usize = 8 * 1024;
@@ -71,7 +71,7 @@ pub const LINGER_DEADLINE: Duration = Duration::from_secs(2);
 /// The step of the deadline sweep: every deadline may be late by this much, and never early.
 pub const SWEEP_STEP: Duration = Duration::from_millis(250);
 
-// --- Server-sent events ---------------------------------------------------------------------------------------
+// --- Server-sent events ------------------------------------------------------------------------------------
 
 /// A call that is silent this long is answered as an event stream, so that no idle timer cuts it.
 pub const REPLY_PATIENCE: Duration = Duration::from_secs(1);
@@ -112,7 +112,7 @@ pub const FINISHED_STREAM_AGE: Duration = Duration::from_secs(300);
 /// What we tell a reader to wait before it reconnects, in milliseconds.
 pub const RETRY_MS: u32 = 1000;
 
-// --- Messages -------------------------------------------------------------------------------------------------
+// --- Messages ----------------------------------------------------------------------------------------------
 
 /// A JSON-RPC message, in both directions.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -136,7 +136,7 @@ pub const UNFINISHED_BYTES_MAX: usize = HELD_BYTES_MAX / 4;
 /// A body up to this size counts as an everyday message.
 pub const BODY_BYTES_SMALL: usize = 16 * 1024;
 
-// --- Sessions -------------------------------------------------------------------------------------------------
+// --- Sessions ----------------------------------------------------------------------------------------------
 
 /// Inputs that wait for a session's worker. A request that finds no room waits for it, `INBOX_WAIT` at most.
 pub const INBOX_MAX: usize = 64;
@@ -206,7 +206,7 @@ pub const PRINCIPAL_NAME_BYTES_MAX: usize = 64;
 /// The random part of a token: 256 bits, so that its plain SHA-256 can be kept.
 pub const TOKEN_RANDOM_BYTES: usize = 32;
 
-// --- What may be configured -----------------------------------------------------------------------------------
+// --- What may be configured --------------------------------------------------------------------------------
 
 /// `--max-sessions` at most: more processes than any one machine runs.
 pub const SESSIONS_MAX: usize = 100_000;
@@ -219,7 +219,7 @@ pub const KEEP_ALIVE_COMMENT_MAX: Duration = Duration::from_secs(240);
 /// `stopTimeout` at most. When burdock itself stops, `STOP_DEADLINE` comes first.
 pub const CHILD_TERM_GRACE_MAX: Duration = Duration::from_secs(60);
 
-// --- Children -------------------------------------------------------------------------------------------------
+// --- Children ----------------------------------------------------------------------------------------------
 
 /// Messages that wait for a child to read its stdin.
 pub const STDIN_QUEUE_MAX: usize = 64;
@@ -294,7 +294,7 @@ pub const WATCHDOG_DEADLINE: Duration = Duration::from_secs(5);
 /// Between the starts of two watchdogs, at least: the second replaces the first, which died.
 pub const WATCHDOG_RESTART_WAIT: Duration = Duration::from_millis(500);
 
-// --- Handlers -------------------------------------------------------------------------------------------------
+// --- Handlers ----------------------------------------------------------------------------------------------
 
 /// Messages of a session's handlers that wait for its worker. A handler that sends more waits.
 pub const HANDLER_OUTPUTS_MAX: usize = 16;
@@ -336,7 +336,7 @@ pub const SPARE_PATIENCE_SECS: i64 = 1;
 /// delay them.
 pub const TASKS_PER_LOOK: usize = 200;
 
-// --- Registry -------------------------------------------------------------------------------------------------
+// --- Registry ----------------------------------------------------------------------------------------------
 
 /// How long a record lasts without its node: `EX` of `mcp:session:{id}`, 30 days.
 pub const RECORD_SECS: u64 = 2_592_000;
@@ -382,7 +382,7 @@ pub const RESTORE_BYTES_MAX: usize = 16 * 1024;
 /// A client's name in a record.
 pub const CLIENT_NAME_BYTES_MAX: usize = 128;
 
-// --- burdock check ----------------------------------------------------------------------------------------------
+// --- burdock check -----------------------------------------------------------------------------------------
 
 /// For a connection, and for a whole answer.
 pub const CHECK_DEADLINE: Duration = Duration::from_secs(30);
@@ -399,7 +399,7 @@ pub const CHECK_PAGES_MAX: usize = 100;
 /// Pings whose median is told.
 pub const CHECK_PINGS: usize = 20;
 
-// --- burdock sessions, and closing what lives elsewhere --------------------------------------------------------
+// --- burdock sessions, and closing what lives elsewhere ----------------------------------------------------
 
 /// `mcp:closed:{id}` and an inbox in Redis, in seconds: as long as a client may be expected to come back.
 pub const CLOSED_SECS: u64 = 60 * 60;
@@ -426,7 +426,7 @@ pub const LISTED_SESSIONS_MAX: usize = 100_000;
 /// Nodes of one list.
 pub const LISTED_NODES_MAX: usize = 1000;
 
-// --- The process ----------------------------------------------------------------------------------------------
+// --- The process -------------------------------------------------------------------------------------------
 
 /// Default of `--drain-timeout`: calls in flight at SIGTERM get this long.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);

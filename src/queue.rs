@@ -36,8 +36,8 @@ struct QueueState<T> {
     closed: bool,
     /// Senders that wait for room.
     waiting: Vec<Waker>,
-    /// The waker of the receiver, when it waits. It is under the same lock as the items: the receiver cannot miss an item
-    /// that comes between its look and its wait, so one look is enough.
+    /// The waker of the receiver, when it waits. It is under the same lock as the items: the receiver cannot
+    /// miss an item that comes between its look and its wait, so one look is enough.
     receiver: Option<Waker>,
 }
 
@@ -108,8 +108,8 @@ impl<T> Channel<T> {
 
     /// The oldest item. The error says whether one may still come; if so, the next one wakes `waker`.
     fn take(&self, waker: Option<&Waker>) -> Result<T, Empty> {
-        // Declared before the lock is taken, so dropped after it is released: a waker may be the last thing that holds a
-        // task, whose drop may run anybody's code.
+        // Declared before the lock is taken, so dropped after it is released: a waker may be the last thing
+        // that holds a task, whose drop may run anybody's code.
         let _former;
         let (item, waiting) = {
             let mut state = self.state();
@@ -226,7 +226,8 @@ impl<T> Sender<T> {
                 return Poll::Ready(Err(item));
             }
             if let Err(item) = state.put(item) {
-                // Once for each task: one that is polled for other reasons, again and again, must not fill the list.
+                // Once for each task: one that is polled for other reasons, again and again, must not fill
+                // the list.
                 if !state.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
                     state.waiting.push(cx.waker().clone());
                 }
@@ -280,7 +281,8 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Ready when the queue is closed, whatever is left in it: for a receiver that takes nothing at the moment.
+    /// Ready when the queue is closed, whatever is left in it: for a receiver that takes nothing at the
+    /// moment.
     pub fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
         // Dropped behind the lock: a waker may be the last thing that holds a task.
         let _former;

@@ -1,6 +1,7 @@
 //! What answers a session's messages: a child process (a stdio MCP server), or a handler in this process.
 //!
-//! Messages go in through [`Backend::send`] and come out of [`Backend::outputs`]; neither ever waits on the other.
+//! Messages go in through [`Backend::send`] and come out of [`Backend::outputs`]; neither ever waits on the
+//! other.
 
 pub mod child;
 pub mod children;
@@ -53,7 +54,8 @@ impl Backend {
         }
     }
 
-    /// Begins to stop it: no more messages are taken, what is queued is still written. [`Output::Exited`] follows.
+    /// Begins to stop it: no more messages are taken, what is queued is still written. [`Output::Exited`]
+    /// follows.
     pub fn stop(&self) {
         match self {
             Backend::Child(child) => child.stop(),

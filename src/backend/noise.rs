@@ -1,5 +1,5 @@
-//! What a line of stdout looks like, sans-io: a JSON text, alone or with bytes around it that programs for people
-//! write (a byte order mark, terminal colours, NUL, record separators), a log line, or nothing.
+//! What a line of stdout looks like, sans-io: a JSON text, alone or with bytes around it that programs for
+//! people write (a byte order mark, terminal colours, NUL, record separators), a log line, or nothing.
 
 use std::ops::Range;
 
@@ -18,7 +18,8 @@ pub(super) enum Looks {
     Garbage,
 }
 
-/// Looks at a line. One that is only an object, as nearly all are, costs a look at its first and its last byte.
+/// Looks at a line. One that is only an object, as nearly all are, costs a look at its first and its last
+/// byte.
 pub(super) fn look(line: &[u8]) -> Looks {
     if let [b'{', .., b'}'] = line {
         return Looks::Json(0..line.len());
@@ -36,8 +37,8 @@ pub(super) fn look(line: &[u8]) -> Looks {
     Looks::Json(start..end)
 }
 
-/// Whether a text that begins with a bracket or brace begins like JSON. Log lines begin with `[INFO]` or `[12:30]`: an
-/// array counts when it begins with a message, or at least ends like one.
+/// Whether a text that begins with a bracket or brace begins like JSON. Log lines begin with `[INFO]` or
+/// `[12:30]`: an array counts when it begins with a message, or at least ends like one.
 fn is_json(text: &[u8]) -> bool {
     let [b'[', rest @ ..] = text else { return true };
     let first = rest.iter().find(|byte| !byte.is_ascii_whitespace());

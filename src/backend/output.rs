@@ -53,8 +53,8 @@ pub enum Output {
     Unrelated(Payload),
     /// The stream of this request may end before its response: its client is to resume it.
     Detach(u64),
-    /// A line of text with a JSON object in it that mentions `"jsonrpc"`: a message behind something else, or a log
-    /// line about one. Not parsed yet.
+    /// A line of text with a JSON object in it that mentions `"jsonrpc"`: a message behind something else, or
+    /// a log line about one. Not parsed yet.
     Wrapped {
         /// The whole line.
         line: Payload,
@@ -63,8 +63,8 @@ pub enum Output {
     },
     /// A line on stdout that cannot be JSON-RPC; the first bytes of it, for messages.
     Garbage(Vec<u8>),
-    /// A line longer than `MESSAGE_BYTES_MAX` (or than the byte budget had room for) was thrown away. Told at its end,
-    /// or when so much came that no end is to be expected.
+    /// A line longer than `MESSAGE_BYTES_MAX` (or than the byte budget had room for) was thrown away. Told at
+    /// its end, or when so much came that no end is to be expected.
     TooLong {
         /// Its first bytes, at most `TOO_LONG_HEAD_BYTES`.
         head: Vec<u8>,

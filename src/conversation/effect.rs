@@ -48,8 +48,8 @@ pub enum Effect {
         /// The notification.
         message: Payload,
     },
-    /// A request of the backend for a client. Where it went is told to `Conversation::put`; or it is answered here, by
-    /// `Conversation::answer_ask`.
+    /// A request of the backend for a client. Where it went is told to `Conversation::put`; or it is answered
+    /// here, by `Conversation::answer_ask`.
     Ask {
         /// Which client.
         to: Route,

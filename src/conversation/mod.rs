@@ -1,5 +1,5 @@
-//! What is said between one server (a process or a handler) and those it serves, sans-io: requests in flight both
-//! ways, their ids and progress tokens, cancellation, and whom a message is for.
+//! What is said between one server (a process or a handler) and those it serves, sans-io: requests in flight
+//! both ways, their ids and progress tokens, cancellation, and whom a message is for.
 //!
 //! A server never sees a client's ids. Each request goes to the server under the next number of one counter,
 //! and the number is also its progress token there. The answer goes to the client under the client's own id,
@@ -63,7 +63,7 @@ impl Conversation {
         number
     }
 
-    // --- From clients ---------------------------------------------------------------------------------------------
+    // --- From clients --------------------------------------------------------------------------------------
 
     /// A message of a client.
     pub fn hear_client(&mut self, caller: ReplyTo, message: Message, now: Moment) -> Effects {
@@ -173,7 +173,7 @@ impl Conversation {
         Effects::two(Some(answer), settled(&ask))
     }
 
-    // --- From the backend -----------------------------------------------------------------------------------------
+    // --- From the backend ----------------------------------------------------------------------------------
 
     /// A message of a backend that knows only our numbers: a process.
     pub fn hear_backend(&mut self, message: Message, now: Moment) -> Effects {
@@ -230,7 +230,8 @@ impl Conversation {
         }
     }
 
-    /// A backend reads in order: what came before a call that it answers is no longer the one it could not read.
+    /// A backend reads in order: what came before a call that it answers is no longer the one it could not
+    /// read.
     fn was_read(&mut self, call: &InFlight) {
         if call.written > self.told {
             self.told = 0;
@@ -373,7 +374,7 @@ impl Conversation {
         self.given_to_backend(Outbound { message: error, names: Naming::Answer(id.clone()) })
     }
 
-    // --- What is no message, and ends ------------------------------------------------------------------------------
+    // --- What is no message, and ends ----------------------------------------------------------------------
 
     /// A line of the backend that is no message. It ends the calls that it names, and no others. A line that
     /// has the shape of an answer and names no call ends the call in flight if there is just one.

@@ -16,8 +16,9 @@ pub const INVALID_PARAMS: i32 = -32602;
 /// JSON-RPC: something went wrong on this side.
 pub const INTERNAL_ERROR: i32 = -32603;
 
-/// What a child made with our handlers tells burdock: the stream of the request `requestId` may end before its
-/// response. Not part of the protocol, so only a child of burdock's says it, and burdock passes it to nobody.
+/// What a child made with our handlers tells burdock: the stream of the request `requestId` may end before
+/// its response. Not part of the protocol, so only a child of burdock's says it, and burdock passes it to
+/// nobody.
 pub const DETACH: &str = "notifications/burdock/detach";
 
 /// A method's name. A common one takes no memory.
@@ -80,8 +81,8 @@ impl Message {
         !self.places.mends.is_empty()
     }
 
-    /// The message for the other side: mended, with `id` in place of its id and `concerns` in place of what it is
-    /// about. Everything else stays the bytes it was, and a large message is not copied.
+    /// The message for the other side: mended, with `id` in place of its id and `concerns` in place of what
+    /// it is about. Everything else stays the bytes it was, and a large message is not copied.
     pub fn into_payload(self, id: Option<&Id>, concerns: Option<&Id>) -> Payload {
         let mut texts = (itoa::Buffer::new(), itoa::Buffer::new());
         let id = self.places.id.zip(id.map(|id| id.text(&mut texts.0)));

@@ -9,11 +9,11 @@ use super::number::Numeral;
 use super::text::unquote;
 use crate::limits::ID_BYTES_MAX;
 
-/// A request id or progress token: the JSON text of a string or of a number, never null; of an id without a fraction
-/// (L11).
+/// A request id or progress token: the JSON text of a string or of a number, never null; of an id without a
+/// fraction (L11).
 ///
-/// Two of them are equal when they are the same bytes: `1`, `1.0` and `"1"` are three ids. [`Id::fits`] is the wider
-/// comparison, for peers that give an id back in other words.
+/// Two of them are equal when they are the same bytes: `1`, `1.0` and `"1"` are three ids. [`Id::fits`] is
+/// the wider comparison, for peers that give an id back in other words.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id(IdText);
 

@@ -1,4 +1,5 @@
-//! Reading a line that a backend wrote: a message, a batch, or what is none and may still say whose answer it was.
+//! Reading a line that a backend wrote: a message, a batch, or what is none and may still say whose answer it
+//! was.
 
 use std::borrow::Cow;
 
@@ -127,8 +128,8 @@ pub fn parse_wrapped(line: &Payload, at: usize) -> Option<Line> {
     (is_response || !is_text).then_some(parsed)
 }
 
-/// A batch of a backend, as far as it was not taken yet. Each member stands for itself: a bad one spoils no other. It
-/// holds the line and nothing else, however many members there are.
+/// A batch of a backend, as far as it was not taken yet. Each member stands for itself: a bad one spoils no
+/// other. It holds the line and nothing else, however many members there are.
 #[derive(Debug)]
 pub struct BatchLine {
     payload: Payload,

@@ -156,7 +156,8 @@ mod tests {
         String::from_utf8(message.into_payload(None, None).to_vec()).unwrap()
     }
 
-    /// A null member is absent, a member that JSON-RPC does not have is none, `[]` is an object without members.
+    /// A null member is absent, a member that JSON-RPC does not have is none, `[]` is an object without
+    /// members.
     #[test]
     fn the_envelope_is_mended_and_nothing_else() {
         let cases = [

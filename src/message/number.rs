@@ -1,7 +1,7 @@
 //! The value of a JSON number of any size and in any spelling, exact enough to compare ids.
 
-/// `digits` times ten to the power of `exponent`, with a sign. Zero has no digits; other numbers neither begin nor end
-/// with the digit 0. So equal numbers are equal values.
+/// `digits` times ten to the power of `exponent`, with a sign. Zero has no digits; other numbers neither
+/// begin nor end with the digit 0. So equal numbers are equal values.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Numeral {
     negative: bool,

@@ -12,7 +12,8 @@ use super::read::{EnvelopeRead, not_json};
 use crate::budget::{Payload, Share};
 use crate::limits::BATCH_MESSAGES_MAX;
 
-/// U+FEFF, with which some programs begin whatever they write (RFC 8259, section 8.1: a parser may ignore it).
+/// U+FEFF, with which some programs begin whatever they write (RFC 8259, section 8.1: a parser may ignore
+/// it).
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads a message or a batch from `bytes`, whose share of the budget is `share`.

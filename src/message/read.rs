@@ -191,8 +191,8 @@ fn given(member: Option<&RawValue>) -> Option<&RawValue> {
 
 pub(super) fn not_json(error: serde_json::Error) -> Invalid {
     match error.classify() {
-        // The JSON is fine but not an object of our form: a member twice, or no object at all. The reason quotes what
-        // stood there, as long as it is.
+        // The JSON is fine but not an object of our form: a member twice, or no object at all. The reason
+        // quotes what stood there, as long as it is.
         serde_json::error::Category::Data => Invalid::request(
             None,
             format!("not a JSON-RPC message: {}", Foreign(error.to_string().as_bytes())),

@@ -253,7 +253,7 @@ mod tests {
         }
     }
 
-    /// Design 5: the answers that need Redis, each once.
+    /// Each of the answers that need Redis, once.
     #[test]
     fn each_state_of_the_keys_has_its_answer() {
         let shared = shared();

@@ -499,7 +499,7 @@ mod tests {
         String::from_utf8_lossy(batch.bytes()).into_owned()
     }
 
-    /// A note says only that something changed; what is written is what is so when it is written.
+    /// A note says only that something changed; the writer writes the state of the moment at which it writes.
     #[test]
     fn what_is_written_is_what_is_so() {
         let sessions = Arc::new(Ids::default());

@@ -19,8 +19,8 @@ use super::slots::{self, MONITOR_SLEEPS, MONITOR_THREAD, MarkedPoll};
 use crate::limits::{SPARE_LOOKS, SPARE_PATIENCE_SECS, SPARE_THREADS_MAX, THREADS_MAX, WATCH_STEP};
 
 /// Runs a future whose polls may block their thread. While one does, a spare thread takes the blocked one's
-/// place, within bounds. Wake others before you enter it: a task that this thread has woken is counted as its own
-/// next one (`slots.rs`, `own_tasks`).
+/// place, within bounds. Wake others before you enter it: a task that this thread has woken is counted as its
+/// own next one (`slots.rs`, `own_tasks`).
 pub async fn watched<F: Future>(future: F) -> F::Output {
     static MONITOR: Once = Once::new();
     MONITOR.call_once(start_monitor);

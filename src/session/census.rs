@@ -1,5 +1,5 @@
-//! How many calls are in flight, as their owner counts them: by this number a node that stops decides how long it waits.
-//! (The metrics are of the process, in which there may be other owners.)
+//! How many calls are in flight, as their owner counts them: by this number a node that stops decides how
+//! long it waits. (The metrics are of the process, in which there may be other owners.)
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

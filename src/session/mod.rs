@@ -1,7 +1,7 @@
 //! Sessions: one client's handshake-era state, held by a worker; the table of them; their caps and their end.
 //!
-//! [`Sessions`] is the only door. A lookup asks the local table first and the registry only for ids that are not
-//! here; every end of a session goes through one [`Sessions::close`].
+//! [`Sessions`] is the only door. A lookup asks the local table first and the registry only for ids that are
+//! not here; every end of a session goes through one [`Sessions::close`].
 
 mod activity;
 mod birth;
@@ -122,8 +122,8 @@ impl Sessions {
         &self.registry
     }
 
-    /// Whether the session of this text is here, for this principal and server. Asks nobody else: one that exists
-    /// only in the registry is not here.
+    /// Whether the session of this text is here, for this principal and server. Asks nobody else: one that
+    /// exists only in the registry is not here.
     pub fn has_session(&self, text: &str, server: usize, principal: Option<&Principal>) -> bool {
         let id = SessionId::parse(text);
         id.is_some_and(|id| matches!(self.look_here(&id, server, principal), Some(Lookup::Here(_))))
@@ -141,7 +141,8 @@ impl Sessions {
         Some(if is_owner { Lookup::Here(handle) } else { Lookup::Unknown })
     }
 
-    /// Where the session of this id is, for this principal and server: what belongs to another is unknown (S3).
+    /// Where the session of this id is, for this principal and server: what belongs to another is unknown
+    /// (S3).
     pub async fn lookup(&self, text: &str, server: usize, principal: Option<&Principal>) -> Lookup {
         let Some(id) = SessionId::parse(text) else { return Lookup::Unknown };
         if let Some(known) = self.look_here(&id, server, principal) {
@@ -246,8 +247,8 @@ impl Sessions {
             }
             return was_open;
         }
-        // Out of the table first: the worker calls `close` as well when its inbox is closed, and only the call that
-        // finds the session there does the bookkeeping below.
+        // Out of the table first: the worker calls `close` as well when its inbox is closed, and only the
+        // call that finds the session there does the bookkeeping below.
         let was_there = self.table.take_out(handle);
         let was_open = handle.inbox.close();
         if was_there {
@@ -264,8 +265,8 @@ impl Sessions {
 
     /// A session has left the table.
     fn forget(&self, handle: &SessionHandle) {
-        // The registry hears of it before the count drops, for a node that stops flushes the registry when there are no
-        // sessions left. One that never began has no record, for its client never got the id.
+        // The registry hears of it before the count drops, for a node that stops flushes the registry when
+        // there are no sessions left. One that never began has no record, for its client never got the id.
         if handle.activity.has_begun() {
             let recorded = handle.activity.may_have_record();
             self.registry.close(&handle.id, handle.principal.as_ref(), recorded);
@@ -478,7 +479,7 @@ mod tests {
         });
     }
 
-    /// Design 5: every end goes through one close, which answers whoever waits.
+    /// Every end goes through one close, which answers whoever waits.
     #[test]
     fn close_answers_every_call_and_gives_the_place_back() {
         let sessions = sessions(1);
@@ -500,7 +501,8 @@ mod tests {
         });
     }
 
-    /// The review's B7: the end of a suspended session was counted and told a second time when its client deleted it.
+    /// The review's B7: the end of a suspended session was counted and told a second time when its client
+    /// deleted it.
     #[test]
     fn the_end_of_a_suspended_session_is_told_once() {
         let sessions = sessions(1);
@@ -547,7 +549,7 @@ mod tests {
         });
     }
 
-    /// Design 5: at the cap, with nobody to evict, there is no new session.
+    /// At the cap, with nobody to evict, there is no new session.
     #[test]
     fn a_session_at_its_cap_refuses_another() {
         let sessions = sessions(1);
@@ -559,7 +561,8 @@ mod tests {
         });
     }
 
-    /// A session that was restored under the id of one that has just ended is not closed by the end of that one.
+    /// A session that was restored under the id of one that has just ended is not closed by the end of that
+    /// one.
     #[test]
     fn the_end_of_a_session_does_not_close_another_of_its_id() {
         let sessions = sessions(2);

@@ -140,7 +140,7 @@ pub(super) fn kept(id: &SessionId, initialize: &Message) -> Option<Box<RawValue>
 mod tests {
     use super::*;
 
-    /// What stands in Redis was written by whomever.
+    /// Anybody may have written what stands in Redis.
     #[test]
     fn only_an_initialize_that_burdock_would_have_kept_begins_a_session_again() {
         let again = |text: String| again(&RawValue::from_string(text).unwrap()).is_some();

@@ -1,5 +1,5 @@
-//! All streams of a session, sans-io: the standalone one, those of POSTs in flight, and those of answered POSTs that
-//! are kept for a reader that lost its connection.
+//! All streams of a session, sans-io: the standalone one, those of POSTs in flight, and those of answered
+//! POSTs that are kept for a reader that lost its connection.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -114,8 +114,8 @@ impl Streams {
             .insert(address.stream, PostStream { stream, open, form: address.form, since: address.since });
     }
 
-    /// Attaches a reader to a stream, after an event or after what readers were given already. Returns where it
-    /// starts; `None` when there is no such stream (any more).
+    /// Attaches a reader to a stream, after an event or after what readers were given already. Returns where
+    /// it starts; `None` when there is no such stream (any more).
     pub fn attach(&mut self, number: u32, reader: Sender<Event>, after: Option<u64>) -> Option<EventId> {
         let stream = match number {
             STANDALONE => &mut self.standalone,
@@ -126,8 +126,9 @@ impl Streams {
         Some(start)
     }
 
-    /// Attaches a reader after an event; when there is no such stream (any more), or no event is named, the reader gets
-    /// what comes on the standalone stream. Returns where it starts, and whether that is after the event.
+    /// Attaches a reader after an event; when there is no such stream (any more), or no event is named, the
+    /// reader gets what comes on the standalone stream. Returns where it starts, and whether that is after
+    /// the event.
     pub fn attach_or_go_on(&mut self, after: Option<EventId>, reader: Sender<Event>) -> (EventId, bool) {
         let named = after.filter(|id| id.stream == STANDALONE || self.posts.contains_key(&id.stream));
         let stream = match named {
@@ -174,8 +175,8 @@ impl Streams {
         self.posts.get(&number).is_some_and(|post| post.form != Form::Json && post.open > 0)
     }
 
-    /// Puts a message on a stream; on the standalone one when there is no such stream. Returns where it stands. `keep`
-    /// is for a request of the server, which is not shed before it is settled.
+    /// Puts a message on a stream; on the standalone one when there is no such stream. Returns where it
+    /// stands. `keep` is for a request of the server, which is not shed before it is settled.
     pub fn deliver(&mut self, number: u32, message: Payload, keep: bool) -> EventId {
         let (number, stream) = match self.posts.get_mut(&number) {
             Some(post) => (number, &mut post.stream),
@@ -187,8 +188,8 @@ impl Streams {
         EventId { stream: number, place: stream.newest() }
     }
 
-    /// The server no longer waits for an answer to the request that was delivered there: the log need not keep it.
-    /// Every request has to be settled, or its stream's log fills with what nobody wants.
+    /// The server no longer waits for an answer to the request that was delivered there: the log need not
+    /// keep it. Every request has to be settled, or its stream's log fills with what nobody wants.
     pub fn settle(&mut self, at: EventId) {
         let stream = match at.stream {
             STANDALONE => Some(&mut self.standalone),
@@ -200,8 +201,8 @@ impl Streams {
         }
     }
 
-    /// Ends the connection of a POST's reader gracefully; it resumes the stream by GET. A reader that takes nothing
-    /// but one JSON body stays.
+    /// Ends the connection of a POST's reader gracefully; it resumes the stream by GET. A reader that takes
+    /// nothing but one JSON body stays.
     pub fn let_go(&mut self, number: u32) {
         if let Some(post) = self.posts.get_mut(&number).filter(|post| post.form != Form::Json) {
             // From now on the reply is an event stream, however soon the response comes.
@@ -255,7 +256,8 @@ impl Streams {
         finished.map(|post| post.stream.log_bytes()).sum()
     }
 
-    /// Forgets the POST stream that ended first; a reader that is behind gets its rest, the response, all the same.
+    /// Forgets the POST stream that ended first; a reader that is behind gets its rest, the response, all the
+    /// same.
     fn forget_oldest_finished(&mut self) {
         if let Some(mut post) = self.take_oldest_finished() {
             post.stream.hand_over(None);
@@ -446,7 +448,8 @@ mod tests {
         assert_eq!(resumes(&mut streams, 1), Some(1));
     }
 
-    /// Whoever waits for a number of calls waits for those of its own sessions, and for each of them just once.
+    /// Whoever waits for a number of calls waits for those of its own sessions, and for each of them just
+    /// once.
     #[test]
     fn calls_are_counted_while_they_have_no_response() {
         let (mut streams, now) = (Streams::new(), Moment::now());
@@ -527,7 +530,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever reads gets every response and one end; whoever does not finds the responses when it resumes.
+        /// Whoever reads gets every response and one end; whoever does not finds the responses when it
+        /// resumes.
         #[test]
         fn prop_every_response_is_read_or_kept(steps in prop::collection::vec(step(), 0..60)) {
             let (mut streams, mut now) = (Streams::new(), Moment::now());

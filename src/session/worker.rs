@@ -1,8 +1,9 @@
 //! The worker of one session: the only owner of its streams, its calls and its backend.
 //!
-//! One task, one loop, one closed set of inputs. What a message means is decided by the session's [`Conversation`]; the
-//! worker does what that asks for. It waits for nobody: messages to the backend and events to readers are handed over
-//! without waiting, and what cannot be handed over has a written answer. What it owns dies with it.
+//! One task, one loop, one closed set of inputs. What a message means is decided by the session's
+//! [`Conversation`]; the worker does what that asks for. It waits for nobody: messages to the backend and
+//! events to readers are handed over without waiting, and what cannot be handed over has a written answer.
+//! What it owns dies with it.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -149,8 +150,8 @@ impl Worker {
         self
     }
 
-    /// Gives the backend its `initialize` and waits for the answer. On [`Opened::Ready`] the session's version is
-    /// known to [`Activity`], and [`Worker::run`] is next.
+    /// Gives the backend its `initialize` and waits for the answer. On [`Opened::Ready`] the session's
+    /// version is known to [`Activity`], and [`Worker::run`] is next.
     pub async fn open(&mut self, initialize: Box<Message>) -> Opened {
         let to = ReplyTo { client: 0, reply: STANDALONE };
         let begun = self.conversation.hear_client(to, *initialize, Moment::now()).into_iter().next();
@@ -455,7 +456,7 @@ impl Worker {
         None
     }
 
-    // --- From the client ------------------------------------------------------------------------------------------
+    // --- From the client -----------------------------------------------------------------------------------
 
     fn take_client_messages(&mut self, messages: Parsed, reply: Option<ReturnAddress>) {
         let to = ReplyTo { client: 0, reply: reply.as_ref().map_or(STANDALONE, |reply| reply.stream) };
@@ -546,7 +547,7 @@ impl Worker {
         EventReader::of(opening, live, self.setup.keep_alive_comment, self.setup.room.clone())
     }
 
-    // --- From the backend -----------------------------------------------------------------------------------------
+    // --- From the backend ----------------------------------------------------------------------------------
 
     fn take_line(&mut self, line: Line) {
         match line {
@@ -604,7 +605,7 @@ impl Worker {
         }
     }
 
-    // --- What the conversation asks for -----------------------------------------------------------------------------
+    // --- What the conversation asks for --------------------------------------------------------------------
 
     fn do_all(&mut self, effects: impl IntoIterator<Item = Effect>) {
         effects.into_iter().for_each(|effect| self.do_one(effect));
@@ -651,8 +652,8 @@ impl Worker {
         self.conversation.put(number, 0, Spot(at.stream.into(), at.place));
     }
 
-    /// The stream that a message of the backend goes to: that of the request it belongs to, else the standalone one.
-    /// Exactly one (L25).
+    /// The stream that a message of the backend goes to: that of the request it belongs to, else the
+    /// standalone one. Exactly one (L25).
     fn stream_of(&self, route: Route) -> u32 {
         let stream = match route {
             Route::Caller(to) => Some(to.reply),
@@ -699,7 +700,7 @@ impl Worker {
         }
     }
 
-    // --- Time and the end -----------------------------------------------------------------------------------------
+    // --- Time and the end ----------------------------------------------------------------------------------
 
     fn tick(&mut self, now: Moment) -> Option<Ended> {
         self.streams.forget_old(now);
@@ -721,7 +722,8 @@ impl Worker {
         (Duration::from_secs(activity.idle_secs(sweep::now_secs()).into()) >= timeout).then_some(Ended::Idle)
     }
 
-    /// Ends the session of a stopping node when nobody would notice: no call in flight, no message on its way.
+    /// Ends the session of a stopping node when nobody would notice: no call in flight, no message on its
+    /// way.
     fn retire(&mut self) -> Option<Ended> {
         let quiet = self.conversation.calls() == 0
             && self.batch.is_none()
@@ -788,7 +790,8 @@ fn the_only(mut streams: impl Iterator<Item = u32>) -> Option<u32> {
     streams.all(|stream| stream == first).then_some(first)
 }
 
-/// Runs a worker's life behind the panic fence (invariant 12): whatever happens, waiting clients are answered.
+/// Runs a worker's life behind the panic fence (invariant 12): whatever happens, waiting clients are
+/// answered.
 pub async fn live(mut worker: Box<Worker>, initialize: Box<Message>, opened: Sender<Opened>) -> Ended {
     let life = std::panic::AssertUnwindSafe(async {
         match worker.open(initialize).await {
