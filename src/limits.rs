@@ -120,6 +120,11 @@ pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const BATCH_MESSAGES_MAX: usize = 64;
 /// A JSON-RPC id or progress token that is a string.
 pub const ID_BYTES_MAX: usize = 256;
+/// Ids that are read in one object of a broken line: an answer has one, and its result may have a few.
+pub const GLANCE_IDS_MAX: usize = 64;
+/// Where the id of a broken line is looked for when its envelope is too broken to be walked over. A good one has it
+/// behind `{"jsonrpc":"2.0",`.
+pub const GLANCE_HEAD_BYTES: usize = 48;
 /// A method name.
 pub const METHOD_BYTES_MAX: usize = 256;
 /// Bytes of messages held by the whole process: bodies, inboxes, replay logs, waiting responses.

@@ -12,7 +12,7 @@ pub(super) enum Looks {
     Blank,
     /// It begins like a JSON object or array, which is here.
     Json(Range<usize>),
-    /// Text that is no JSON, and behind it, from this place on, an object that mentions `"jsonrpc"`.
+    /// Text that is no JSON, with an object in it that begins here; `"jsonrpc"` is in one of them.
     Wrapped(usize),
     /// Something else.
     Garbage,
@@ -60,11 +60,9 @@ fn wrapped(line: &[u8], start: usize) -> Looks {
     let Some(brace) = memchr::memchr(b'{', &line[start..]) else { return Looks::Garbage };
     let at = start + brace;
     // An object that has lost its brace mentions it before.
-    let from = if line[start] == b'"' { start } else { at };
-    match memchr::memmem::find(&line[from..], br#""jsonrpc""#) {
-        Some(_) => Looks::Wrapped(at),
-        None => Looks::Garbage,
-    }
+    let is_message = memchr::memmem::find(&line[at..], br#""jsonrpc""#)
+        .or_else(|| memchr::memmem::find(&line[start..at], br#""jsonrpc":"#));
+    if is_message.is_some() { Looks::Wrapped(at) } else { Looks::Garbage }
 }
 
 /// How many bytes at the beginning of `text` are neither JSON nor a word.

@@ -118,7 +118,7 @@ pub fn parse_line(payload: Payload) -> Line {
 pub fn parse_wrapped(line: &Payload, at: usize) -> Option<Line> {
     let bytes = line.bytes();
     let (before, object) = bytes.split_at_checked(at)?;
-    if before.trim_ascii_start().starts_with(b"\"") {
+    if before.trim_ascii_start().starts_with(b"\"") || memmem::find(before, b"\"jsonrpc\"").is_some() {
         let why = "it begins in the middle of an object".to_owned();
         return Some(Line::Bad(BadLine::of(Invalid::json(why), bytes)));
     }

@@ -73,7 +73,7 @@ fn made(must: Must, way: &'static str, line: impl Into<Vec<u8>>) -> Mangled {
 /// A good answer and where its id stands.
 struct Answer {
     text: String,
-    /// Of the whole member, from the quote before its name to the last digit.
+    /// Of the whole member, from the quote before its name to the blanks behind the last digit.
     id: std::ops::Range<usize>,
     number: String,
     /// Whether what follows a broken byte could be taken for the id.
@@ -91,7 +91,8 @@ impl Answer {
                 r#""result":{{{decoy}"content":[{{"type":"text","text":"{text}"}}],"isError":false}}"#
             ),
         };
-        let id = format!(r#""id":{number}"#);
+        // As wide as any: a seed chooses the same place whatever the number is.
+        let id = format!(r#""id":{number:<7}"#);
         let last = dice.below(3) == 0;
         let text = match last {
             true => format!(r#"{{"jsonrpc":"2.0",{result},{id}}}"#),
@@ -218,8 +219,9 @@ fn id_lost(dice: &mut Dice, line: &Answer) -> Mangled {
 
 fn several_lines(dice: &mut Dice, line: &Answer) -> Mangled {
     let at = 1 + dice.below(line.text.len() - 1);
-    let text = format!("{}\n{}", &line.text[..at], &line.text[at..]);
-    made(Must::Anything, "several lines", text)
+    let mut bytes = line.text.clone().into_bytes();
+    bytes.insert(at, b'\n');
+    made(Must::Anything, "several lines", bytes)
 }
 
 fn two_on_a_line(dice: &mut Dice, line: &Answer) -> Mangled {

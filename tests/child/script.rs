@@ -8,7 +8,8 @@
 //!
 //! The tool `say` says its `text` in the same way and never answers: nothing is written to the server after this call.
 //! The tool `held` is answered, once, when the call of that name is there; `heard` gives back the messages that contain
-//! `part`, as they came, once there are `count` of them; `mangle` answers with what [`mangle`] makes of a good answer.
+//! `part`, as they came, once there are `count` of them; `mangle` answers with what [`mangle`] makes of a good answer and
+//! is held under its seed.
 
 use std::io::{self, BufRead};
 use std::sync::OnceLock;
@@ -230,6 +231,8 @@ pub(crate) fn call(id: &RawValue, raw: &str, params: &Value) -> Option<Option<Va
         "mangle" => {
             let seed = arguments["seed"].as_u64().unwrap_or_default();
             super::write_pieces(&[mangle::mangled(seed, id.get()).bytes]);
+            let held = Held { id: id.get().to_owned(), token: String::new(), new: true };
+            super::with_shared(|shared| shared.held.insert(seed.to_string(), held));
             Some(None)
         }
         _ => None,

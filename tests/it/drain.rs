@@ -221,7 +221,6 @@ fn a_second_signal_ends_a_handover() {
 /// A session whose server is still starting is asked to retire again and again, and hears the second signal all the
 /// same.
 #[test]
-#[ignore = "until its cure is on main"]
 fn a_second_signal_during_a_slow_start() {
     let flags = ["--drain-timeout", "0s", "--retire-window", "0s"];
     let mut burdock = balanced(Burdock::with_child(&flags, &["--slow-start", "60"]));

@@ -27,7 +27,6 @@ fn ids_at_server(scripted: &Scripted, method: &str, count: usize) -> Vec<String>
 
 /// Claude numbers each chat from 1 (case 2): calls with one id at one time have answers of their own.
 #[test]
-#[ignore = "until its cure is on main"]
 fn two_calls_with_one_id_have_their_own_answers() {
     let scripted = Scripted::new();
     for order in [["a", "b"], ["b", "a"]] {
@@ -40,7 +39,6 @@ fn two_calls_with_one_id_have_their_own_answers() {
 
 /// L44: the answer to a cancelled request is ignored, also when the client has used its id again (case 2b).
 #[test]
-#[ignore = "until its cure is on main"]
 fn an_id_used_again_after_a_cancel_gets_the_second_answer() {
     let scripted = Scripted::new();
     for late_answer_first in [true, false] {
@@ -59,7 +57,6 @@ fn an_id_used_again_after_a_cancel_gets_the_second_answer() {
 
 /// L45: progress reaches the call whose token it is, when two calls chose the same one (case 2c).
 #[test]
-#[ignore = "until its cure is on main"]
 fn two_calls_with_one_progress_token_have_their_own_progress() {
     let scripted = Scripted::new();
     for token in ["5", r#""t""#] {
@@ -97,7 +94,6 @@ fn progress_events(client: &mut Client, token: &str) -> Vec<i64> {
 
 /// L11: whatever a client takes for an id comes back byte for byte.
 #[test]
-#[ignore = "until its cure is on main"]
 fn ids_come_back_byte_for_byte() {
     let scripted = Scripted::new();
     let long = format!("\"{}\"", "i".repeat(256));
@@ -134,7 +130,6 @@ fn ids_come_back_byte_for_byte() {
 
 /// An id that is none, or longer than burdock keeps, is refused at once, and the text says what is wrong with it.
 #[test]
-#[ignore = "until its cure is on main"]
 fn ids_that_are_refused() {
     let scripted = Scripted::new();
     for id in ["null", "true", "[]", "[1]", "{}", r#"{"id":1}"#] {
@@ -156,7 +151,6 @@ fn ids_that_are_refused() {
 
 /// A server sees numbers of burdock's, each once in its life, all of them small enough for JavaScript.
 #[test]
-#[ignore = "until its cure is on main"]
 fn a_number_is_never_given_twice() {
     let scripted = Scripted::new();
     for round in 0..5 {
@@ -174,7 +168,6 @@ fn a_number_is_never_given_twice() {
 
 /// Several clients of one session that use the same ids and tokens, with answers in any order.
 #[test]
-#[ignore = "until its cure is on main"]
 fn interleaved_clients() {
     let scripted = Scripted::new();
     let name = |client: usize, call: usize| format!("c{client}-{call}");
@@ -199,11 +192,38 @@ fn interleaved_clients() {
     }
 }
 
+/// L7: in a batch, too, an id may stand twice, and an answer may come in an array, under another form of its id.
+#[test]
+fn a_batch_with_an_id_twice() {
+    let scripted = Scripted::with("2025-03-26", &[]);
+    let hold = |name: &str| {
+        request("1", "tools/call", &format!(r#"{{"name":"hold","arguments":{{"as":"{name}"}}}}"#))
+    };
+    let mut batch = scripted.session.start(&format!("[{},{}]", hold("a"), hold("b")));
+    for name in ["a", "b"] {
+        scripted.session.call(2, "held", json!({"as": name}));
+    }
+    let answer =
+        |name: &str, id: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"from":"{name}"}}}}"#);
+    scripted.say(&format!(r#"[{},{},{{"id":<a>}},7]"#, answer("b", "<b>.0"), answer("a", "\"<a>\"")));
+    let mut from: Vec<String> = batch
+        .response()
+        .events()
+        .iter()
+        .filter(|event| !event.data.is_empty())
+        .map(|event| {
+            assert_eq!(id_bytes(&event.data), "1");
+            event.json()["result"]["from"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    from.sort();
+    assert_eq!(from, ["a", "b"]);
+}
+
 // --- Answers under another form of their id -------------------------------------------------------------------
 
 /// Servers that keep ids as floats or texts (case 12): the answer is found by the value of its id.
 #[test]
-#[ignore = "until its cure is on main"]
 fn answers_whose_id_has_another_form() {
     for ids in ["<id>.0", "\"<id>\"", "<id>e0", "<id>.000", " <id> ", "\"<id>.0\""] {
         let burdock = Burdock::with_child(&[], &["--script", "--ids", ids]);
@@ -219,7 +239,6 @@ fn answers_whose_id_has_another_form() {
 
 /// The initialize of a client is answered under its own bytes, also when the server changes the form.
 #[test]
-#[ignore = "until its cure is on main"]
 fn the_id_of_initialize() {
     for form in ["<id>", "<id>.0", "\"<id>\""] {
         let opening = format!("{{\"jsonrpc\":\"2.0\",\"id\":{form},\"result\":<result>}}\n");
@@ -239,7 +258,6 @@ fn the_id_of_initialize() {
 
 /// An answer to nothing is a warning with its id and the number of calls that wait, and touches none of them.
 #[test]
-#[ignore = "until its cure is on main"]
 fn answers_to_nothing() {
     let scripted = Scripted::new();
     let mut calls = [scripted.hold("1", "a"), scripted.hold("2", "b")];
@@ -256,7 +274,6 @@ fn answers_to_nothing() {
 
 /// The second of two answers to one call is dropped, and so is the answer to a call that was cancelled.
 #[test]
-#[ignore = "until its cure is on main"]
 fn answers_that_come_twice_or_too_late() {
     let scripted = Scripted::new();
     let mut other = scripted.hold("9", "other");
@@ -289,7 +306,6 @@ fn an_error_with_an_empty_id() {
 
 /// A client that cancels by another form of its id means the same call (case 12n); the server hears its own number.
 #[test]
-#[ignore = "until its cure is on main"]
 fn cancelled_by_value() {
     let scripted = Scripted::new();
     for (id, form) in
@@ -313,7 +329,6 @@ fn cancelled_by_value() {
 
 /// A `cancelled` that fits several calls, or none, or is no JSON-RPC, touches no call.
 #[test]
-#[ignore = "until its cure is on main"]
 fn a_cancelled_that_names_no_single_call() {
     let scripted = Scripted::new();
     let mut calls = [
@@ -358,7 +373,6 @@ fn cancelled_by_the_exact_id_first() {
 
 /// L45: the client hears its own token, byte for byte, whatever form the server gives it (case 12n).
 #[test]
-#[ignore = "until its cure is on main"]
 fn tokens_come_back_byte_for_byte() {
     let scripted = Scripted::new();
     for token in
@@ -375,7 +389,6 @@ fn tokens_come_back_byte_for_byte() {
 
 /// A token of a call that is over, or of none, is on no other call's stream (L45).
 #[test]
-#[ignore = "until its cure is on main"]
 fn tokens_of_no_call() {
     let scripted = Scripted::new();
     let mut over = scripted.hold_with_token("1", "over", "5");
@@ -441,7 +454,6 @@ fn asked(scripted: &Scripted, id: &str) -> String {
 
 /// L50: a server's id comes back to it byte for byte.
 #[test]
-#[ignore = "until its cure is on main"]
 fn a_server_gets_its_own_ids_back() {
     let scripted = Scripted::new();
     for (index, id) in
@@ -457,7 +469,6 @@ fn a_server_gets_its_own_ids_back() {
 
 /// L50: a client's answer under another form of the id reaches the server that asked, under the server's bytes (12n).
 #[test]
-#[ignore = "until its cure is on main"]
 fn clients_that_answer_under_another_form() {
     let scripted = Scripted::new();
     for (index, (id, forms)) in
@@ -474,9 +485,35 @@ fn clients_that_answer_under_another_form() {
     }
 }
 
+/// L45: progress of the client on a request of the server comes under the server's token, whatever form the client
+/// gives it.
+#[test]
+fn progress_of_a_client() {
+    let scripted = Scripted::new();
+    for (index, (token, form)) in
+        [("5", "5"), ("6", "6.0"), ("7", r#""7""#), (r#""8""#, "8"), (r#""t""#, r#""\u0074""#)]
+            .into_iter()
+            .enumerate()
+    {
+        let ask = format!(
+            r#"{{"jsonrpc":"2.0","id":"ask {index}","method":"roots/list","params":{{"_meta":{{"progressToken":{token}}}}}}}"#
+        );
+        let events = scripted.say(&ask);
+        let seen = &events[0].data;
+        // Kept as it is, or one of ours: then the client gives that back.
+        let form = if seen.contains(&format!("\"progressToken\":{token}}}")) {
+            form.to_owned()
+        } else {
+            events[0].json()["params"]["_meta"]["progressToken"].to_string()
+        };
+        assert_eq!(scripted.session.post(&progress_of(&form, 40 + index as u32)).status, 202);
+        let heard = scripted.heard(&format!("\"progress\":4{index}"), 1).pop().unwrap();
+        assert!(heard.contains(&format!("\"progressToken\":{token},")), "{form}: {heard}");
+    }
+}
+
 /// Asks 1 and "1" are two; an answer that fits both by value only is nobody's.
 #[test]
-#[ignore = "until its cure is on main"]
 fn asks_whose_ids_have_one_value() {
     let scripted = Scripted::new();
     let (number, text) = (asked(&scripted, "1"), asked(&scripted, r#""1""#));
@@ -516,7 +553,6 @@ fn a_request_of_the_server_with_the_number_of_a_call() {
 
 /// L44: a server that cancels its request names it as the client saw it.
 #[test]
-#[ignore = "until its cure is on main"]
 fn a_server_cancels_its_request() {
     let scripted = Scripted::new();
     for (id, form) in [("5", "5"), (r#""q""#, r#""q""#), ("6", "6.0"), ("7", r#""7""#)] {

@@ -16,7 +16,6 @@ use crate::support::*;
 /// JSON-RPC 5: an error with another code than -32700 and -32600 and no id says nothing of a call (case 3): it is the
 /// answer to a notification of a server that answers those, too.
 #[test]
-#[ignore = "until its cure is on main"]
 fn an_error_without_id_that_is_about_a_notification() {
     let scripted = Scripted::new();
     let mut call = scripted.hold("1", "a");
@@ -35,7 +34,6 @@ fn an_error_without_id_that_is_about_a_notification() {
 
 /// The whole of case 3: `initialized` is answered by such an error, and the call after it is not.
 #[test]
-#[ignore = "until its cure is on main"]
 fn a_server_that_answers_notifications_with_errors() {
     let scripted = Scripted::new();
     let mut list = scripted.hold("5", "list");
@@ -67,7 +65,6 @@ fn an_error_without_id_that_is_about_a_request() {
 
 /// Logs that look like messages, and objects that JavaScript prints: never the end of a call (pino-lines).
 #[test]
-#[ignore = "until its cure is on main"]
 fn log_lines_that_look_like_messages() {
     let scripted = Scripted::new();
     for several in [false, true] {
@@ -110,7 +107,6 @@ fn log_lines_that_look_like_messages() {
 
 /// A request or notification of the server is never taken for an answer, however it is made.
 #[test]
-#[ignore = "until its cure is on main"]
 fn messages_of_the_server_that_are_no_answers() {
     let scripted = Scripted::new();
     let mut call = scripted.hold("1", "a");
@@ -130,7 +126,6 @@ fn messages_of_the_server_that_are_no_answers() {
 
 /// What might be the end of a call and is none is a warning that says how many wait.
 #[test]
-#[ignore = "until its cure is on main"]
 fn a_line_that_ends_no_call_is_a_warning() {
     for line in [
         r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}"#,
@@ -153,7 +148,6 @@ fn a_line_that_ends_no_call_is_a_warning() {
 
 /// Answers of real servers that are no JSON, and name their call (case 14): it ends, at once, and no other.
 #[test]
-#[ignore = "until its cure is on main"]
 fn an_unreadable_answer_ends_the_call_that_it_names() {
     let scripted = Scripted::new();
     for line in UNREADABLE {
@@ -206,9 +200,24 @@ const UNREADABLE: &[&str] = &[
     r#"data: {"jsonrpc":"2.0","id":<a>,"result":{}}"#,
 ];
 
+/// Two writers that share a line: each call that it names ends, and a third goes on.
+#[test]
+fn two_answers_on_one_line() {
+    let scripted = Scripted::new();
+    for between in ["", " ", ",", "\u{1b}[0m", "}", "\""] {
+        let mut calls = [scripted.hold("1", "a"), scripted.hold("2", "b"), scripted.hold("3", "c")];
+        let answer =
+            |name: &str| format!(r#"{{"jsonrpc":"2.0","id":<{name}>,"result":{{"from":"{name}"}}}}"#);
+        scripted.say_only(&format!("{}{between}{}\n", answer("a"), answer("b")));
+        ended(&mut calls[0], "1", between);
+        ended(&mut calls[1], "2", between);
+        scripted.answer("c");
+        answered(&mut calls[2], "3", "c");
+    }
+}
+
 /// A response by its shape whose id cannot be read ends the only call in flight; of several it touches none.
 #[test]
-#[ignore = "until its cure is on main"]
 fn an_answer_without_a_readable_id() {
     let scripted = Scripted::new();
     for line in [
@@ -235,7 +244,6 @@ fn an_answer_without_a_readable_id() {
 
 /// L17: a message that is too large fails only the call that it names, wherever the id stands, and says so (case 28).
 #[test]
-#[ignore = "until its cure is on main"]
 fn a_message_that_is_too_large_fails_only_its_own_call() {
     let scripted = Scripted::new();
     for line in [
@@ -254,7 +262,6 @@ fn a_message_that_is_too_large_fails_only_its_own_call() {
 
 /// A notification or a log line that is too large is no call's end.
 #[test]
-#[ignore = "until its cure is on main"]
 fn a_line_that_is_too_large_and_no_answer() {
     let scripted = Scripted::new();
     for line in [
@@ -271,7 +278,6 @@ fn a_line_that_is_too_large_and_no_answer() {
 
 /// Attack M2: a line of a million members costs neither memory nor the time of others.
 #[test]
-#[ignore = "until its cure is on main"]
 fn a_line_of_a_million_members() {
     let scripted = Scripted::with("2025-03-26", &[]);
     let mut call = scripted.hold("1", "a");
@@ -303,7 +309,6 @@ fn peak_memory(burdock: &Burdock) -> u64 {
 
 /// Members that are null, which JSON-RPC has no use for, are left out of what the client gets (case 13).
 #[test]
-#[ignore = "until its cure is on main"]
 fn null_members_of_a_server() {
     let scripted = Scripted::new();
     for (line, want) in [
@@ -333,7 +338,6 @@ fn null_members_of_a_server() {
 
 /// The same for what a server says by itself.
 #[test]
-#[ignore = "until its cure is on main"]
 fn null_members_of_a_servers_notifications_and_requests() {
     let scripted = Scripted::new();
     for line in [
@@ -354,6 +358,7 @@ fn null_members_of_a_servers_notifications_and_requests() {
     }
     for line in [
         r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":null}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":[],"extra":[]}"#,
         r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"_meta":null,"message":"?"},"result":null}"#,
     ] {
         let events = scripted.say(line);
@@ -373,7 +378,6 @@ fn null_members_of_a_servers_notifications_and_requests() {
 
 /// Members that are null, in what clients send: nothing of it reaches the server.
 #[test]
-#[ignore = "until its cure is on main"]
 fn null_members_of_a_client() {
     let scripted = Scripted::with(LATEST, &["--strict"]);
     for body in [
@@ -409,11 +413,71 @@ fn null_members_of_a_client() {
     assert_eq!(reply.status, 400, "an id that is null stays an error (L11)");
 }
 
+/// An `initialize` and an `initialized` are mended as all others are.
+#[test]
+fn null_members_of_a_start() {
+    let burdock = Burdock::with_child(&[], &["--script", "--strict"]);
+    for (body, id) in [
+        (
+            initialize(LATEST)
+                .replace("\"id\":0", "\"id\":0,\"result\":null,\"error\":null,\"extra\":{\"a\":1}"),
+            "0",
+        ),
+        (initialize(LATEST).replace("\"params\":{", "\"params\":{\"_meta\":null,"), "0"),
+        (initialize(LATEST).replace("\"id\":0", "\"id\":1790000000000000001"), "1790000000000000001"),
+        (initialize(LATEST).replace("\"params\":{", "\"params\":{\"_meta\":{\"progressToken\":0},"), "0"),
+    ] {
+        let mut client = burdock.client();
+        client.request("POST", "/mcp", &[BOTH, JSON], &body);
+        let reply = answer_within(&mut client, AT_ONCE).unwrap_or_else(|| panic!("{body}: no answer"));
+        assert_eq!(reply.status, 200, "{body}: {}", reply.text());
+        assert_eq!(id_bytes(&last_message(&reply)), id);
+        let session = reply.header("mcp-session-id").unwrap().to_owned();
+        let note = r#"{"jsonrpc":"2.0","method":"notifications/initialized","params":null,"id":null}"#;
+        client.request("POST", "/mcp", &[BOTH, JSON, ("Mcp-Session-Id", &session)], note);
+        assert_eq!(client.response().status, 202);
+        let sent = request("1", "tools/call", r#"{"name":"sent"}"#);
+        client.request("POST", "/mcp", &[BOTH, JSON, ("Mcp-Session-Id", &session)], &sent);
+        let reply = client.response().text();
+        assert!(reply.contains("notifications/initialized"), "{body}: {reply}");
+    }
+}
+
+/// The same in batches (L7), both ways: each member is mended by itself, and a bad one spoils no other of a server's.
+#[test]
+fn null_members_in_batches() {
+    let scripted = Scripted::with("2025-03-26", &["--strict"]);
+    let reply = scripted.session.post(
+        r#"[{"jsonrpc":"2.0","id":1,"method":"tools/list","params":null},
+            {"jsonrpc":"2.0","id":2,"method":"tools/list","params":[],"extra":1,"error":null},
+            {"jsonrpc":"2.0","method":"notifications/roots/list_changed","params":null}]"#,
+    );
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let mut ids: Vec<String> = reply.events().iter().map(|event| id_bytes(&event.data)).collect();
+    ids.sort();
+    assert_eq!(ids, ["1", "2"]);
+    let mut calls = [scripted.hold("1", "a"), scripted.hold("2", "b"), scripted.hold("3", "c")];
+    scripted.say_only(
+        &[
+            r#"[{"jsonrpc":"2.0","id":<a>,"result":{},"error":null},null,7,{"id":<c>},"#,
+            r#"{"jsonrpc":"2.0","id":<b>,"result":7,"error":{"code":1,"message":"both"}},"#,
+            r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":null}]"#,
+            "\n",
+        ]
+        .concat(),
+    );
+    assert_eq!(ended(&mut calls[0], "1", "the first"), json!({"jsonrpc": "2.0", "id": 1, "result": {}}));
+    ended(&mut calls[1], "2", "the second");
+    let events = scripted.say("");
+    assert_eq!(events.len(), 1, "{events:?}");
+    scripted.answer("c");
+    answered(&mut calls[2], "3", "c");
+}
+
 // --- Bytes around the JSON ------------------------------------------------------------------------------------
 
 /// What servers write around each of their lines (case 18 and its kind), the answer to initialize included.
 #[test]
-#[ignore = "until its cure is on main"]
 fn bytes_around_the_lines_of_a_server() {
     for each in [
         "<xEF><xBB><xBF><line>\n",
@@ -457,7 +521,6 @@ fn bytes_around_the_lines_of_a_server() {
 
 /// What stands before a message on its line: the call ends or is answered, at once (`INFO: {json}`).
 #[test]
-#[ignore = "until its cure is on main"]
 fn a_prefix_on_the_lines_of_a_server() {
     for opening in [
         r#"INFO: {"jsonrpc":"2.0","id":<id>,"result":<result>}"#,
@@ -472,7 +535,6 @@ fn a_prefix_on_the_lines_of_a_server() {
 
 /// RFC 8259 8.1: a BOM before a body is ignored (case 18).
 #[test]
-#[ignore = "until its cure is on main"]
 fn a_bom_before_a_body() {
     let burdock = Burdock::with_child(&[], &[]);
     let mut client = burdock.client();
@@ -506,7 +568,6 @@ fn opened(opening: &str, quoted: &str) -> Response {
 
 /// What was plainly meant as the answer to initialize and is none ends it at once, with that line.
 #[test]
-#[ignore = "until its cure is on main"]
 fn hopeless_starts() {
     for (opening, quoted) in [
         (
@@ -550,7 +611,6 @@ fn hopeless_starts() {
 
 /// The same where an answer might be made of it: it is taken or refused, but not waited for.
 #[test]
-#[ignore = "until its cure is on main"]
 fn starts_that_can_be_mended() {
     for opening in [
         // A carriage return is the only end of a line.
@@ -566,7 +626,6 @@ fn starts_that_can_be_mended() {
 
 /// `cat` gives our own request back.
 #[test]
-#[ignore = "until its cure is on main"]
 fn cat_is_no_server() {
     let burdock = Burdock::serve(&["--", "cat"]);
     let mut client = burdock.client();
@@ -580,7 +639,6 @@ fn cat_is_no_server() {
 
 /// A revision that is none is named as it came, blanks included (`"2025-11-25 "`).
 #[test]
-#[ignore = "until its cure is on main"]
 fn a_revision_with_a_blank() {
     for version in ["2025-11-25 ", " 2025-11-25", "2025-11-25\\n"] {
         let opening = format!(
@@ -595,7 +653,6 @@ fn a_revision_with_a_blank() {
 
 /// The answer to initialize is taken from an array, in each revision (B10).
 #[test]
-#[ignore = "until its cure is on main"]
 fn the_answer_to_initialize_in_an_array() {
     for opening in [
         "[{\"jsonrpc\":\"2.0\",\"id\":<id>,\"result\":<result>}]\n",
@@ -673,7 +730,6 @@ fn a_server_that_exits_after_its_answer() {
 /// A message that MCP's schema does not allow is mended or refused by burdock (case 22): a server made with zod would
 /// drop it without a word, and the call would wait for ever.
 #[test]
-#[ignore = "until its cure is on main"]
 fn messages_that_a_strict_server_drops() {
     let scripted = Scripted::with(LATEST, &["--strict"]);
     for body in [
@@ -719,7 +775,6 @@ fn messages_that_a_strict_server_drops() {
 
 /// `params` and `result` stay the bytes they were, whatever the envelope is mended of.
 #[test]
-#[ignore = "until its cure is on main"]
 fn what_is_mended_is_only_the_envelope() {
     let scripted = Scripted::new();
     for params in [
