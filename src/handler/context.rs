@@ -10,11 +10,10 @@ use serde_json::{Value, json};
 use super::ask::{AskError, Elicited, Root, elicited};
 use super::caller::Caller;
 use super::client::{Client, LogLevel};
-use super::reply;
 use super::session::HandlerSession;
 use crate::backend::output::Output;
 use crate::budget::Payload;
-use crate::message::Id;
+use crate::message::{self, Id};
 
 /// What a handler knows of its client and can tell it or ask of it.
 ///
@@ -119,7 +118,7 @@ impl Context {
     }
 
     async fn tell_about_call(&self, method: &str, params: &impl Serialize) {
-        if let Some(payload) = reply::outgoing(None, method, params) {
+        if let Ok(payload) = message::request(None, method, params) {
             self.session.say(Output::Related { to: self.call.number, payload }).await;
         }
     }
@@ -128,7 +127,7 @@ impl Context {
     /// again.
     pub async fn notify_tools_changed(&self) {
         if self.session.offer.tools {
-            static TOLD: OnceLock<Payload> = OnceLock::new();
+            static TOLD: OnceLock<Option<Payload>> = OnceLock::new();
             self.tell_changed("tools", &TOLD).await;
         }
     }
@@ -136,7 +135,7 @@ impl Context {
     /// Tells this client that its list of prompts has changed, so that it reads the list again.
     pub async fn notify_prompts_changed(&self) {
         if self.session.offer.prompts {
-            static TOLD: OnceLock<Payload> = OnceLock::new();
+            static TOLD: OnceLock<Option<Payload>> = OnceLock::new();
             self.tell_changed("prompts", &TOLD).await;
         }
     }
@@ -144,7 +143,7 @@ impl Context {
     /// Tells this client that its list of resources has changed, so that it reads the list again.
     pub async fn notify_resources_changed(&self) {
         if self.session.offer.resources {
-            static TOLD: OnceLock<Payload> = OnceLock::new();
+            static TOLD: OnceLock<Option<Payload>> = OnceLock::new();
             self.tell_changed("resources", &TOLD).await;
         }
     }
@@ -154,7 +153,7 @@ impl Context {
     pub async fn resource_updated(&self, uri: &str) {
         if self.session.subscribed(uri) {
             let params = json!({"uri": uri});
-            if let Some(payload) = reply::outgoing(None, "notifications/resources/updated", &params) {
+            if let Ok(payload) = message::request(None, "notifications/resources/updated", &params) {
                 self.session.say(Output::Unrelated(payload)).await;
             }
         }
@@ -162,13 +161,13 @@ impl Context {
 
     /// The message is the same for every session. `told` keeps its bytes, so that all sessions share one
     /// copy.
-    async fn tell_changed(&self, list: &str, told: &OnceLock<Payload>) {
+    async fn tell_changed(&self, list: &str, told: &OnceLock<Option<Payload>>) {
         let payload = told.get_or_init(|| {
-            let method = format!("notifications/{list}/list_changed");
-            let text = format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{{}}}}"#);
-            Payload::made_here(text.into_bytes())
+            message::request(None, &format!("notifications/{list}/list_changed"), &json!({})).ok()
         });
-        self.session.say(Output::Unrelated(payload.clone())).await;
+        if let Some(payload) = payload {
+            self.session.say(Output::Unrelated(payload.clone())).await;
+        }
     }
 
     /// Shows the client's user a form, and waits until they have answered it. `schema` is the JSON Schema of

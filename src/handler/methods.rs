@@ -12,14 +12,14 @@ use super::client::{Client, LogLevel};
 use super::completion::{Completing, Reference};
 use super::context::Context;
 use super::offer::Offer;
-use super::reply::{self, INVALID_PARAMS, RequestError};
+use super::reply::{self, RequestError};
 use super::resource::{Contents, Variables};
 use super::server::Server;
 use super::session::HandlerSession;
 use super::tool;
 use crate::budget::Payload;
 use crate::limits::URI_BYTES_MAX;
-use crate::message::{self, Id, Message};
+use crate::message::{self, INVALID_PARAMS, Id, Message};
 use crate::version::{self, Version};
 
 /// How a request is to be answered.
@@ -201,7 +201,7 @@ fn initialize(
         let welcome = welcome(server, version::SUPPORTED[agreed]);
         serde_json::value::to_raw_value(&welcome).unwrap_or_default()
     });
-    Ok((version, reply::result_text(id, welcome.get())))
+    Ok((version, message::result_text(id, welcome.get())))
 }
 
 fn welcome(server: &Server, agreed: &str) -> Value {
@@ -246,7 +246,7 @@ fn list(server: &Server, id: &Id, method: &str, message: &Message) -> Outcome {
         _ => return Err(RequestError::method_not_found()),
     };
     match page {
-        Some(page) => Ok(reply::result_text(id, &page)),
+        Some(page) => Ok(message::result_text(id, &page)),
         None => Err(RequestError::invalid("this cursor is none of this server's")),
     }
 }

@@ -18,12 +18,11 @@ use smol::future::or;
 use super::ask::{AskError, read_answer};
 use super::caller::Caller;
 use super::offer::Offer;
-use super::reply;
 use crate::backend::output::Output;
 use crate::budget::Payload;
 use crate::limits::{ASKS_MAX, SUBSCRIPTIONS_MAX};
 use crate::lock::lock;
-use crate::message::Id;
+use crate::message::{self, Id};
 use crate::queue::{self, Refused};
 use crate::runtime;
 
@@ -164,7 +163,7 @@ impl HandlerSession {
         let (sender, answers) = async_channel::bounded(1);
         let asked = self.begin_ask(sender)?;
         let waiting = Waiting { session: self, to, asked };
-        let request = reply::outgoing(Some(asked), method, &params).ok_or(AskError::Unreadable)?;
+        let request = message::request(Some(asked), method, &params).map_err(|_| AskError::Unreadable)?;
         if !self.say(Output::Related { to, payload: request }).await {
             return Err(AskError::Over);
         }
@@ -279,7 +278,7 @@ impl Drop for Waiting<'_> {
             return;
         }
         let params = serde_json::json!({"requestId": self.asked, "reason": "the server no longer waits"});
-        if let Some(payload) = reply::outgoing(None, "notifications/cancelled", &params) {
+        if let Ok(payload) = message::request(None, "notifications/cancelled", &params) {
             self.session.post(Output::Related { to: self.to, payload });
         }
     }

@@ -25,7 +25,7 @@ pub use id::{Id, NoId};
 pub use initialize::{Initialize, error_code, initialize, negotiated_version, with_version};
 pub use line::{BadLine, BatchLine, BatchMember, Line, parse_line, parse_wrapped};
 pub use parse::parse;
-pub use write::{ErrorData, detach, empty_result, error};
+pub use write::{ErrorData, detach, empty_result, error, request, response, result_text};
 
 #[cfg(test)]
 mod tests {
