@@ -35,7 +35,7 @@ pub struct Conversation {
     next_number: u64,
     /// How many messages went to the backend.
     written: u64,
-    /// Which of these was the last that is no request, and may not have been read yet.
+    /// The place among these of the last message that is no request and may not have been read yet.
     told: u64,
     calls: Calls,
     asks: Asks,
@@ -230,8 +230,8 @@ impl Conversation {
         }
     }
 
-    /// A backend reads in order: what came before a call that it answers is no longer the one it could not
-    /// read.
+    /// A backend reads in order. So once it answers a call, no message before that call can be one that it
+    /// could not read.
     fn was_read(&mut self, call: &InFlight) {
         if call.written > self.told {
             self.told = 0;

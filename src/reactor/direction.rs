@@ -22,8 +22,8 @@ pub(super) struct Direction {
 }
 
 impl Direction {
-    /// Something happened; after what is `over` nothing more will. Told by whichever thread took the event,
-    /// and in any order: both flags only rise here.
+    /// Notes that something happened; with `over` nothing more will. Any thread that took an event may call
+    /// this, in any order: both flags only rise here.
     pub(super) fn tell(&self, over: bool) {
         if over {
             self.over.store(true, Ordering::Release);

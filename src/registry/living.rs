@@ -16,8 +16,8 @@ pub trait Living: Debug + Send + Sync {
     /// Whether the session of this id is there.
     fn is_here(&self, id: &SessionId) -> bool;
 
-    /// What is to be kept of a session under `epoch`, if it is there and has begun. Whoever asks writes it:
-    /// from now on the session's end has something to delete.
+    /// The record of a session under `epoch`, if the session is there and has begun. The caller writes it, so
+    /// from now on the session's end must delete a record.
     fn record(&self, id: &SessionId, epoch: &str) -> Option<Record>;
 
     /// Ends a session that was closed through another node, which has compared the principal, or by an

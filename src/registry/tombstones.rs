@@ -17,7 +17,7 @@ impl Tombstones {
         Tombstones { since: now, left: CLOSED_KEYS_MAX }
     }
 
-    /// Whether there may be another one.
+    /// Counts one key more; false when there must not be another one this hour.
     pub(super) fn take(&mut self, now: Instant) -> bool {
         if now.duration_since(self.since) >= Duration::from_secs(CLOSED_SECS) {
             *self = Tombstones::new(now);

@@ -64,10 +64,10 @@ fn start_monitor() {
     }
 }
 
-/// Lets the monitor sleep until the next poll, after its second look in a row that found nothing to do.
+/// Lets the monitor sleep until the next watched poll, after two looks in a row that found nothing to do.
 ///
-/// Polls are marked and `MONITOR_SLEEPS` is looked at without a fence, so one that begins just when it is set
-/// may wake nobody. It is seen by the second look, a whole step later.
+/// A poll is marked and `MONITOR_SLEEPS` is read without a fence between them. So a poll that begins just
+/// when `MONITOR_SLEEPS` is set may wake nobody. The second look, a whole step later, sees it.
 fn sleep_while_quiet(quiet: bool) {
     if !quiet {
         MONITOR_SLEEPS.store(false, Ordering::Release);

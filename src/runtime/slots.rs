@@ -17,7 +17,7 @@ thread_local! {
     static SLOT: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// This thread runs the executor from here on, or no more.
+/// Sets the slot in which this thread runs the executor from here on; `None` when it no longer does.
 pub(super) fn set(slot: Option<usize>) {
     SLOT.set(slot);
 }
@@ -33,7 +33,7 @@ pub(super) fn own_tasks() -> usize {
     usize::from(polls.is_some_and(|polls| polls.load(Ordering::Relaxed) % 2 == 0))
 }
 
-/// What is in all slots.
+/// The numbers in all slots.
 pub(super) fn all() -> Vec<u32> {
     POLLS.iter().map(|polls| polls.load(Ordering::Relaxed)).collect()
 }
@@ -64,7 +64,7 @@ impl Drop for MarkedPoll {
     }
 }
 
-/// The monitor wants to be woken by the next poll.
+/// Whether the monitor sleeps and must be woken by the next watched poll.
 pub(super) static MONITOR_SLEEPS: AtomicBool = AtomicBool::new(false);
 pub(super) static MONITOR_THREAD: OnceLock<Thread> = OnceLock::new();
 

@@ -14,12 +14,12 @@ impl CallCensus {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// So many more wait for their responses.
+    /// Counts so many calls more: they wait for their responses.
     pub(super) fn begin(&self, calls: u32) {
         self.0.fetch_add(calls as usize, Ordering::Relaxed);
     }
 
-    /// So many no longer do.
+    /// Counts so many calls less: they have ended.
     pub(super) fn end(&self, calls: u32) {
         self.0.fetch_sub(calls as usize, Ordering::Relaxed);
     }

@@ -115,7 +115,7 @@ struct WorkerLog {
     remarks: Option<Moment>,
 }
 
-/// Why the worker goes on.
+/// What the worker was woken by.
 enum Wake {
     Input(Input),
     InboxClosed,
@@ -341,7 +341,7 @@ impl Worker {
     async fn next(&mut self) -> Wake {
         match self.behind_since {
             None => poll_fn(|cx| self.poll_next(cx)).await,
-            // Boxed, for it is rare and every session would have to have room for it.
+            // Boxed, because it is rare and every session's future would otherwise be large enough for it.
             Some(since) => Box::pin(self.next_while_behind(since)).await,
         }
     }
