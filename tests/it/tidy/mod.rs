@@ -112,8 +112,8 @@ const IO: &[&str] = &[
     "async_io",
 ];
 
-/// Files that use each other in circles: a circle is let through while one of these is in it. A ratchet: take off what is
-/// dissolved, add nothing.
+/// Files that use each other in circles: a circle is let through while one of these is in it. A ratchet: take off
+/// what is dissolved, add nothing.
 const CIRCLES: &[&str] = &[];
 
 /// Type names that stand in more than one file. A ratchet: take off what is unique now, add nothing.
@@ -137,7 +137,8 @@ const LONG_FUNCTIONS: &[(&str, &str, usize)] = &[
     ("http/body.rs", "step", 41),
 ];
 
-/// Rows L of the requirements list (ARCHITECTURE.md, References) that no test of tests/it cites, because a raw client cannot see them here.
+/// Rows L of the requirements list (ARCHITECTURE.md, References) that no test of tests/it cites, because a raw
+/// client cannot see them here.
 const UNSEEN_ROWS: &[(u32, &str)] = &[
     (4, "about the bind: bad_input.rs sees a public address without tokens refused"),
     (14, "a permission not used: burdock does not drop a healthy connection"),

@@ -7,8 +7,8 @@ pub use loom::sync::atomic::Ordering;
 
 use crate::lock::lock;
 
-/// What atomic-waker promises: a wake finds the waker that was registered last, or was before the registration, which
-/// then sees what was stored before the wake. (loom's own wakes early when both meet, which would hide what is lost.)
+/// What atomic-waker promises: a wake finds the waker that was registered last, or it came before the registration,
+/// which then sees what was stored before the wake. loom's own wakes early when both meet, which would hide a loss.
 #[derive(Debug, Default)]
 pub struct AtomicWaker(loom::sync::Mutex<Option<Waker>>);
 
@@ -24,9 +24,9 @@ impl AtomicWaker {
     }
 }
 
-/// loom's, with stores that are swaps. loom does not know that nothing can come between a store and the swap that reads
-/// it: to it, a store of another thread may have come before a swap that did not read it, and be lost. A swap always
-/// follows what came last. Its ordering is the store's.
+/// loom's, with stores that are swaps. loom does not know that nothing can come between a store and the swap that
+/// reads it. So it lets another thread's store come before a swap that did not read it, and be lost. A swap always
+/// follows what came last, and its ordering is the store's.
 #[derive(Debug, Default)]
 pub struct AtomicBool(loom::sync::atomic::AtomicBool);
 
