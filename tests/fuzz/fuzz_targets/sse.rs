@@ -7,7 +7,7 @@ use burdock::http::{Event, EventId};
 
 #[derive(Arbitrary, Debug)]
 struct Written {
-    id: Option<(u32, u32)>,
+    id: Option<(u32, u64)>,
     retry_ms: Option<u32>,
     data: Option<String>,
 }

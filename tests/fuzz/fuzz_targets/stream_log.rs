@@ -1,16 +1,21 @@
 //! A stream's log against a plain list: nothing inside the bounds is lost, nothing comes twice, places strictly rise,
-//! and a response is never shed.
+//! and neither a response is shed nor a request of the server that is not settled.
 #![no_main]
 
 use arbitrary::Arbitrary;
 use burdock::budget::Payload;
 use burdock::http::Event;
+use burdock::limits::REPLAY_ASKS_MAX;
 use burdock::queue::{self, Receiver};
 use burdock::session::stream::{Keep, Stream};
 
 #[derive(Arbitrary, Debug)]
 enum Step {
     Push { bytes: u8, response: bool, last: bool },
+    /// A request of the server.
+    Ask { bytes: u8 },
+    /// The request at this place was answered.
+    Settle { place: u8 },
     Attach { after: Option<u64>, room: u8 },
     Shed { events: u8, bytes: u16 },
     Read,
@@ -23,9 +28,11 @@ struct Reader(Receiver<Event>, u64);
 
 libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
     let mut stream = Stream::new(7);
-    // Everything ever pushed, place by place: its size, whether it is a response, whether it may have been shed.
+    // Everything ever pushed, place by place: its size, whether somebody waits for it, whether it was shed.
     let (mut model, mut reader, mut ended): (Vec<(usize, bool, bool)>, Option<Reader>, bool) =
         (Vec::new(), None, false);
+    // Which of them are requests of the server.
+    let mut asked: Vec<usize> = Vec::new();
     for step in steps {
         match step {
             // The worker pushes nothing behind the last event.
@@ -35,6 +42,21 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
                 stream.push(Payload::made_here(vec![b'x'; bytes.into()]), keep, last);
                 model.push((bytes.into(), response, false));
                 ended = last;
+            }
+            Step::Ask { bytes } => {
+                // Beyond its bound the log gives the oldest up, which the model does not know.
+                let asks = model.iter().filter(|(_, waited_for, shed)| *waited_for && !shed).count();
+                if !ended && asks < REPLAY_ASKS_MAX {
+                    stream.push(Payload::made_here(vec![b'x'; bytes.into()]), Keep::UntilSettled, false);
+                    asked.push(model.len());
+                    model.push((bytes.into(), true, false));
+                }
+            }
+            Step::Settle { place } => {
+                stream.settle(u64::from(place) + 1);
+                if asked.contains(&place.into()) {
+                    model[usize::from(place)].1 = false;
+                }
             }
             Step::Attach { after, room } => {
                 let (sender, live) = queue::bounded(1 + usize::from(room % 8));
