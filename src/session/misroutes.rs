@@ -1,16 +1,16 @@
 //! Logs requests that came to the wrong node. Without that line a misroute looks like an unknown id.
 
 use std::sync::Mutex;
-use std::time::Instant;
 
 use super::Lookup;
 use crate::limits::MISROUTE_LOG_STEP;
 use crate::lock::lock;
+use crate::moment::Moment;
 use crate::session_id::SessionId;
 
 /// Misroutes in the log: the first at once, then one line for all those of a while.
 #[derive(Debug, Default)]
-pub(super) struct Misroutes(Mutex<(Option<Instant>, u64)>);
+pub(super) struct Misroutes(Mutex<(Option<Moment>, u64)>);
 
 impl Misroutes {
     /// Logs a mismatch: the session is not here, although a record says that it exists.
@@ -30,7 +30,7 @@ impl Misroutes {
             0 => String::new(),
             others => format!(" ({others} more such requests were not logged)"),
         };
-        last.0 = Some(Instant::now());
+        last.0 = Some(Moment::now());
         log::warn!("[{}] a request came to {here}, but this session {what}{others}", id.short());
     }
 }
