@@ -17,6 +17,7 @@ use burdock::{runtime, sweep};
 
 use serde_json::json;
 
+use crate::scripted::Scripted;
 use crate::support::*;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -184,13 +185,12 @@ fn a_batch_of_one_is_a_batch() {
 /// A bad member of a child's batch spoils no other.
 #[test]
 fn a_childs_batch_with_a_bad_member() {
-    let burdock = Burdock::with_child(&[], &[]);
-    let session = burdock.session("2025-03-26");
-    let line = r#"[{"bad":1},{"jsonrpc":"2.0","id":"lost","result":{"found":true}}]"#;
-    let mut waiting =
-        session.start(r#"{"jsonrpc":"2.0","id":"lost","method":"tools/call","params":{"name":"hang"}}"#);
-    session.call(2, "raw", json!({"line": line}));
-    assert_eq!(waiting.response().json()["result"]["found"], true);
+    let scripted = Scripted::new();
+    let mut waiting = scripted.hold("\"lost\"", "lost");
+    // The child knows the call by burdock's own id, which stands for the name of the call here.
+    scripted.say(r#"[{"bad":1},{"jsonrpc":"2.0","id":<lost>,"result":{"found":true}}]"#);
+    let answer = waiting.response().json();
+    assert_eq!((&answer["id"], &answer["result"]["found"]), (&json!("lost"), &json!(true)));
 }
 
 /// Sessions that come and go do not pile up processes beyond the cap.
