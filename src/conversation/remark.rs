@@ -115,9 +115,10 @@ impl fmt::Display for Remark {
                 write!(f, "the server's stdout has {what} ({why}; {waiting}): {}", Foreign(line))
             }
             Remark::Failed { line, why, calls } => {
+                let s = if *calls == 1 { "" } else { "s" };
                 write!(
                     f,
-                    "an answer of the server ended {calls} calls with an error, for {why}: {}",
+                    "an answer of the server ended {calls} call{s} with an error, for {why}: {}",
                     Foreign(line)
                 )
             }

@@ -108,20 +108,17 @@ fn forwards(line: &[u8]) -> Vec<Glimpse> {
         _ => memchr(b'{', line).map(|brace| members(line, brace)),
     };
     while let Some(object) = &mut walk {
-        let (mut glimpse, mut ids_end) = (Glimpse::default(), None);
+        let (mut glimpse, mut before) = (Glimpse::default(), object.end());
         for member in &mut *object {
             if glimpse.jsonrpc && member.name() == b"jsonrpc" {
                 // Another one begins in the middle of it.
                 found.push(std::mem::take(&mut glimpse));
-                ids_end = None;
             }
-            if member.name() == b"id" {
-                if is_cut(line, &member.value) || is_apart(line, ids_end, member.place.start) {
-                    continue;
-                }
-                ids_end = Some(member.value.end);
+            let inside = is_inside(&line[before..member.place.start]);
+            before = member.place.end;
+            if member.name() != b"id" || !inside && !is_cut(line, &member.value) {
+                glimpse.take(member.name(), &line[member.value]);
             }
-            glimpse.take(member.name(), &line[member.value]);
         }
         if glimpse.jsonrpc {
             found.push(glimpse);
@@ -137,9 +134,10 @@ fn is_cut(line: &[u8], value: &Range<usize>) -> bool {
     !matches!(line.get(value.end), Some(b',' | b'}' | b'"' | b' ' | b'\t' | b'\r'))
 }
 
-/// An id that does not follow the first one at once is of something inside that has lost its braces.
-fn is_apart(line: &[u8], ids_end: Option<usize>, at: usize) -> bool {
-    ids_end.is_some_and(|end| !line[end..at].iter().all(|byte| b", \t".contains(byte)))
+/// What stands `between` two members shows that the second is in an object of its own, which the walk has entered
+/// because the line is broken there.
+fn is_inside(between: &[u8]) -> bool {
+    between.iter().any(|byte| b"{[\"".contains(byte))
 }
 
 /// Finds an object whose end is intact, whatever stands before it. It counts only if it has its `jsonrpc`
@@ -250,6 +248,7 @@ mod tests {
             br#"{"jsonrpc":"2.0","id":5,{"jsonrpc":"2.0","method":"x"}"#,
             br#"{"jsonrpc":"2.0","id":5,"result":"items":{"id":7}}"#,
             br#"{"jsonrpc":"2.0","id":5,"result"{"id":7}}"#,
+            br#"{"jsonrpc":"2.0","result"x{"id":7,"a":[]},"id":5}"#,
         ];
         for line in lines {
             assert_eq!(named(line), ["5"], "{}", String::from_utf8_lossy(line));
