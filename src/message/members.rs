@@ -38,17 +38,19 @@ impl<'a> JsonMember<'a> {
 pub(super) struct JsonMembers<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// A member was found.
+    any: bool,
 }
 
 /// The members of the object whose `{` is at `brace`.
 pub(super) fn members(bytes: &[u8], brace: usize) -> JsonMembers<'_> {
-    JsonMembers { bytes, at: brace + 1 }
+    JsonMembers { bytes, at: brace + 1, any: false }
 }
 
 impl<'a> JsonMembers<'a> {
     /// As [`members`], for an object whose brace is missing.
     pub(super) fn without_brace(bytes: &'a [u8], at: usize) -> JsonMembers<'a> {
-        JsonMembers { bytes, at }
+        JsonMembers { bytes, at, any: false }
     }
 
     /// Behind the object when all members were walked over.
@@ -75,6 +77,11 @@ impl<'a> Iterator for JsonMembers<'a> {
                     self.at += 1;
                     return None;
                 }
+                // The object was cut, and another one begins.
+                b'{' if self.any => {
+                    self.bytes = &self.bytes[..self.at];
+                    return None;
+                }
                 // A comma or a blank. Anything else does not belong here and is passed over.
                 _ => {
                     self.at += 1;
@@ -92,6 +99,7 @@ impl<'a> Iterator for JsonMembers<'a> {
             self.skip_blanks();
             let value = self.at..value_end(self.bytes, self.at);
             self.at = value.end;
+            self.any = true;
             return Some(JsonMember { name: &self.bytes[name], place: start..value.end, value });
         }
     }
@@ -123,24 +131,36 @@ fn value_end(bytes: &[u8], at: usize) -> usize {
     }
 }
 
+/// Behind the object or array that begins at `at`. A bracket that was lost inside it is taken as closed by what closes
+/// around it.
 fn container_end(bytes: &[u8], mut at: usize) -> usize {
-    let mut depth = 0_usize;
-    while let Some(byte) = bytes.get(at) {
-        match byte {
+    // What is open, and how many of it are objects.
+    let (mut open, mut objects) = (Vec::new(), 0_usize);
+    while let Some(&byte) = bytes.get(at) {
+        let opener = match byte {
             b'"' => {
                 at = string_end(bytes, at);
                 continue;
             }
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => {
-                depth -= 1;
-                if depth == 0 {
-                    return at + 1;
-                }
+            b'{' | b'[' => {
+                objects += usize::from(byte == b'{');
+                open.push(byte);
+                None
             }
-            _ => {}
-        }
+            b'}' if objects > 0 => Some(b'{'),
+            b']' if open.len() > objects => Some(b'['),
+            _ => None,
+        };
         at += 1;
+        while let Some(closed) = open.pop_if(|_| opener.is_some()) {
+            objects -= usize::from(closed == b'{');
+            if Some(closed) == opener {
+                break;
+            }
+        }
+        if open.is_empty() {
+            return at;
+        }
     }
     bytes.len()
 }
