@@ -439,3 +439,468 @@ fn settled(ask: &Ask) -> Option<Effect> {
 fn deliver(to: Route, message: Message, token: Option<&Id>) -> Effects {
     Effect::Deliver { to, message: message.into_payload(None, token) }.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::Share;
+    use crate::message::{Line, Parsed, parse, parse_line};
+    use proptest::prelude::*;
+
+    const NOW: Moment = Moment::ZERO;
+
+    fn of(client: u32, reply: u32) -> ReplyTo {
+        ReplyTo { client, reply }
+    }
+
+    fn message(text: &str) -> Message {
+        match parse(text.as_bytes().to_vec(), Share::default()) {
+            Ok(Parsed::One(message)) => message,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    fn text_of(payload: &Payload) -> String {
+        String::from_utf8(payload.to_vec()).unwrap()
+    }
+
+    /// What a call looks like to the backend, and its number.
+    fn call(conversation: &mut Conversation, to: ReplyTo, text: &str) -> (u64, String) {
+        let effect = conversation.hear_client(to, message(text), NOW).into_iter().next();
+        let Some(Effect::ToBackend(outbound)) = effect else { panic!("{text}: {effect:?}") };
+        (outbound.call().unwrap(), text_of(&outbound.into_payload()))
+    }
+
+    fn request(id: &str) -> String {
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"x"}}}}"#)
+    }
+
+    /// All that the effects say, in short.
+    fn told(effects: impl IntoIterator<Item = Effect>) -> Vec<String> {
+        let short = |effect: Effect| match effect {
+            Effect::ToBackend(outbound) => format!("to backend {}", text_of(&outbound.into_payload())),
+            Effect::Respond { to, response, .. } => format!("respond {} {}", to.reply, text_of(&response)),
+            Effect::LeaveUnanswered { to, .. } => format!("unanswered {}", to.reply),
+            Effect::Deliver { to, message } => format!("deliver {to:?} {}", text_of(&message)),
+            Effect::Ask { number, message, .. } => format!("ask {number} {}", text_of(&message)),
+            Effect::Settle(Spot(stream, place)) => format!("settle {stream} {place}"),
+            Effect::Detach(to) => format!("detach {}", to.reply),
+            Effect::Tell(remark) => format!("tell {remark}"),
+        };
+        effects.into_iter().map(short).collect()
+    }
+
+    fn says(conversation: &mut Conversation, line: &str) -> Vec<String> {
+        match parse_line(Payload::made_here(line.as_bytes().to_vec())) {
+            Line::One(message) => told(conversation.hear_backend(message, NOW)),
+            Line::Bad(bad) => told(conversation.hear_bad_line(bad)),
+            Line::Batch(_) => panic!("a batch"),
+        }
+    }
+
+    fn client_says(conversation: &mut Conversation, client: u32, text: &str) -> Vec<String> {
+        told(conversation.hear_client(of(client, 99), message(text), NOW))
+    }
+
+    fn cancelled(id: &str) -> String {
+        format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#)
+    }
+
+    fn progress(token: &str) -> String {
+        format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token}}}}}"#
+        )
+    }
+
+    /// L11, case 2b: an id used again after a cancel is another call.
+    #[test]
+    fn an_id_names_the_call_that_is_in_flight() {
+        let mut conversation = Conversation::default();
+        let (first, sent) = call(&mut conversation, of(0, 1), &request("7"));
+        assert_eq!(sent, request("0"));
+        assert_eq!(
+            client_says(&mut conversation, 0, &cancelled("7")),
+            [format!("to backend {}", cancelled("0")), "unanswered 1".to_owned()]
+        );
+        let (second, _) = call(&mut conversation, of(0, 2), &request("7"));
+        assert_ne!(first, second);
+        assert!(
+            says(&mut conversation, r#"{"jsonrpc":"2.0","id":0,"result":"old"}"#)[0]
+                .contains("was cancelled")
+        );
+        assert_eq!(
+            says(&mut conversation, r#"{"jsonrpc":"2.0","id":"1","result":"new"}"#),
+            [r#"respond 2 {"jsonrpc":"2.0","id":7,"result":"new"}"#]
+        );
+        assert!(
+            says(&mut conversation, r#"{"jsonrpc":"2.0","id":1,"result":"twice"}"#)[0]
+                .contains("nobody asked")
+        );
+    }
+
+    /// L44: what may mean several calls cancels none; what means another client's call, neither.
+    #[test]
+    fn a_cancel_that_fits_several_calls_touches_none() {
+        let mut conversation = Conversation::default();
+        for (client, id) in [(0, "1"), (0, "1"), (0, "2.0"), (0, "\"2\""), (1, "3")] {
+            call(&mut conversation, of(client, 1), &request(id));
+        }
+        for id in ["1", "1.0", "2", "3", "77"] {
+            assert!(client_says(&mut conversation, 0, &cancelled(id))[0].starts_with("tell dropped"), "{id}");
+        }
+        assert_eq!(conversation.calls(), 5);
+        assert_eq!(client_says(&mut conversation, 0, &cancelled("\"2\""))[1], "unanswered 1");
+        assert_eq!(client_says(&mut conversation, 0, &cancelled("2"))[1], "unanswered 1");
+    }
+
+    /// L45, case 2c: a token is its own call's, and comes back in the client's words; that of a task outlives the
+    /// response (T5).
+    #[test]
+    fn progress_is_told_to_its_own_call() {
+        let mut conversation = Conversation::default();
+        let with_token = |id: &str, token: &str| {
+            format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"method":"a","params":{{"_meta":{{"progressToken":{token}}}}}}}"#
+            )
+        };
+        let (_, sent) = call(&mut conversation, of(0, 1), &with_token("1", "5.0"));
+        assert_eq!(sent, with_token("0", "0"));
+        call(&mut conversation, of(0, 2), &with_token("2", "5.0"));
+        call(&mut conversation, of(0, 3), &request("3"));
+        let to = |reply| format!("deliver {:?} {}", Route::Caller(of(0, reply)), progress("5.0"));
+        assert_eq!(says(&mut conversation, &progress("1")), [to(2)]);
+        assert_eq!(says(&mut conversation, &progress("\"0\"")), [to(1)]);
+        for none in ["2", "77", "\"x\""] {
+            assert!(says(&mut conversation, &progress(none))[0].starts_with("tell dropped"), "{none}");
+        }
+        says(&mut conversation, r#"{"jsonrpc":"2.0","id":0,"result":{"task":{"taskId":"t"}}}"#);
+        says(&mut conversation, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+        assert_eq!(says(&mut conversation, &progress("0")), [format!("deliver Nobody {}", progress("5.0"))]);
+        assert!(says(&mut conversation, &progress("1"))[0].starts_with("tell dropped"));
+    }
+
+    /// L47, L50: a server's own ids come back to it byte for byte; an answer of another client is none.
+    #[test]
+    fn a_request_of_the_backend_is_answered_in_its_own_words() {
+        let mut conversation = Conversation::default();
+        let ask = |id: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"roots/list"}}"#);
+        for (id, client) in [("1", 0), ("\"1\"", 0), ("7.0", 0), ("8", 1)] {
+            let effect = conversation.hear_backend(message(&ask(id)), NOW).into_iter().next();
+            let Some(Effect::Ask { number, .. }) = effect else { panic!("{effect:?}") };
+            conversation.put(number, client, Spot(3, number));
+        }
+        let answer = |id: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
+        // Exactly, then by value when that leaves one.
+        assert!(client_says(&mut conversation, 0, &answer("1.0"))[0].contains("nobody asked"));
+        assert!(client_says(&mut conversation, 0, &answer("8"))[0].contains("nobody asked"));
+        assert_eq!(
+            client_says(&mut conversation, 0, &answer("\"1\""))[0],
+            format!("to backend {}", answer("\"1\""))
+        );
+        assert_eq!(
+            client_says(&mut conversation, 0, &answer("1.0")),
+            [format!("to backend {}", answer("1")), "settle 3 0".to_owned()]
+        );
+        // The server takes one back: it is told to whoever has it.
+        let taken_back = says(&mut conversation, &cancelled("7"));
+        assert_eq!(taken_back[0], "settle 3 2");
+        assert!(
+            taken_back[1].contains(r#"With(Spot(3, 2))"#) && taken_back[1].contains("7.0"),
+            "{taken_back:?}"
+        );
+    }
+
+    /// L46: nobody waits for ever, and there are never more than so many.
+    #[test]
+    fn requests_of_the_backend_are_bounded_in_number_and_age() {
+        let mut conversation = Conversation::default();
+        let ask = |id: usize| message(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"roots/list"}}"#));
+        for id in 0..CALLS_MAX {
+            let effects = conversation.hear_backend(ask(id), NOW);
+            let Some(Effect::Ask { number, .. }) = effects.into_iter().next() else { panic!("not asked") };
+            conversation.put(number, 0, Spot(0, number));
+        }
+        let refused = told(conversation.hear_backend(ask(CALLS_MAX), NOW));
+        assert!(
+            refused[0].starts_with("to backend") && refused[0].contains("too many requests"),
+            "{refused:?}"
+        );
+        assert!(conversation.expire_asks(|_| false).is_empty());
+        let expired = told(conversation.expire_asks(|_| true));
+        assert_eq!(expired.len(), 2 * CALLS_MAX);
+        assert!(expired[0].contains("did not answer") && expired[1] == "settle 0 0", "{expired:?}");
+        assert_eq!(told(conversation.hear_backend(ask(1), NOW)).len(), 1);
+    }
+
+    /// L43: a ping that nobody would answer in time is answered here, under the server's id.
+    #[test]
+    fn a_ping_can_be_answered_here() {
+        let mut conversation = Conversation::default();
+        let ping = message(r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#);
+        let effect = conversation.hear_backend(ping, NOW).into_iter().next();
+        let Some(Effect::Ask { number, is_ping: true, .. }) = effect else { panic!("{effect:?}") };
+        let answer = conversation.answer_ask(number).unwrap();
+        assert_eq!(text_of(&answer.into_payload()), r#"{"jsonrpc":"2.0","id":"p","result":{}}"#);
+        assert!(conversation.answer_ask(number).is_none());
+    }
+
+    /// Kind 2 of the cases: a line ends only the call that it names.
+    #[test]
+    fn a_line_ends_only_the_call_that_it_names() {
+        let mut conversation = Conversation::default();
+        call(&mut conversation, of(0, 1), &request("1"));
+        for harmless in [
+            r#"{"level":30,"id":0,"msg":"x"}"#,
+            r#"{ foo: 1 }"#,
+            r#"{"id":0,"result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32601,"message":""}}"#,
+            r#"{"jsonrpc":"2.0","id":9,"result":NaN}"#,
+        ] {
+            let told = says(&mut conversation, harmless);
+            assert!(
+                told.iter().all(|told| told.starts_with("tell")) && told[0].contains("1 request"),
+                "{told:?}"
+            );
+        }
+        // A mangled request of the server's own has the id of a call, and is refused.
+        let refused = says(&mut conversation, r#"{"jsonrpc":"2.0","id":0,"method":"ping","params":{NaN}}"#);
+        assert!(refused[0].starts_with(r#"to backend {"jsonrpc":"2.0","id":0,"error""#), "{refused:?}");
+        assert_eq!(conversation.calls(), 1);
+        call(&mut conversation, of(0, 2), &request("2"));
+        assert!(says(&mut conversation, r#"{"jsonrpc":"2.0","result":{}}"#)[0].contains("2 requests wait"));
+        let named = says(&mut conversation, r#"{"jsonrpc":"2.0","id":1,"result":NaN}"#);
+        assert!(named[0].starts_with("respond 2") && named[0].contains("not valid JSON-RPC"), "{named:?}");
+        let only = says(&mut conversation, r#"{"jsonrpc":"2.0","id":{},"result":1}"#);
+        assert!(only[0].starts_with("respond 1"), "{only:?}");
+    }
+
+    #[test]
+    fn an_error_without_an_id_counts_when_nothing_else_can_be_meant() {
+        let could_not = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":""}}"#;
+        let mut conversation = Conversation::default();
+        call(&mut conversation, of(0, 1), &request("1"));
+        client_says(&mut conversation, 0, r#"{"jsonrpc":"2.0","method":"notifications/x"}"#);
+        assert_eq!(says(&mut conversation, could_not).len(), 1, "it may be about the notification");
+        call(&mut conversation, of(0, 2), &request("2"));
+        assert_eq!(says(&mut conversation, could_not).len(), 1, "it may be about either");
+        // What came before a call that is answered has been read.
+        says(&mut conversation, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+        let told = says(&mut conversation, could_not);
+        assert!(told[1].starts_with("respond 1"), "{told:?}");
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// A client makes a call; with the id as its token as well.
+        Call {
+            client: u32,
+            id: usize,
+            token: bool,
+        },
+        /// The backend answers one of its calls, in one of several spellings.
+        Answer {
+            which: usize,
+            spelling: usize,
+        },
+        Progress {
+            which: usize,
+        },
+        Cancel {
+            client: u32,
+            id: usize,
+        },
+        /// The backend asks, under one of few ids; a client is given it.
+        Ask {
+            id: usize,
+            client: u32,
+        },
+        AnswerAsk {
+            client: u32,
+            id: usize,
+        },
+        Mangled {
+            which: usize,
+        },
+    }
+
+    const IDS: [&str; 8] = ["0", "1", "1.0", "\"1\"", "2", "\"\\u0061\"", "\"a\"", "1e0"];
+
+    fn step() -> impl Strategy<Value = Step> {
+        let id = 0..IDS.len();
+        prop_oneof![
+            4 => (0..2u32, id.clone(), any::<bool>()).prop_map(|(client, id, token)| Step::Call { client, id, token }),
+            3 => (0..9usize, 0..3usize).prop_map(|(which, spelling)| Step::Answer { which, spelling }),
+            2 => (0..9usize).prop_map(|which| Step::Progress { which }),
+            2 => (0..2u32, id.clone()).prop_map(|(client, id)| Step::Cancel { client, id }),
+            1 => (id.clone(), 0..2u32).prop_map(|(id, client)| Step::Ask { id, client }),
+            1 => (0..2u32, id).prop_map(|(client, id)| Step::AnswerAsk { client, id }),
+            1 => (0..9usize).prop_map(|which| Step::Mangled { which }),
+        ]
+    }
+
+    /// A call as its client and the backend know it.
+    struct Known {
+        number: u64,
+        client: u32,
+        id: &'static str,
+        token: bool,
+        answers: usize,
+        cancelled: bool,
+    }
+
+    /// Both sides as they are: every effect must be one that the model expects.
+    #[derive(Default)]
+    struct Model {
+        conversation: Conversation,
+        calls: Vec<Known>,
+        asks: Vec<(u64, &'static str, u32)>,
+    }
+
+    impl Model {
+        fn open(&mut self, which: usize) -> Option<usize> {
+            let open = self.calls.iter().enumerate().filter(|(_, call)| call.answers == 0 && !call.cancelled);
+            open.map(|(at, _)| at).nth(which)
+        }
+
+        fn respond_of(&mut self, at: usize, effects: Vec<Effect>) {
+            let responses = effects.into_iter().filter_map(|effect| match effect {
+                Effect::Respond { to, response, .. } => Some((to, text_of(&response))),
+                _ => None,
+            });
+            let responses: Vec<_> = responses.collect();
+            let call = &mut self.calls[at];
+            assert_eq!(responses.len(), 1, "a call is answered once");
+            assert_eq!(responses[0].0, of(call.client, at as u32));
+            assert!(responses[0].1.contains(&format!("\"id\":{},", call.id)), "{}", responses[0].1);
+            call.answers += 1;
+        }
+
+        fn step(&mut self, step: Step) {
+            match step {
+                Step::Call { client, id, token } => {
+                    let id = IDS[id];
+                    let params = if token {
+                        format!(r#","params":{{"_meta":{{"progressToken":{id}}}}}"#)
+                    } else {
+                        String::new()
+                    };
+                    let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"m"{params}}}"#);
+                    let (number, sent) =
+                        call(&mut self.conversation, of(client, self.calls.len() as u32), &text);
+                    assert!(self.calls.iter().all(|call| call.number < number), "a number twice");
+                    assert!(sent.contains(&format!("\"id\":{number},")));
+                    self.calls.push(Known { number, client, id, token, answers: 0, cancelled: false });
+                }
+                Step::Answer { which, spelling } => {
+                    let Some(at) = self.open(which) else { return };
+                    let number = self.calls[at].number;
+                    let id = [number.to_string(), format!("{number}.0"), format!("\"{number}\"")][spelling]
+                        .clone();
+                    let answer =
+                        message(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"of":{number}}}}}"#));
+                    let effects = self.conversation.hear_backend(answer, NOW).into_iter().collect();
+                    self.respond_of(at, effects);
+                }
+                Step::Mangled { which } => {
+                    let Some(at) = self.open(which) else { return };
+                    let line = format!(r#"{{"jsonrpc":"2.0","id":{},"result":NaN}}"#, self.calls[at].number);
+                    let Line::Bad(bad) = parse_line(Payload::made_here(line.into_bytes())) else {
+                        panic!("good")
+                    };
+                    let effects = self.conversation.hear_bad_line(bad);
+                    self.respond_of(at, effects);
+                }
+                Step::Progress { which } => {
+                    let Some(call) = self.calls.get(which) else { return };
+                    let told = says(&mut self.conversation, &progress(&call.number.to_string()));
+                    let heard = call.token && call.answers == 0 && !call.cancelled;
+                    let expected = format!(
+                        "deliver {:?} {}",
+                        Route::Caller(of(call.client, which as u32)),
+                        progress(call.id)
+                    );
+                    assert_eq!(told == [expected], heard, "{told:?}");
+                }
+                Step::Cancel { client, id } => self.cancel(client, IDS[id]),
+                Step::Ask { id, client } => self.ask(IDS[id], client),
+                Step::AnswerAsk { client, id } => self.answer_ask(client, IDS[id]),
+            }
+        }
+
+        fn cancel(&mut self, client: u32, id: &str) {
+            let open = |call: &&Known| call.client == client && call.answers == 0 && !call.cancelled;
+            let wanted = Id::of_text(id).unwrap();
+            let exact: Vec<u64> =
+                self.calls.iter().filter(open).filter(|call| call.id == id).map(|call| call.number).collect();
+            let fits = |call: &&Known| Id::of_text(call.id).unwrap().fits(&wanted);
+            let loose: Vec<u64> =
+                self.calls.iter().filter(open).filter(fits).map(|call| call.number).collect();
+            let meant = if exact.is_empty() { loose } else { exact };
+            let told = client_says(&mut self.conversation, client, &cancelled(id));
+            match &meant[..] {
+                [one] => {
+                    assert_eq!(told[0], format!("to backend {}", cancelled(&one.to_string())));
+                    let at = self.calls.iter().position(|call| call.number == *one).unwrap();
+                    assert_eq!(told[1], format!("unanswered {at}"));
+                    self.calls[at].cancelled = true;
+                    let late = format!(r#"{{"jsonrpc":"2.0","id":{one},"result":{{}}}}"#);
+                    assert!(says(&mut self.conversation, &late)[0].contains("was cancelled"));
+                }
+                _ => assert!(told.len() == 1 && told[0].starts_with("tell"), "{told:?}"),
+            }
+        }
+
+        fn ask(&mut self, id: &'static str, client: u32) {
+            let ask = message(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"roots/list"}}"#));
+            for effect in self.conversation.hear_backend(ask, NOW) {
+                match effect {
+                    Effect::Settle(Spot(_, number)) => self.asks.retain(|(known, ..)| *known != number),
+                    Effect::Ask { number, .. } => {
+                        self.conversation.put(number, client, Spot(0, number));
+                        self.asks.push((number, id, client));
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+
+        fn answer_ask(&mut self, client: u32, id: &str) {
+            let wanted = Id::of_text(id).unwrap();
+            let own: Vec<_> = self.asks.iter().copied().filter(|(.., asked)| *asked == client).collect();
+            let exact: Vec<_> = own.iter().copied().filter(|(_, known, _)| *known == id).collect();
+            let fits = |(_, known, _): &(u64, &str, u32)| Id::of_text(known).unwrap().fits(&wanted);
+            let meant = if exact.is_empty() { own.into_iter().filter(fits).collect() } else { exact };
+            let told = client_says(
+                &mut self.conversation,
+                client,
+                &format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#),
+            );
+            match &meant[..] {
+                [(number, known, _)] => {
+                    assert!(
+                        told[0].starts_with("to backend") && told[0].contains(&format!("\"id\":{known},")),
+                        "{told:?}"
+                    );
+                    assert_eq!(told[1], format!("settle 0 {number}"));
+                    let number = *number;
+                    self.asks.retain(|(known, ..)| *known != number);
+                }
+                _ => assert!(told[0].contains("nobody asked"), "{told:?}"),
+            }
+        }
+    }
+
+    proptest! {
+        /// Several clients with adversarial ids, a backend that answers in any order and spelling: every call is
+        /// answered once, with its own bytes, and nothing crosses.
+        #[test]
+        fn prop_every_call_has_its_own_answer(steps in prop::collection::vec(step(), 0..60)) {
+            let mut model = Model::default();
+            steps.into_iter().for_each(|step| model.step(step));
+            let open = model.calls.iter().filter(|call| call.answers == 0 && !call.cancelled).count();
+            prop_assert_eq!(model.conversation.calls(), open);
+            let failed = model.conversation.fail_all("over");
+            prop_assert_eq!(failed.len(), open);
+        }
+    }
+}
