@@ -250,7 +250,9 @@ fn meant(envelope: &Envelope<'_>) -> Meant {
     let is_object = |member| given(member).is_some_and(|value| value.get().starts_with('{'));
     let outcome = is_object(envelope.result) || is_object(envelope.error);
     match (envelope.jsonrpc, given(envelope.method)) {
-        (Some(_), None) => Meant::Response,
+        (Some(_), None) if envelope.result.or(given(envelope.error)).or(given(envelope.id)).is_some() => {
+            Meant::Response
+        }
         (Some(_), Some(_)) if given(envelope.id).is_some() => Meant::Request,
         (None, None) if outcome && envelope.strangers == 0 => Meant::Unmarked,
         // Only the name of its `jsonrpc` is broken.
