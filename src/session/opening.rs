@@ -171,3 +171,71 @@ fn agreed(message: &Message) -> Result<Welcome, String> {
 pub(super) fn could_not_read(error: &[u8]) -> String {
     quoting("could not read initialize", error)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Line, parse_line};
+
+    /// What the handshake makes of lines, one after the other: why there is no hope, or `answer`, or nothing.
+    fn hear(lines: &[&str]) -> Option<String> {
+        let mut handshake = Handshake::new(0);
+        lines.iter().find_map(|line| {
+            if !line.starts_with('{') {
+                return handshake.hear_garbage(line.as_bytes());
+            }
+            match parse_line(Payload::made_here(line.as_bytes().to_vec())) {
+                Line::One(message) => match handshake.hear(&message) {
+                    Heard::Answer(answer) => Some(answer.map_or_else(|why| why, |_| "answer".to_owned())),
+                    Heard::Hopeless(why) => Some(why),
+                    Heard::Other => None,
+                },
+                Line::Bad(bad) => handshake.hear_bad_line(&bad),
+                Line::Batch(_) => None,
+            }
+        })
+    }
+
+    /// Kind 5 of the cases: what was plainly meant as the answer and is none ends the wait, and is quoted.
+    #[test]
+    fn a_hopeless_start_ends_at_once() {
+        for (lines, part) in [
+            (&["Content-Length: 170"][..], "Content-Length"),
+            (&["content-length:170"], "Content-Length"),
+            (&["{", r#"  "jsonrpc": "2.0","#], "several lines"),
+            (&[r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}"#], "wrote the request back"),
+            (&[r#"{"id":0,"result":{}}"#], "not valid JSON-RPC"),
+            (&[r#"{"jsonrpc":"1.0","id":0,"result":{}}"#], "not valid JSON-RPC"),
+            (&[r#"{"id":5,"result":{"protocolVersion":"2025-11-25"},"x":1}"#], "not valid JSON-RPC"),
+            (&[r#"{"jsonrpc":"2.0","id":0,"result":{NaN}}"#], "not valid JSON-RPC"),
+            (&[r#"{"jsonrpc":"2.0","result":{}}"#], "not valid JSON-RPC"),
+            (&[r#"{"jsonrpc":"2.0","id":5,"result":{"protocolVersion":"2025-11-25"}}"#], "with the id 5"),
+            (&[r#"{"jsonrpc":"2.0","id":0,"result":{}}"#], "no protocolVersion"),
+            (
+                &[r#"{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2025-11-25 "}}"#],
+                "no revision of MCP",
+            ),
+            (&[r#"{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2026-07-28"}}"#], "has no initialize"),
+        ] {
+            let why = hear(lines).unwrap_or_else(|| panic!("{lines:?}: still waiting"));
+            assert!(why.contains(part), "{lines:?}: {why}");
+        }
+    }
+
+    #[test]
+    fn banners_and_log_lines_may_come_before_the_answer() {
+        for line in [
+            "Starting server on stdio",
+            r#"{"level":30,"id":0,"msg":"initialize"}"#,
+            r#"{"id":0,"error":"boom"}"#,
+            r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#,
+            r#"{"jsonrpc":"2.0","id":0,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":5,"result":{}}"#,
+        ] {
+            let answer = r#"{"jsonrpc":"2.0","id":0.0,"result":{"protocolVersion":"2025-11-25"}}"#;
+            assert_eq!(hear(&[line, answer]).as_deref(), Some("answer"), "{line}");
+        }
+        // An object that is printed over several lines and is no message.
+        assert_eq!(hear(&["{", "  port: 3000,", "}", "\"id\": 1"]), None);
+    }
+}
