@@ -133,7 +133,7 @@ impl Redis {
             return Found::Down;
         }
         match within(QUESTION_DEADLINE, answered.recv()).await {
-            Some(Ok(kept)) => judge(&self.shared, id, *kept, principal, server),
+            Some(Ok(kept)) => what_is_found(&self.shared, id, *kept, principal, server),
             Some(Err(_)) | None => Found::Down,
         }
     }
@@ -188,7 +188,13 @@ async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T>
 }
 
 /// What `principal` at `server` is told about an id, from what Redis keeps of it.
-fn judge(shared: &ThisRun, id: &SessionId, kept: Kept, principal: Option<&Principal>, server: &str) -> Found {
+fn what_is_found(
+    shared: &ThisRun,
+    id: &SessionId,
+    kept: Kept,
+    principal: Option<&Principal>,
+    server: &str,
+) -> Found {
     let name = principal.map_or("", Principal::as_str);
     if let Some(owner) = &kept.closed {
         return if owner == name { Found::Closed } else { Found::Unknown };
@@ -260,7 +266,7 @@ mod tests {
         let id = |node: &str| SessionId::new(&node.into()).unwrap();
         let ask = |id: &SessionId, record: Option<Record>, epoch: Option<&str>| {
             let kept = Kept { record, closed: None, heartbeat: epoch.map(heartbeat) };
-            format!("{:?}", judge(&shared, id, kept, None, "s"))
+            format!("{:?}", what_is_found(&shared, id, kept, None, "s"))
         };
         let (one, two) = (id("n1"), id("n2"));
         assert_eq!(ask(&two, Some(record("n2", "aa.1", None)), Some("aa.1")), "Elsewhere { alive: true }");
@@ -287,10 +293,10 @@ mod tests {
             heartbeat: Some(heartbeat("aa.1")),
         };
         let closed = || Kept { record: None, closed: Some("ann".into()), heartbeat: None };
-        assert!(matches!(judge(&shared, &id, of_ann(), Some(&ann), "s"), Found::Elsewhere { .. }));
-        assert!(matches!(judge(&shared, &id, of_ann(), Some(&bob), "s"), Found::Unknown));
-        assert!(matches!(judge(&shared, &id, of_ann(), None, "s"), Found::Unknown));
-        assert!(matches!(judge(&shared, &id, closed(), Some(&ann), "s"), Found::Closed));
-        assert!(matches!(judge(&shared, &id, closed(), Some(&bob), "s"), Found::Unknown));
+        assert!(matches!(what_is_found(&shared, &id, of_ann(), Some(&ann), "s"), Found::Elsewhere { .. }));
+        assert!(matches!(what_is_found(&shared, &id, of_ann(), Some(&bob), "s"), Found::Unknown));
+        assert!(matches!(what_is_found(&shared, &id, of_ann(), None, "s"), Found::Unknown));
+        assert!(matches!(what_is_found(&shared, &id, closed(), Some(&ann), "s"), Found::Closed));
+        assert!(matches!(what_is_found(&shared, &id, closed(), Some(&bob), "s"), Found::Unknown));
     }
 }

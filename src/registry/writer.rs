@@ -254,7 +254,7 @@ impl Writer {
         let (before, closed) = exchange.await?;
         METRICS.registry_writes_total.add_one();
         let before = before.and_then(|text| serde_json::from_slice(&text).ok());
-        self.judge(before);
+        self.compare_with(before);
         self.written = Some((self.heartbeat.epoch.clone(), self.heartbeat.beat));
         self.next_beat = Instant::now() + HEARTBEAT_STEP;
         if closed.len() >= INBOX_TAKEN_MAX {
@@ -268,7 +268,7 @@ impl Writer {
 
     /// Judges by the heartbeat that Redis had before: all is well, Redis lost data, or another process has
     /// this node's name.
-    fn judge(&mut self, before: Option<Heartbeat>) {
+    fn compare_with(&mut self, before: Option<Heartbeat>) {
         let Some((epoch, beat)) = &self.written else {
             // This is our first heartbeat, so what was there may be the last run's.
             self.stranger = before.map(|before| (before.epoch, before.beat));
@@ -520,17 +520,17 @@ mod tests {
     fn another_process_of_this_name_is_met_when_it_is_seen_twice() {
         let (mut writer, _notes) = writer(Arc::default());
         let own = |writer: &Writer, beat| Some(heartbeat(&writer.heartbeat.epoch, beat, 5));
-        writer.judge(None);
+        writer.compare_with(None);
         writer.written = Some((writer.heartbeat.epoch.clone(), 1));
-        writer.judge(Some(heartbeat("aa.1", 7, 4)));
+        writer.compare_with(Some(heartbeat("aa.1", 7, 4)));
         assert!(writer.stale && !writer.heartbeat.disputed, "it may stand in an old dump");
         writer.stale = false;
-        writer.judge(Some(heartbeat("aa.1", 8, 4)));
+        writer.compare_with(Some(heartbeat("aa.1", 8, 4)));
         assert!(writer.heartbeat.disputed && writer.shared.name_is_taken.load(Ordering::Relaxed));
-        writer.judge(own(&writer, 1));
+        writer.compare_with(own(&writer, 1));
         assert!(!writer.heartbeat.disputed && !writer.shared.name_is_taken.load(Ordering::Relaxed));
         assert!(!writer.stale);
-        writer.judge(None);
+        writer.compare_with(None);
         assert!(writer.stale, "Redis lost its data");
     }
 
