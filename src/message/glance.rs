@@ -137,7 +137,7 @@ fn is_cut(line: &[u8], value: &Range<usize>) -> bool {
 /// What stands `between` two members shows that the second is in an object of its own, which the walk has entered
 /// because the line is broken there.
 fn is_inside(between: &[u8]) -> bool {
-    between.iter().any(|byte| b"{[\"".contains(byte))
+    between.iter().any(|byte| b"{[]\"".contains(byte))
 }
 
 /// Finds an object whose end is intact, whatever stands before it. It counts only if it has its `jsonrpc`
