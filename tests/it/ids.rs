@@ -157,8 +157,11 @@ fn a_number_is_never_given_twice() {
         let mut calls: Vec<Client> =
             (0..4).map(|call| scripted.hold("1790000000000000001", &format!("{round}-{call}"))).collect();
         assert_eq!(scripted.session.post(&cancelled("1790000000000000001")).status, 202);
-        scripted.answer(&format!("{round}-0"));
-        answered(&mut calls[0], "1790000000000000001", &format!("{round}-0"));
+        for (call, client) in calls.iter_mut().enumerate() {
+            let name = format!("{round}-{call}");
+            scripted.answer(&name);
+            answered(client, "1790000000000000001", &name);
+        }
     }
     let ids = ids_at_server(&scripted, "\"id\":", 20);
     let numbers: BTreeSet<u64> = ids.iter().map(|id| id.parse().unwrap()).collect();
