@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::table::Present;
-use super::{Activity, Ended, NodePhase, Opened, Owner, SessionHandle, Sessions, restore, worker};
+use super::{Activity, Ended, NodePhase, Opened, Owner, SessionHandle, Sessions, life, restore, worker};
 use crate::backend::children::Children;
 use crate::backend::{Backend, child, handler};
 use crate::budget::Payload;
@@ -157,7 +157,7 @@ impl Sessions {
         let initialize = Box::new(initialize);
         let (sessions, entered) = (Arc::clone(self), Arc::clone(&handle));
         let task = runtime::spawn(async move {
-            let ended = worker::live(worker, initialize, opened).await;
+            let ended = life::live(worker, initialize, opened).await;
             sessions.close(&handle, ended);
         });
         self.table.keep_task(&entered, task);

@@ -9,6 +9,7 @@ mod caps;
 mod census;
 mod ended;
 mod handle;
+mod life;
 mod misroutes;
 mod opening;
 mod phase;

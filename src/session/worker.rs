@@ -11,9 +11,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use smol::future::{FutureExt as _, or, poll_fn, yield_now};
+use smol::future::{or, poll_fn, yield_now};
 
-use super::opening::{self, Handshake, Heard, Opened, Welcome};
 use super::streams::{ReturnAddress, STANDALONE, Streams};
 use super::{Activity, Ended};
 use crate::backend::{Backend, Exit, Output, Priority, SendError};
@@ -29,7 +28,7 @@ use crate::message::{self, BadLine, BatchLine, BatchMember, Id, Kind, Line, Mess
 use crate::metrics::METRICS;
 use crate::moment::Moment;
 use crate::queue::{self, Receiver, Sender};
-use crate::sweep::{self, Deadline};
+use crate::sweep;
 
 /// What a session's worker is told.
 #[derive(Debug)]
@@ -91,15 +90,15 @@ pub struct Setup {
 /// See the module.
 #[derive(Debug)]
 pub struct Worker {
-    setup: Setup,
+    pub(super) setup: Setup,
     /// Whether the session was restored: its client will not send `initialized` again.
-    restored: bool,
+    pub(super) restored: bool,
     /// Inputs that came before the backend was ready, of clients that have the id already.
-    early: VecDeque<Input>,
+    pub(super) early: VecDeque<Input>,
     streams: Streams,
-    conversation: Conversation,
+    pub(super) conversation: Conversation,
     /// A batch of the backend that is not taken to its end.
-    batch: Option<BatchLine>,
+    pub(super) batch: Option<BatchLine>,
     /// Whether the backend is asked before the client at the next turn.
     backend_first: bool,
     /// Since when some reader is behind.
@@ -116,7 +115,7 @@ struct WorkerLog {
 }
 
 /// What the worker was woken by.
-enum Wake {
+pub(super) enum Wake {
     Input(Input),
     InboxClosed,
     Output(Output),
@@ -150,165 +149,6 @@ impl Worker {
         self
     }
 
-    /// Gives the backend its `initialize` and waits for the answer. On [`Opened::Ready`] the session's
-    /// version is known to [`Activity`], and [`Worker::run`] is next.
-    pub async fn open(&mut self, initialize: Box<Message>) -> Opened {
-        let to = ReplyTo { client: 0, reply: STANDALONE };
-        let begun = self.conversation.hear_client(to, *initialize, Moment::now()).into_iter().next();
-        let Some(Effect::ToBackend(outgoing)) = begun else {
-            return Opened::Failed(500, "initialize is not a request".into());
-        };
-        let mut handshake = Handshake::new(outgoing.call().unwrap_or_default());
-        if self.setup.backend.send(outgoing, Priority::Request).is_err() {
-            return Opened::Failed(502, "the server has ended before it was asked".into());
-        }
-        let mut deadline = None;
-        loop {
-            let opened = match self.next_in_time(&mut deadline).await {
-                None => Some(handshake.too_late(self.setup.start_deadline.as_secs())),
-                Some(wake) => self.hear_early(wake, &mut handshake),
-            };
-            if let Some(opened) = opened {
-                return opened;
-            }
-            if self.batch.is_some() {
-                yield_now().await;
-            }
-        }
-    }
-
-    /// What happens next; `None` when the time to start is over. The deadline is made only when there is
-    /// something to wait for: a handler has answered before that.
-    async fn next_in_time(&mut self, deadline: &mut Option<Deadline>) -> Option<Wake> {
-        let time = self.setup.start_deadline;
-        let late = async {
-            deadline.get_or_insert_with(|| Deadline::after(time)).wait().await;
-            None
-        };
-        or(async { Some(self.next().await) }, late).await
-    }
-
-    /// What happens before `initialize` is answered; `None` when the wait goes on.
-    fn hear_early(&mut self, wake: Wake, handshake: &mut Handshake) -> Option<Opened> {
-        match wake {
-            Wake::Output(output) => self.hear_early_output(output, handshake),
-            Wake::Batch => self.hear_early_member(handshake),
-            Wake::OutputsClosed => {
-                Some(Opened::Failed(502, "the server ended before it answered initialize".into()))
-            }
-            // The node stops, so the session would be of no use to anybody.
-            Wake::InboxClosed | Wake::Input(Input::Retire) => {
-                Some(Opened::Failed(503, "this node is stopping".into()))
-            }
-            Wake::Input(input @ (Input::Post(_) | Input::Attach(_))) => {
-                self.early.push_back(input);
-                None
-            }
-            #[cfg(test)]
-            Wake::Input(Input::Panic) => panic!("asked to"),
-            Wake::Input(Input::Tick) | Wake::Room => None,
-        }
-    }
-
-    fn hear_early_output(&mut self, output: Output, handshake: &mut Handshake) -> Option<Opened> {
-        match output {
-            Output::Message(payload) => self.hear_early_line(message::parse_line(payload), handshake),
-            Output::Wrapped { line, at } => match message::parse_wrapped(&line, at) {
-                Some(line) => self.hear_early_line(line, handshake),
-                None => self.hear_early_garbage(line.bytes(), handshake),
-            },
-            Output::Garbage(line) => self.hear_early_garbage(&line, handshake),
-            Output::TooLong { head, tail, bytes } => {
-                let bad = BadLine::too_long(&head, &tail, bytes, MESSAGE_BYTES_MAX);
-                self.hear_early_bad_line(bad, handshake)
-            }
-            Output::Welcome { to, version, payload } => {
-                self.setup.activity.set_version(version);
-                self.first_response(to, payload).map(|payload| self.ready(payload))
-            }
-            // A handler's refusal: it was asked nothing else yet.
-            Output::Response { to, payload } => self.first_response(to, payload).map(Opened::Refused),
-            Output::Exited(exit) => Some(Opened::Failed(502, handshake.too_early(&exit))),
-            // Only handlers send the other outputs, and none has been called yet.
-            Output::Related { .. } | Output::Unrelated(_) | Output::Detach(_) => None,
-        }
-    }
-
-    fn hear_early_garbage(&mut self, line: &[u8], handshake: &mut Handshake) -> Option<Opened> {
-        self.log_garbage(line);
-        handshake.hear_garbage(line).map(|why| Opened::Failed(502, why))
-    }
-
-    fn hear_early_line(&mut self, line: Line, handshake: &mut Handshake) -> Option<Opened> {
-        match line {
-            Line::One(message) => self.hear_early_message(message, handshake),
-            Line::Bad(bad) => self.hear_early_bad_line(bad, handshake),
-            Line::Batch(batch) => {
-                self.batch = Some(batch);
-                None
-            }
-        }
-    }
-
-    fn hear_early_message(&mut self, message: Message, handshake: &mut Handshake) -> Option<Opened> {
-        let answer = match handshake.hear(&message) {
-            Heard::Answer(answer) => answer,
-            Heard::Hopeless(why) => return Some(Opened::Failed(502, why)),
-            Heard::Other => {
-                let could_not_read = opening::could_not_read(message.payload.bytes());
-                self.take_backend_message(message);
-                return (self.conversation.calls() == 0).then_some(Opened::Failed(502, could_not_read));
-            }
-        };
-        let mut effects = self.conversation.hear_backend(message, Moment::now()).into_iter();
-        match (effects.next()?, answer) {
-            (_, Err(why)) => Some(Opened::Failed(502, why)),
-            (Effect::Respond { response, .. }, Ok(Welcome::Refused)) => Some(Opened::Refused(response)),
-            (Effect::Respond { response, .. }, Ok(Welcome::Agreed(version))) => {
-                self.setup.activity.set_version(version);
-                Some(self.ready(response))
-            }
-            (_, Ok(_)) => None,
-        }
-    }
-
-    fn hear_early_bad_line(&mut self, bad: BadLine, handshake: &mut Handshake) -> Option<Opened> {
-        let hopeless = handshake.hear_bad_line(&bad);
-        self.take_bad_line(bad);
-        hopeless.map(|why| Opened::Failed(502, why))
-    }
-
-    /// A batch may have the answer among its members.
-    fn hear_early_member(&mut self, handshake: &mut Handshake) -> Option<Opened> {
-        for _ in 0..MEMBERS_PER_TURN {
-            let opened = match self.next_member()? {
-                BatchMember::Message(message) => self.hear_early_message(message, handshake),
-                BatchMember::Bad(bad) => self.hear_early_bad_line(bad, handshake),
-                BatchMember::Nothing => None,
-            };
-            if opened.is_some() {
-                return opened;
-            }
-        }
-        None
-    }
-
-    /// The response to `initialize`, from a handler.
-    fn first_response(&mut self, to: u64, response: Payload) -> Option<Payload> {
-        match self.conversation.respond(to, response).into_iter().next()? {
-            Effect::Respond { response, .. } => Some(response),
-            _ => None,
-        }
-    }
-
-    fn ready(&mut self, answer: Payload) -> Opened {
-        if self.restored {
-            let initialized = self.conversation.say(Message::initialized());
-            self.give_backend(initialized);
-        }
-        Opened::Ready(answer)
-    }
-
     /// Serves the session until it ends.
     pub async fn run(&mut self) -> Ended {
         while let Some(early) = self.early.pop_front() {
@@ -338,7 +178,7 @@ impl Worker {
     }
 
     /// What happens next. The client and the backend take turns, so that neither can starve the other.
-    async fn next(&mut self) -> Wake {
+    pub(super) async fn next(&mut self) -> Wake {
         match self.behind_since {
             None => poll_fn(|cx| self.poll_next(cx)).await,
             // Boxed, because it is rare and every session's future would otherwise be large enough for it.
@@ -522,7 +362,7 @@ impl Worker {
         }
     }
 
-    fn give_backend(&mut self, outgoing: Outbound) {
+    pub(super) fn give_backend(&mut self, outgoing: Outbound) {
         METRICS.messages_to_backend_total.add_one();
         if let Err(error) = self.setup.backend.send(outgoing, Priority::Other)
             && now_and_then(&mut self.log.deaf)
@@ -560,18 +400,18 @@ impl Worker {
         }
     }
 
-    fn take_backend_message(&mut self, message: Message) {
+    pub(super) fn take_backend_message(&mut self, message: Message) {
         METRICS.messages_from_backend_total.add_one();
         let effects = self.conversation.hear_backend(message, Moment::now());
         self.do_all(effects);
     }
 
-    fn take_bad_line(&mut self, bad: BadLine) {
+    pub(super) fn take_bad_line(&mut self, bad: BadLine) {
         let effects = self.conversation.hear_bad_line(bad);
         self.do_all(effects);
     }
 
-    fn next_member(&mut self) -> Option<BatchMember> {
+    pub(super) fn next_member(&mut self) -> Option<BatchMember> {
         let member = self.batch.as_mut()?.next_member();
         if member.is_none() {
             self.batch = None;
@@ -690,7 +530,7 @@ impl Worker {
         }
     }
 
-    fn log_garbage(&mut self, line: &[u8]) {
+    pub(super) fn log_garbage(&mut self, line: &[u8]) {
         if now_and_then(&mut self.log.garbage) {
             log::warn!(
                 "[{}] the server's stdout has a line that is not JSON-RPC: {}",
@@ -788,28 +628,4 @@ fn now_and_then(last: &mut Option<Moment>) -> bool {
 fn the_only(mut streams: impl Iterator<Item = u32>) -> Option<u32> {
     let first = streams.next()?;
     streams.all(|stream| stream == first).then_some(first)
-}
-
-/// Runs a worker's life behind the panic fence (invariant 12): whatever happens, waiting clients are
-/// answered.
-pub async fn live(mut worker: Box<Worker>, initialize: Box<Message>, opened: Sender<Opened>) -> Ended {
-    let life = std::panic::AssertUnwindSafe(async {
-        match worker.open(initialize).await {
-            Opened::Ready(answer) => {
-                // The client has gone and never got the session's id, so nobody can find the session.
-                if opened.try_send(Opened::Ready(answer)).is_err() {
-                    return Ended::Abandoned;
-                }
-                drop(opened);
-                worker.run().await
-            }
-            failed => {
-                let _ = opened.try_send(failed);
-                Ended::NotStarted
-            }
-        }
-    });
-    let ended = life.catch_unwind().await.unwrap_or(Ended::Panicked);
-    let finishing = std::panic::AssertUnwindSafe(async { worker.finish(&ended) });
-    if finishing.catch_unwind().await.is_err() { Ended::Panicked } else { ended }
 }

@@ -123,7 +123,7 @@ const SHARED_NAMES: &[&str] = &[];
 const FILE_LINES_MAX: usize = 400;
 
 /// Files that are longer, and how long they may be. A ratchet: lower it, do not raise it.
-const LONG_FILES: &[(&str, usize)] = &[("session/worker.rs", 660)];
+const LONG_FILES: &[(&str, usize)] = &[("session/worker.rs", 500)];
 
 /// Whether what is listed above and is not so any more fails, too.
 const STRICT: bool = false;
