@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::limits::{
-    BODY_BYTES_SMALL, COPIED_BODY_BYTES_MAX, HELD_BYTES_MAX, HELD_BYTES_PRESSURE, UNFINISHED_BYTES_MAX,
+    BODY_BYTES_SMALL, COPIED_BODY_BYTES_MAX, EDITS_GATHERED_MAX, HELD_BYTES_MAX, HELD_BYTES_PRESSURE,
+    UNFINISHED_BYTES_MAX,
 };
 use crate::memory;
 
@@ -164,27 +165,17 @@ impl Payload {
 
     /// The same payload with `edits`, which are in their order and do not overlap. The bytes stay where they
     /// are when this is their only holder; so small a payload that a copy costs nothing is edited in place.
-    pub fn edited(self, edits: &[Edit<'_>]) -> Payload {
+    pub fn edited(mut self, edits: &[Edit<'_>]) -> Payload {
         if edits.is_empty() {
             return self;
         }
-        let mut held = match Arc::try_unwrap(self.0) {
-            Ok(held) if held.edits.is_empty() => held,
-            Ok(held) => return Payload::made_here(joined(&held)).edited(edits),
-            Err(shared) => return Payload::made_here(joined(&shared)).edited(edits),
-        };
-        let more: usize = edits.iter().map(|edit| edit.by.len()).sum();
-        held.share.overdraw_more(more);
-        held.len = held.len + more - edits.iter().map(|edit| edit.place.len()).sum::<usize>();
-        if held.bytes.len() <= COPIED_BODY_BYTES_MAX {
-            for Edit { place, by } in edits.iter().rev() {
-                held.bytes.splice(place.clone(), by.iter().copied());
+        match Arc::get_mut(&mut self.0) {
+            Some(held) if held.edits.is_empty() => {
+                held.edit(edits);
+                self
             }
-        } else {
-            let kept = |edit: &Edit<'_>| KeptEdit { place: edit.place.clone(), by: edit.by.into() };
-            held.edits = edits.iter().map(kept).collect();
+            _ => Payload::made_here(joined(&self.0)).edited(edits),
         }
-        Payload(Arc::new(held))
     }
 
     /// What goes out, in order, none of it empty.
@@ -208,6 +199,26 @@ impl Payload {
 }
 
 impl Held {
+    fn edit(&mut self, edits: &[Edit<'_>]) {
+        let more: usize = edits.iter().map(|edit| edit.by.len()).sum();
+        self.share.overdraw_more(more);
+        self.len = self.len + more - edits.iter().map(|edit| edit.place.len()).sum::<usize>();
+        let few = edits.len() <= EDITS_GATHERED_MAX;
+        if few && self.bytes.len() <= COPIED_BODY_BYTES_MAX {
+            for Edit { place, by } in edits.iter().rev() {
+                self.bytes.splice(place.clone(), by.iter().copied());
+            }
+            return;
+        }
+        let kept = |edit: &Edit<'_>| KeptEdit { place: edit.place.clone(), by: edit.by.into() };
+        self.edits = edits.iter().map(kept).collect();
+        if !few {
+            // One gathering write would not take so many pieces, and many moves in place would cost more than a copy.
+            self.bytes = joined(self);
+            self.edits.clear();
+        }
+    }
+
     fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let ends = self.edits.iter().map(|edit| (edit.place.start, &*edit.by, edit.place.end));
         let mut from = 0;

@@ -33,6 +33,10 @@ pub const COPIED_BODY_BYTES_MAX: usize = 16 * 1024;
 /// Pieces of one message (its bytes, and ids put into them) that one system call writes; more take a second
 /// one.
 pub const GATHERED_SLICES_MAX: usize = 8;
+/// Edits of one message that are kept beside its bytes. With more of them it is copied once.
+pub const EDITS_GATHERED_MAX: usize = 3;
+/// So many edits and the bytes between them, a head before or a line feed after, go out in one system call.
+const _: () = assert!(2 * EDITS_GATHERED_MAX + 2 <= GATHERED_SLICES_MAX);
 /// Within each `WRITE_DEADLINE` a reader must take this much, or all there is.
 pub const WRITE_STEP_BYTES: usize = 256 * 1024;
 /// Room for a reply head; most are smaller.
