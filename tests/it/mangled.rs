@@ -36,7 +36,7 @@ fn beside_other_calls() {
         other.head();
         other.event();
     }
-    lane.run(0, false, || others.iter().all(|other| is_silent(other)));
+    lane.run(0, false, || others.iter().all(is_silent));
     for (name, client) in ["other", "another"].into_iter().zip(&mut others) {
         lane.scripted.answer(name);
         assert_eq!(next_message(client).json()["result"]["from"], name);
