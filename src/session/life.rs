@@ -4,9 +4,10 @@
 use smol::future::{FutureExt as _, or, yield_now};
 
 use super::Ended;
+use super::input::{Input, Wake};
 use super::opening::{self, Handshake, Heard, Opened, Welcome};
 use super::streams::STANDALONE;
-use super::worker::{Input, Wake, Worker};
+use super::worker::Worker;
 use crate::backend::{Output, Priority};
 use crate::budget::Payload;
 use crate::conversation::{Effect, ReplyTo};
@@ -102,7 +103,7 @@ impl Worker {
     }
 
     fn hear_early_garbage(&mut self, line: &[u8], handshake: &mut Handshake) -> Option<Opened> {
-        self.log_garbage(line);
+        self.log.garbage(line);
         handshake.hear_garbage(line).map(|why| Opened::Failed(502, why))
     }
 

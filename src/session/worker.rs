@@ -6,63 +6,28 @@
 //! What it owns dies with it.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use smol::future::{or, poll_fn, yield_now};
+use smol::future::yield_now;
 
+use super::input::{Input, Wake};
 use super::streams::{ReturnAddress, STANDALONE, Streams};
+use super::worker_log::WorkerLog;
 use super::{Activity, Ended};
 use crate::backend::{Backend, Exit, Output, Priority, SendError};
 use crate::budget::{self, Payload};
-use crate::conversation::{Conversation, Effect, Outbound, Remark, ReplyTo, Route, Spot};
-use crate::foreign::Foreign;
+use crate::conversation::{Conversation, Effect, Outbound, ReplyTo, Route, Spot};
 use crate::http::{Event, EventId, EventReader, Opening, Room};
 use crate::limits::{
-    ASK_AGE, BEHIND_PATIENCE, CALLS_MAX, EARLY_INPUTS_MAX, HELD_BYTES_CALLS_MAX, IDLE_WITH_CALLS_FACTOR,
-    LOG_STEP, MEMBERS_PER_TURN, MESSAGE_BYTES_MAX, READER_EVENTS_MAX, RETIRE_RETRY_MS,
+    ASK_AGE, CALLS_MAX, HELD_BYTES_CALLS_MAX, IDLE_WITH_CALLS_FACTOR, MEMBERS_PER_TURN, MESSAGE_BYTES_MAX,
+    READER_EVENTS_MAX, RETIRE_RETRY_MS,
 };
 use crate::message::{self, BadLine, BatchLine, BatchMember, Id, Kind, Line, Message, Parsed};
 use crate::metrics::METRICS;
 use crate::moment::Moment;
-use crate::queue::{self, Receiver, Sender};
+use crate::queue::{self, Receiver};
 use crate::sweep;
-
-/// What a session's worker is told.
-#[derive(Debug)]
-pub enum Input {
-    /// A POST. Boxed, so that inputs in the inbox are small.
-    Post(Box<Post>),
-    /// A GET.
-    Attach(Box<Attach>),
-    /// Time has passed: look whether anything is stale.
-    Tick,
-    /// The node stops: end the session if nothing is in flight.
-    Retire,
-    /// Panic, to show the fence.
-    #[cfg(test)]
-    Panic,
-}
-
-/// The messages of one POST, and where their responses go.
-#[derive(Debug)]
-pub struct Post {
-    /// The messages.
-    pub messages: Parsed,
-    /// Where responses go, if any are wanted.
-    pub reply: Option<ReturnAddress>,
-}
-
-/// Attach to the standalone stream, or resume after an event.
-#[derive(Debug)]
-pub struct Attach {
-    /// `Last-Event-ID`.
-    pub after: Option<EventId>,
-    /// Gets the reader.
-    pub answer: Sender<EventReader>,
-}
 
 /// What a worker is told at its start and keeps.
 #[derive(Debug)]
@@ -95,40 +60,21 @@ pub struct Worker {
     pub(super) restored: bool,
     /// Inputs that came before the backend was ready, of clients that have the id already.
     pub(super) early: VecDeque<Input>,
-    streams: Streams,
+    pub(super) streams: Streams,
     pub(super) conversation: Conversation,
     /// A batch of the backend that is not taken to its end.
     pub(super) batch: Option<BatchLine>,
     /// Whether the backend is asked before the client at the next turn.
-    backend_first: bool,
+    pub(super) backend_first: bool,
     /// Since when some reader is behind.
-    behind_since: Option<Moment>,
-    log: WorkerLog,
-}
-
-/// When a line of each kind was last logged.
-#[derive(Debug, Default)]
-struct WorkerLog {
-    garbage: Option<Moment>,
-    deaf: Option<Moment>,
-    remarks: Option<Moment>,
-}
-
-/// What the worker was woken by.
-pub(super) enum Wake {
-    Input(Input),
-    InboxClosed,
-    Output(Output),
-    OutputsClosed,
-    /// There is more of a batch.
-    Batch,
-    /// A reader that was behind has room.
-    Room,
+    pub(super) behind_since: Option<Moment>,
+    pub(super) log: WorkerLog,
 }
 
 impl Worker {
     /// A worker that has not seen its `initialize` yet.
     pub fn new(setup: Setup) -> Worker {
+        let log = WorkerLog::new(Arc::clone(&setup.label));
         Worker {
             setup,
             restored: false,
@@ -138,7 +84,7 @@ impl Worker {
             batch: None,
             backend_first: false,
             behind_since: None,
-            log: WorkerLog::default(),
+            log,
         }
     }
 
@@ -177,80 +123,6 @@ impl Worker {
         }
     }
 
-    /// What happens next. The client and the backend take turns, so that neither can starve the other.
-    pub(super) async fn next(&mut self) -> Wake {
-        match self.behind_since {
-            None => poll_fn(|cx| self.poll_next(cx)).await,
-            // Boxed, because it is rare and every session's future would otherwise be large enough for it.
-            Some(since) => Box::pin(self.next_while_behind(since)).await,
-        }
-    }
-
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
-        self.backend_first = !self.backend_first;
-        if self.backend_first {
-            match self.poll_output(cx) {
-                Poll::Ready(next) => Poll::Ready(next),
-                Poll::Pending => self.poll_input(cx),
-            }
-        } else {
-            match self.poll_input(cx) {
-                Poll::Ready(next) => Poll::Ready(next),
-                Poll::Pending => self.poll_output(cx),
-            }
-        }
-    }
-
-    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
-        if self.early.len() >= EARLY_INPUTS_MAX {
-            // Not ready yet: what comes now waits in the inbox. Its end is seen all the same.
-            return self.setup.inbox.poll_closed(cx).map(|()| Wake::InboxClosed);
-        }
-        let input = self.setup.inbox.poll_recv(cx);
-        input.map(|input| input.map_or(Wake::InboxClosed, Wake::Input))
-    }
-
-    fn poll_output(&self, cx: &mut Context<'_>) -> Poll<Wake> {
-        if self.batch.is_some() {
-            return Poll::Ready(Wake::Batch);
-        }
-        let output = self.setup.backend.outputs().poll_recv(cx);
-        output.map(|output| output.map_or(Wake::OutputsClosed, Wake::Output))
-    }
-
-    /// Back-pressure: while a reader is behind, nothing is read from the backend for a moment, so that its
-    /// log does not fill. A reader that does not read at all holds up nobody.
-    async fn next_while_behind(&mut self, since: Moment) -> Wake {
-        let room = self.setup.room.clone();
-        let room = async {
-            room.told().await;
-            Wake::Room
-        };
-        let mut patience = BEHIND_PATIENCE.checked_sub(since.elapsed()).map(async_io::Timer::after);
-        let next = poll_fn(|cx| {
-            if patience.as_mut().is_some_and(|patience| Pin::new(patience).poll(cx).is_pending()) {
-                return self.poll_input(cx);
-            }
-            patience = None;
-            self.poll_next(cx)
-        });
-        or(room, next).await
-    }
-
-    /// Gives readers that are behind what they have room for; they tell when there is more.
-    fn pump(&mut self) {
-        if self.streams.behind() {
-            // First `want`, then the pump: the pump sees a reader that has room by now, and a reader that
-            // makes room later tells.
-            self.setup.room.want();
-            self.streams.pump();
-        }
-        self.behind_since = match self.streams.behind() {
-            true => Some(self.behind_since.unwrap_or_else(Moment::now)),
-            false => None,
-        };
-    }
-
     fn take_input(&mut self, input: Input) -> Option<Ended> {
         match input {
             Input::Post(post) => self.take_client_messages(post.messages, post.reply),
@@ -282,10 +154,10 @@ impl Worker {
                 let effects = self.conversation.detach(number);
                 self.do_all(effects);
             }
-            Output::Garbage(line) => self.log_garbage(&line),
+            Output::Garbage(line) => self.log.garbage(&line),
             Output::Wrapped { line, at } => match message::parse_wrapped(&line, at) {
                 Some(line) => self.take_line(line),
-                None => self.log_garbage(line.bytes()),
+                None => self.log.garbage(line.bytes()),
             },
             Output::TooLong { head, tail, bytes } => {
                 self.take_bad_line(BadLine::too_long(&head, &tail, bytes, MESSAGE_BYTES_MAX));
@@ -364,13 +236,8 @@ impl Worker {
 
     pub(super) fn give_backend(&mut self, outgoing: Outbound) {
         METRICS.messages_to_backend_total.add_one();
-        if let Err(error) = self.setup.backend.send(outgoing, Priority::Other)
-            && now_and_then(&mut self.log.deaf)
-        {
-            log::warn!(
-                "[{}] dropped an answer or notification of the client: the server does not read ({error:?})",
-                self.setup.label
-            );
+        if let Err(error) = self.setup.backend.send(outgoing, Priority::Other) {
+            self.log.deaf(error);
         }
     }
 
@@ -473,7 +340,7 @@ impl Worker {
             // Without priming events a client has nothing to resume after, so its stream stays.
             Effect::Detach(to) if self.setup.activity.version().primes() => self.streams.let_go(to.reply),
             Effect::Detach(_) => {}
-            Effect::Tell(remark) => self.tell(&remark),
+            Effect::Tell(remark) => self.log.remark(&remark),
         }
     }
 
@@ -520,24 +387,6 @@ impl Worker {
 
     fn respond(&mut self, stream: u32, response: Payload) {
         self.streams.respond(stream, response, Moment::now());
-    }
-
-    fn tell(&mut self, remark: &Remark) {
-        if remark.is_everyday() {
-            log::debug!("[{}] {remark}", self.setup.label);
-        } else if now_and_then(&mut self.log.remarks) {
-            log::warn!("[{}] {remark}", self.setup.label);
-        }
-    }
-
-    pub(super) fn log_garbage(&mut self, line: &[u8]) {
-        if now_and_then(&mut self.log.garbage) {
-            log::warn!(
-                "[{}] the server's stdout has a line that is not JSON-RPC: {}",
-                self.setup.label,
-                Foreign(line)
-            );
-        }
     }
 
     // --- Time and the end ----------------------------------------------------------------------------------
@@ -613,16 +462,6 @@ impl Worker {
             }
         }
     }
-}
-
-/// Whether a line of this kind may be logged now: at most one a second, whatever clients and children do.
-fn now_and_then(last: &mut Option<Moment>) -> bool {
-    let now = Moment::now();
-    let may = last.is_none_or(|last| now.since(last) >= LOG_STEP);
-    if may {
-        *last = Some(now);
-    }
-    may
 }
 
 fn the_only(mut streams: impl Iterator<Item = u32>) -> Option<u32> {

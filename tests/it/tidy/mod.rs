@@ -123,10 +123,10 @@ const SHARED_NAMES: &[&str] = &[];
 const FILE_LINES_MAX: usize = 400;
 
 /// Files that are longer, and how long they may be. A ratchet: lower it, do not raise it.
-const LONG_FILES: &[(&str, usize)] = &[("session/worker.rs", 500)];
+const LONG_FILES: &[(&str, usize)] = &[];
 
 /// Whether what is listed above and is not so any more fails, too.
-const STRICT: bool = false;
+const STRICT: bool = true;
 
 /// Most functions are shorter than this; one screen.
 const FUNCTION_LINES_MAX: usize = 40;
