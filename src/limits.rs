@@ -81,7 +81,8 @@ pub const SWEEP_STEP: Duration = Duration::from_millis(250);
 pub const REPLY_PATIENCE: Duration = Duration::from_secs(1);
 /// Default of `--keep-alive-comment`. Some clients and proxies cut a stream that is silent for 300 s or less.
 pub const KEEP_ALIVE_COMMENT: Duration = Duration::from_secs(15);
-/// Events between a worker and its reader. A reader that is behind by more loses its connection.
+/// Events queued for one reader; more of them wait in the stream's log. The reader loses its connection only
+/// when the log drops one that it was not given.
 pub const READER_EVENTS_MAX: usize = 16;
 /// Readers of one stream at once: the newest is given the messages, the others wait for their turn. One more
 /// ends the one that has waited longest.

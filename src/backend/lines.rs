@@ -15,7 +15,8 @@ pub(super) struct Lines {
     share: Share,
     /// What is left of the current line once it was given up; `None` while the line is kept.
     discarded: Option<Discarded>,
-    /// How often the current line was looked at as a whole, and how long it was then.
+    /// How often the growing line was tried as a whole, for it may end with a lone CR (`CR_LOOKS_MAX`), and how
+    /// long it was at the last try.
     cr_looks: u8,
     looked_at: usize,
 }

@@ -35,7 +35,8 @@ pub struct Conversation {
     next_number: u64,
     /// How many messages went to the backend.
     written: u64,
-    /// The place among these of the last message that is no request and may not have been read yet.
+    /// The place among these of the newest message that is no request and may be unread; 0 when there is none.
+    /// An error without an id may be about it.
     told: u64,
     calls: Calls,
     asks: Asks,

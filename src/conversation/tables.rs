@@ -15,7 +15,7 @@ pub(super) struct InFlight {
     pub(super) caller: ReplyTo,
     /// As the client wrote it.
     pub(super) id: Id,
-    /// The same.
+    /// Its progress token, as the client wrote it.
     pub(super) token: Option<Id>,
     pub(super) since: Moment,
     /// Its place among all messages to the backend, counted from 1.

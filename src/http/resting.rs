@@ -1,5 +1,6 @@
 //! A connection at rest: all there is to know about it besides its socket, as data. Another [`Connection`] on
-//! the same socket goes on from it as if nothing had happened.
+//! the same socket goes on from it as if nothing had happened. Tests and a fuzz target take every stage apart
+//! this way; it is there for a program that is to be replaced while its connections go on.
 
 use std::time::Duration;
 

@@ -58,8 +58,8 @@ pub(super) fn glance(line: &[u8]) -> Vec<Glimpse> {
     found
 }
 
-/// Of an answer that is broken near its envelope: the id that follows a beginning like that of a message, or is the
-/// last thing of the line.
+/// The last resort, for an answer that is broken near its envelope: the id near the line's beginning behind a
+/// `jsonrpc`, or else the one that is the line's last member; never one inside the result.
 fn at_the_edges(line: &[u8]) -> Option<Glimpse> {
     let head = &line[..line.len().min(GLANCE_HEAD_BYTES)];
     let has = |text: &[u8]| memmem::find(line, text).is_some();

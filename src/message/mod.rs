@@ -294,7 +294,7 @@ mod tests {
         assert_eq!(members_of("["), [""; 0]);
     }
 
-    /// M2 of the attack: 425 MiB and a thread for seconds.
+    /// Read at once, the members of such a line took 425 MiB and a thread for seconds.
     #[test]
     fn a_batch_of_a_million_members_holds_its_line_and_nothing_else() {
         let line = format!("[{}]", vec!["1"; 2_000_000].join(","));

@@ -34,9 +34,9 @@ pub struct SessionHandle {
     pub(super) initialize: Option<Box<RawValue>>,
     /// What the worker lets others see.
     pub activity: Arc<Activity>,
-    /// For the readers of its streams.
+    /// The pause between comments on a silent stream.
     pub(super) keep_alive_comment: Duration,
-    /// For the readers of its streams, too.
+    /// By this a reader that was behind tells the worker that it has room.
     pub(super) room: Room,
     /// Where its calls are counted.
     pub(super) calls: CallCensus,

@@ -50,7 +50,7 @@ use crate::session_id::SessionId;
 /// What a lookup found.
 #[derive(Debug)]
 pub enum Lookup {
-    /// Here: `has_session`.
+    /// On this node, and it belongs to this principal and server.
     Here(Arc<SessionHandle>),
     /// It is on another node.
     Elsewhere {
@@ -303,7 +303,8 @@ impl Sessions {
         self.calls.calls()
     }
 
-    /// How many of them end with this node. A session counts until the registry knows of its end.
+    /// How many sessions end with this node: all but those that are restored later. A session counts until the
+    /// registry knows of its end.
     pub fn count_ending(&self) -> usize {
         let all = self.count();
         if !self.registry.is_shared() || !self.servers.iter().any(|server| server.restore) {
