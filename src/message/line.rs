@@ -77,9 +77,14 @@ impl BadLine {
         bad
     }
 
-    /// A line of which only both ends are left, for it had more than `limit` bytes.
+    /// A line of which only both ends are left, for it had more than `limit` bytes, or the budget was spent.
     pub fn too_long(head: &[u8], tail: &[u8], bytes: usize, limit: usize) -> BadLine {
-        let why = format!("it has {bytes} bytes, and burdock takes messages of up to {limit}");
+        let why = if bytes > limit {
+            format!("it has {bytes} bytes, and burdock takes messages of up to {limit}")
+        } else {
+            // It was given up before its time.
+            format!("it has {bytes} bytes, and burdock holds as many bytes of messages as it may")
+        };
         let mut bad = BadLine { too_long: true, ..BadLine::new(head, Cow::Owned(why)) };
         bad.look(glance_at_ends(head, tail));
         bad

@@ -446,8 +446,8 @@ impl Worker {
         self.streams.end(come_back);
     }
 
-    /// Takes the inputs that still wait and answers them, for their clients would wait for ever otherwise.
-    /// Calls among them are refused, because the backend is stopping.
+    /// Takes the inputs that still wait and refuses the calls among them, because the backend is stopping. Were
+    /// they dropped, their clients' streams would end without an answer.
     fn empty_inbox(&mut self) {
         self.setup.inbox.close();
         let early = std::mem::take(&mut self.early);
