@@ -38,6 +38,8 @@ pub struct Conversation {
     /// The place among these of the newest message that is no request and may be unread; 0 when there is none.
     /// An error without an id may be about it.
     told: u64,
+    /// The place of the newest call that the backend has answered: it has read everything before.
+    read: u64,
     calls: Calls,
     asks: Asks,
 }
@@ -237,6 +239,7 @@ impl Conversation {
         if call.written > self.told {
             self.told = 0;
         }
+        self.read = self.read.max(call.written);
     }
 
     /// A call whose response says that it goes on as a task keeps its progress token (T5).
@@ -259,13 +262,13 @@ impl Conversation {
     }
 
     /// An error without an id: the backend could not read some message. It was surely the only call in
-    /// flight, if there is just one and nothing but calls was written after it.
+    /// flight, if there is just one, nothing but calls was written after it, and none of these is answered.
     fn could_not_read(&mut self, message: &Message) -> Effects {
         let could_not = matches!(
             message::error_code(message),
             Some(code) if [message::PARSE_ERROR, message::INVALID_REQUEST].map(i64::from).contains(&code)
         );
-        let meant = self.calls.only().filter(|call| could_not && call.written > self.told);
+        let meant = self.calls.only().filter(|call| could_not && call.written > self.told.max(self.read));
         let number = meant.map(|call| call.number);
         let error = message.payload.bytes();
         let error = error[..error.len().min(crate::limits::FOREIGN_TEXT_BYTES_MAX)].to_vec();
@@ -684,10 +687,13 @@ mod tests {
         assert_eq!(says(&mut conversation, could_not).len(), 1, "it may be about the notification");
         call(&mut conversation, of(0, 2), &request("2"));
         assert_eq!(says(&mut conversation, could_not).len(), 1, "it may be about either");
-        // What came before a call that is answered has been read.
+        // What came before a call that is answered has been read: it is not the call that still waits, either.
         says(&mut conversation, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+        assert_eq!(says(&mut conversation, could_not).len(), 1, "the call that waits has been read");
+        says(&mut conversation, r#"{"jsonrpc":"2.0","id":0,"result":{}}"#);
+        call(&mut conversation, of(0, 3), &request("3"));
         let told = says(&mut conversation, could_not);
-        assert!(told[1].starts_with("respond 1"), "{told:?}");
+        assert!(told[1].starts_with("respond 3"), "{told:?}");
     }
 
     #[derive(Clone, Debug)]

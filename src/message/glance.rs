@@ -45,6 +45,9 @@ fn id(value: &[u8]) -> Option<Id> {
 /// The JSON-RPC objects that can be seen in a broken line.
 pub(super) fn glance(line: &[u8]) -> Vec<Glimpse> {
     let mut found = Vec::new();
+    if is_printed(line) {
+        return found;
+    }
     let names_nothing = |found: &[Glimpse]| found.iter().all(|glimpse| glimpse.ids.is_empty());
     if memmem::find(line, b"jsonrpc").is_some() {
         found = forwards(line);
@@ -56,6 +59,24 @@ pub(super) fn glance(line: &[u8]) -> Vec<Glimpse> {
         found.extend(at_the_edges(line));
     }
     found
+}
+
+/// Whether a program has printed some value of its own, as `console.log` does: the first word in its brace or
+/// bracket has no double quote, and is none that an answer begins with (whose quote may be lost). It may quote
+/// messages, but is none.
+fn is_printed(line: &[u8]) -> bool {
+    let line = line.trim_ascii_start();
+    let Some(inside) = line.strip_prefix(b"{").or_else(|| line.strip_prefix(b"[")) else { return false };
+    let inside = inside.trim_ascii_start();
+    let word = inside.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_');
+    let word = &inside[..word.unwrap_or(inside.len())];
+    match inside.first() {
+        Some(b'\'') => true,
+        Some(first) if first.is_ascii_alphabetic() || b"_$".contains(first) => {
+            ![&b"jsonrpc"[..], b"id", b"result", b"error", b"method"].contains(&word)
+        }
+        _ => false,
+    }
 }
 
 /// The last resort, for an answer that is broken near its envelope: the id near the line's beginning behind a
@@ -209,11 +230,17 @@ impl Backwards<'_> {
 
 /// As [`glance`], of a line of which only both ends are left.
 pub(super) fn glance_at_ends(head: &[u8], tail: &[u8]) -> Vec<Glimpse> {
-    let in_head = forwards(head);
-    match (in_head.into_iter().next(), backwards(tail)) {
+    if is_printed(head) {
+        return Vec::new();
+    }
+    let in_head = forwards(head).into_iter().next();
+    match (in_head, backwards(tail)) {
         (Some(head), _) if head.method || !head.ids.is_empty() => vec![head],
-        (head, Some(tail)) if tail.jsonrpc || head.is_some() => vec![tail],
-        _ => Vec::new(),
+        // What the head shows of its shape counts also when the tail has no id either.
+        (Some(head), Some(tail)) => vec![Glimpse { outcome: head.outcome || tail.outcome, ..tail }],
+        (Some(head), None) => vec![head],
+        (None, Some(tail)) if tail.jsonrpc => vec![tail],
+        (None, _) => Vec::new(),
     }
 }
 
@@ -272,6 +299,10 @@ mod tests {
             br#"{"result":{"jsonrpc":"no","items":[{"id":7}"#,
             br#"{"jsonrpc":"2.0","id":{"a":1},"result":NaN}"#,
             br#"jsonrpc"#,
+            br#"{ sending: '{"jsonrpc":"2.0","id":5,"result":{}}' }"#,
+            br#"{ level: 30, msg: {"jsonrpc":"2.0","id":5,"result":{}} }"#,
+            br#"[ '{"jsonrpc":"2.0","id":5,"result":{}}' ]"#,
+            br#"{worker-1} sending {"jsonrpc":"2.0","id":5,"result":{}}"#,
             b"",
         ];
         for line in lines {
@@ -305,6 +336,18 @@ mod tests {
             [""; 0]
         );
         assert_eq!(ends("xxxx", "xxxx"), [""; 0]);
+    }
+
+    #[test]
+    fn a_long_answer_without_an_id_is_an_answer_all_the_same() {
+        let is_answer = |head: &str, tail: &str| {
+            let found = glance_at_ends(head.as_bytes(), tail.as_bytes());
+            found.iter().any(|glimpse| glimpse.outcome && !glimpse.method)
+        };
+        assert!(is_answer(r#"{"jsonrpc":"2.0","result":{"a":"xxx"#, r#"xxx"}}"#));
+        assert!(is_answer(r#"{"jsonrpc":"2.0","id":null,"result":{"a":"xxx"#, r#"xxx"}}"#));
+        assert!(!is_answer(r#"{"jsonrpc":"2.0","method":"a","params":{"a":"xxx"#, r#"xxx"}}"#));
+        assert!(!is_answer(r#"{ sent: {"jsonrpc":"2.0","result":{"a":"xxx"#, r#"xxx"}}"#));
     }
 
     proptest! {

@@ -129,6 +129,7 @@ pub fn parse_wrapped(line: &Payload, at: usize) -> Option<Line> {
     }
     let is_text = before.iter().any(u8::is_ascii_alphabetic);
     let parsed = parse_line(Payload::made_here(object.to_vec()));
+    // A log line that quotes a broken request is not the backend's own: nobody waits for an answer.
     let is_response = matches!(&parsed, Line::One(Message { kind: Kind::Response { id: Some(_), .. }, .. }));
     (is_response || !is_text).then_some(parsed)
 }

@@ -324,6 +324,22 @@ mod tests {
         })
     }
 
+    /// What is left out in one piece is one edit, and many edits are one copy: neither memory nor time is more than
+    /// the message's length allows.
+    #[test]
+    fn very_many_members_are_left_out_in_one_piece() {
+        let unknown = r#""a":1,"#.repeat(100_000);
+        let mended = one(&format!(r#"{{{unknown}"jsonrpc":"2.0",{unknown}"method":"x"}}"#)).unwrap();
+        assert!(mended.is_mended() && mended.places.mends.len() == 2, "{}", mended.places.mends.len());
+        assert_eq!(mended.into_payload(None, None).to_vec(), br#"{"jsonrpc":"2.0","method":"x"}"#);
+        let nulls = r#""progressToken":null,"b":1,"#.repeat(40_000);
+        let text =
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"x","params":{{"_meta":{{{nulls}"c":1}}}}}}"#);
+        let payload = one(&text).unwrap().into_payload(None, None);
+        assert_eq!(payload.pieces().count(), 1, "each writing would go through all of them");
+        assert_eq!(payload.to_vec(), text.replace(r#""progressToken":null,"#, "").as_bytes());
+    }
+
     proptest! {
         #[test]
         fn prop_params_stay_the_bytes_they_were(params in prop::collection::hash_map(any::<String>(), json_value(), 0..5), pretty in any::<bool>()) {

@@ -53,8 +53,12 @@ impl MessagePlaces {
         // it stays.
         let (mut kept, mut leading) = (None, None);
         let mut cut = |from: usize, to: usize| {
-            let place = ByteSpan::new(from..to);
-            self.mends.extend(place.map(|place| Mend { place, by: "" }));
+            let Some(place) = ByteSpan::new(from..to) else { return };
+            match self.mends.last_mut() {
+                // A message may have very many members that go, one behind the other.
+                Some(Mend { place: before, by: "" }) if before.end == place.start => before.end = place.end,
+                _ => self.mends.push(Mend { place, by: "" }),
+            }
         };
         let mut last = brace + 1;
         for member in members(bytes, brace) {

@@ -276,7 +276,9 @@ fn response(envelope: &Envelope<'_>, id: Option<Result<Id, NoId>>) -> Result<Kin
         (Some(_), None) if why.is_some() => Err(no_id(why, Meant::Response)),
         (Some(_), None) => Err(Invalid::request(None, "a result needs an `id`", Meant::Response)),
         (None, None) => {
-            let meant = if id.is_some() { Meant::Response } else { Meant::Other };
+            // With members of its own it is a log line.
+            let is_answer = id.is_some() && envelope.strangers == 0;
+            let meant = if is_answer { Meant::Response } else { Meant::Other };
             Err(Invalid::request(id, "a message has `method`, or exactly one of `result` and `error`", meant))
         }
     }
