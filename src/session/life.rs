@@ -141,6 +141,10 @@ impl Worker {
     }
 
     fn hear_early_bad_line(&mut self, bad: BadLine, handshake: &mut Handshake) -> Option<Opened> {
+        if opening::is_printed_object(&bad.head) {
+            self.log.garbage(&bad.head);
+            return None;
+        }
         let hopeless = handshake.hear_bad_line(&bad);
         self.take_bad_line(bad);
         hopeless.map(|why| Opened::Failed(502, why))

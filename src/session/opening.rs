@@ -2,6 +2,8 @@
 //! writes, and what was meant to be the answer but is none. The latter ends the wait at once, for nothing
 //! better will come.
 
+use memchr::{memchr2, memmem};
+
 use crate::backend::Exit;
 use crate::budget::Payload;
 use crate::foreign::Foreign;
@@ -47,18 +49,18 @@ pub(super) struct Handshake {
     number: u64,
     /// The first line that was no message.
     garbage: Option<Vec<u8>>,
-    /// The last line was a brace and nothing else.
-    brace: bool,
+    /// An object that was begun on a line and not closed on it.
+    block: Option<PrintedBlock>,
 }
 
 impl Handshake {
     pub(super) fn new(number: u64) -> Handshake {
-        Handshake { number, garbage: None, brace: false }
+        Handshake { number, garbage: None, block: None }
     }
 
     /// A message, before its ids are changed.
     pub(super) fn hear(&mut self, message: &Message) -> Heard {
-        self.brace = false;
+        self.block = None;
         let line = message.payload.bytes();
         match &message.kind {
             Kind::Response { id: Some(id), error } if id.value() == Some(self.number) => {
@@ -73,6 +75,8 @@ impl Handshake {
                     line,
                 ))
             }
+            // Nothing else was written to the server yet that it could mean.
+            Kind::Response { id: None, error: true } => Heard::Hopeless(could_not_read(line)),
             Kind::Request { method, .. } if method == "initialize" => {
                 Heard::Hopeless(quoting("wrote the request back instead of an answer", line))
             }
@@ -82,7 +86,6 @@ impl Handshake {
 
     /// A line that begins like a message and is none: why it shows that no answer will come, if it does.
     pub(super) fn hear_bad_line(&mut self, bad: &BadLine) -> Option<String> {
-        let brace = std::mem::replace(&mut self.brace, bad.head.trim_ascii() == b"{");
         // A log line may have an `id` as well, but neither an outcome nor a version.
         let named =
             bad.answers.iter().flatten().chain(&bad.unmarked).any(|id| id.value() == Some(self.number));
@@ -95,29 +98,41 @@ impl Handshake {
                 &bad.head,
             ));
         }
-        self.hear_after_brace(brace, &bad.head)
+        if is_python_answer(&bad.head) {
+            return Some(quoting("wrote an answer that is not JSON but a Python dict", &bad.head));
+        }
+        let is_whole = bad.head.len() < FOREIGN_TEXT_BYTES_MAX;
+        let is_message_of_its_own = memmem::find(&bad.head, b"\"method\"").is_some();
+        if self.block.is_none() && is_whole && !is_message_of_its_own && bad.head.starts_with(b"{") {
+            self.block = Some(PrintedBlock::default());
+        }
+        self.hear_in_block(&bad.head)
     }
 
     /// The same for a line that is nothing like a message.
     pub(super) fn hear_garbage(&mut self, line: &[u8]) -> Option<String> {
-        let brace = std::mem::take(&mut self.brace);
         if is_content_length(line) {
             return Some(quoting("speaks in Content-Length headers; MCP has one message a line", line));
         }
         self.garbage.get_or_insert_with(|| line[..line.len().min(FOREIGN_TEXT_BYTES_MAX)].to_vec());
-        self.hear_after_brace(brace, line)
+        if is_json_in_a_string(line) {
+            return Some(quoting("wrote an answer that is not a JSON object but a string with one", line));
+        }
+        self.hear_in_block(line)
     }
 
-    /// Some programs print an object over several lines, indented for people.
-    fn hear_after_brace(&self, brace: bool, line: &[u8]) -> Option<String> {
-        let begins = |name: &str| {
-            let rest = line.trim_ascii_start().strip_prefix(name.as_bytes());
-            rest.is_some_and(|rest| rest.trim_ascii_start().starts_with(b":"))
-        };
-        let is_envelope = ["\"jsonrpc\"", "\"id\"", "\"result\"", "\"error\""].into_iter().any(begins);
-        (brace && is_envelope).then(|| {
-            quoting("wrote JSON over several lines; MCP has one message a line", &[b"{ ", line].concat())
-        })
+    /// Some programs print an object over several lines, indented for people: log lines, or their messages.
+    fn hear_in_block(&mut self, line: &[u8]) -> Option<String> {
+        let block = self.block.as_mut()?;
+        let is_first = block.depth == 0;
+        if block.is_answer(line) {
+            let quoted = if is_first { line.to_vec() } else { [b"{ ", line].concat() };
+            return Some(quoting("wrote JSON over several lines; MCP has one message a line", &quoted));
+        }
+        if block.depth == 0 {
+            self.block = None;
+        }
+        None
     }
 
     /// It ended before it answered.
@@ -137,6 +152,81 @@ impl Handshake {
         let began = |line: &Vec<u8>| format!("; its stdout began with: {}", Foreign(line));
         self.garbage.as_ref().map(began).unwrap_or_default() + "; its stderr is in burdock's log"
     }
+}
+
+/// An object that is printed over several lines, as far as it came.
+#[derive(Debug, Default)]
+struct PrintedBlock {
+    /// How many braces and brackets are open.
+    depth: usize,
+    /// The last member of the object itself is `result`.
+    in_result: bool,
+}
+
+impl PrintedBlock {
+    /// Takes the next line. Whether the object is a JSON-RPC message by now: it has a `jsonrpc` of its own, or a
+    /// result with a `protocolVersion`.
+    fn is_answer(&mut self, line: &[u8]) -> bool {
+        let mut at = 0;
+        while let Some(byte) = line.get(at) {
+            match byte {
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                b'"' => {
+                    let end = text_end(line, at + 1);
+                    let is_name = line[end..].trim_ascii_start().starts_with(b":");
+                    match &line[at..end] {
+                        br#""jsonrpc""# if is_name && self.depth == 1 => return true,
+                        br#""protocolVersion""# if is_name && self.depth == 2 && self.in_result => {
+                            return true;
+                        }
+                        name if is_name && self.depth == 1 => self.in_result = name == br#""result""#,
+                        _ => {}
+                    }
+                    at = end;
+                    continue;
+                }
+                _ => {}
+            }
+            if self.depth == 0 {
+                break;
+            }
+            at += 1;
+        }
+        false
+    }
+}
+
+/// Behind the quote that ends the text at `at`, or the line's end.
+fn text_end(line: &[u8], mut at: usize) -> usize {
+    while let Some(found) = memchr2(b'"', b'\\', &line[at.min(line.len())..]) {
+        at += found + 1;
+        if line[at - 1] == b'"' {
+            return at;
+        }
+        at += 1;
+    }
+    line.len()
+}
+
+/// JavaScript prints objects with bare names: such a line is no message, whatever it quotes.
+pub(super) fn is_printed_object(line: &[u8]) -> bool {
+    let name = line.trim_ascii_start().strip_prefix(b"{").map(<[u8]>::trim_ascii_start);
+    name.and_then(<[u8]>::first).is_some_and(|first| first.is_ascii_alphabetic() || b"_$".contains(first))
+}
+
+/// An answer that was printed instead of dumped.
+fn is_python_answer(line: &[u8]) -> bool {
+    line.starts_with(b"{'jsonrpc'")
+        && memmem::find(line, b"'result'").is_some()
+        && memmem::find(line, b"'method'").is_none()
+}
+
+/// An answer that was dumped twice.
+fn is_json_in_a_string(line: &[u8]) -> bool {
+    line.starts_with(b"\"{")
+        && memmem::find(line, br#"\"jsonrpc\""#).is_some()
+        && memmem::find(line, br#"\"method\""#).is_none()
 }
 
 fn quoting(what: &str, line: &[u8]) -> String {
@@ -203,6 +293,12 @@ mod tests {
             (&["Content-Length: 170"][..], "Content-Length"),
             (&["content-length:170"], "Content-Length"),
             (&["{", r#"  "jsonrpc": "2.0","#], "several lines"),
+            (&[r#"{ "jsonrpc": "2.0","#], r#"lines; MCP has one message a line: { "jsonrpc": "2.0","#),
+            (&["{", r#" "result":"#, "{", r#" "protocolVersion": "2025-11-25","#], "several lines"),
+            (&[r#"{ "result": { "protocolVersion": "2025-11-25","#], "several lines"),
+            (&[r#"{'jsonrpc': '2.0', 'id': 0, 'result': {'protocolVersion': '2025-11-25'}}"#], "Python dict"),
+            (&[r#""{\"jsonrpc\":\"2.0\",\"id\":0,\"result\":{}}""#], "but a string"),
+            (&[r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"no"}}"#], "could not read"),
             (&[r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}"#], "wrote the request back"),
             (&[r#"{"id":0,"result":{}}"#], "not valid JSON-RPC"),
             (&[r#"{"jsonrpc":"1.0","id":0,"result":{}}"#], "not valid JSON-RPC"),
@@ -235,7 +331,19 @@ mod tests {
             let answer = r#"{"jsonrpc":"2.0","id":0.0,"result":{"protocolVersion":"2025-11-25"}}"#;
             assert_eq!(hear(&[line, answer]).as_deref(), Some("answer"), "{line}");
         }
-        // An object that is printed over several lines and is no message.
-        assert_eq!(hear(&["{", "  port: 3000,", "}", "\"id\": 1"]), None);
+        // Objects that are printed over several lines and are no messages.
+        assert_eq!(hear(&["{", "  port: 3000,", "}", "\"jsonrpc\": 1"]), None);
+        assert_eq!(hear(&["{", r#"  "error": "no config, using defaults""#, "}"]), None);
+        assert_eq!(
+            hear(&["{", r#"  "id": 7,"#, r#"  "msg": "{ \"jsonrpc\": 1""#, "}", r#""jsonrpc": 1"#]),
+            None
+        );
+        let request = [
+            r#"  "in": {"#,
+            r#"    "jsonrpc": "2.0","#,
+            r#"    "params": {"#,
+            r#"      "protocolVersion": 1"#,
+        ];
+        assert_eq!(hear(&[&["{"], &request[..]].concat()), None);
     }
 }
