@@ -127,7 +127,7 @@ pub fn parse_wrapped(line: &Payload, at: usize) -> Option<Line> {
         let why = "it begins in the middle of an object".to_owned();
         return Some(Line::Bad(BadLine::of(Invalid::json(why), bytes)));
     }
-    let is_text = before.iter().any(u8::is_ascii_alphabetic);
+    let is_text = before.iter().any(|byte| byte.is_ascii_alphanumeric() || *byte == b'\'');
     let parsed = parse_line(Payload::made_here(object.to_vec()));
     // A log line that quotes a broken request is not the backend's own: nobody waits for an answer.
     let is_response = matches!(&parsed, Line::One(Message { kind: Kind::Response { id: Some(_), .. }, .. }));

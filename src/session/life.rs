@@ -19,7 +19,7 @@ use crate::sweep::Deadline;
 
 impl Worker {
     /// Gives the backend its `initialize` and waits for the answer. On [`Opened::Ready`] the session's
-    /// version is known to [`Activity`], and [`Worker::run`] is next.
+    /// version is known to [`super::Activity`], and [`Worker::run`] is next.
     pub async fn open(&mut self, initialize: Box<Message>) -> Opened {
         let to = ReplyTo { client: 0, reply: STANDALONE };
         let begun = self.conversation.hear_client(to, *initialize, Moment::now()).into_iter().next();

@@ -97,6 +97,13 @@ fn log_lines_that_look_like_messages() {
             "<x1b>[2J",
             "\t \r",
             "Content-Type: application/json",
+            // Messages that are quoted in what a program prints.
+            r#"{ sending: '{"jsonrpc":"2.0","id":<a>,"result":{}}' }"#,
+            r#"{ level: 30, msg: {"jsonrpc":"2.0","id":<a>,"result":{}} }"#,
+            r#"{ sending: '{"jsonrpc":"2.0","result":{}}' }"#,
+            r#"[ '{"jsonrpc":"2.0","id":<a>,"result":{}}' ]"#,
+            r#"[12:30] {"jsonrpc":"2.0","id":<a>,"result":NaN}"#,
+            r#"{worker-1} sending {"jsonrpc":"2.0","id":<a>,"result":{}}"#,
         ] {
             scripted.say(line);
         }

@@ -375,8 +375,18 @@ fn a_ping_of_the_server() {
     // Right behind the answer: no call is in flight whose stream could have it.
     let pings: String = IDS.iter().map(|id| format!("{}\n", request(id, "ping", "{}"))).collect();
     let opening = format!("{{\"jsonrpc\":\"2.0\",\"id\":<id>,\"result\":<result>}}\n{pings}");
-    let burdock = Burdock::with_child(&FLAGS, &["--script", "--opening", &opening]);
+    let admin = std::env::temp_dir().join(format!("burdock-pings-{:016x}", fastrand::u64(..)));
+    let listen = format!("unix:{}", admin.display());
+    let burdock = Burdock::with_child(
+        &[&FLAGS[..], &["--admin", &listen]].concat(),
+        &["--script", "--opening", &opening],
+    );
     let session = burdock.session(LATEST);
+    // A call that is in flight before burdock has read the pings would have them on its stream.
+    let given = format!("burdock_messages_to_backend_total {}\n", 1 + IDS.len());
+    wait_for("`initialized` and the answers to the pings", SOON, || {
+        crate::sessions::admin_get(&admin, "/metrics").contains(&given).then_some(())
+    });
     let answers = |count: usize| {
         let heard = session.call(1, "heard", json!({"part": "\"result\"", "count": count}));
         let text = heard["result"]["content"][0]["text"].as_str().unwrap();
@@ -395,6 +405,7 @@ fn a_ping_of_the_server() {
     assert_eq!(session.post(&answer.to_string()).status, 202);
     let answer = answers(IDS.len() + 1).pop().unwrap();
     assert!(answer.contains("by") && id_bytes(&answer) == "\"to the client\"", "{answer}");
+    let _ = std::fs::remove_file(admin);
 }
 
 /// L47: a server that asks without end is refused beyond a bound, with its ids, and those that were taken still count.
