@@ -130,6 +130,14 @@ pub const GLANCE_IDS_MAX: usize = 64;
 /// Where the id of a broken line is looked for when its envelope is too broken to be walked over. A good one has it
 /// behind `{"jsonrpc":"2.0",`.
 pub const GLANCE_HEAD_BYTES: usize = 48;
+/// Bytes of one message that a server wrote over several lines, held until its last line.
+pub const FRAGMENT_BYTES_MAX: usize = 64 * 1024;
+/// Lines of one such message.
+pub const FRAGMENT_LINES_MAX: usize = 2048;
+/// Lines that are told whole behind a line that begins and ends like an object: it may have been cut behind a brace.
+pub const FRAGMENT_LINES_AFTER_BRACE: usize = 4;
+/// How often such a message is parsed when it is broken.
+pub const FRAGMENT_LOOKS_MAX: usize = 8;
 /// A method name.
 pub const METHOD_BYTES_MAX: usize = 256;
 /// Bytes of messages held by the whole process: bodies, inboxes, replay logs, waiting responses.

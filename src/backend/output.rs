@@ -61,8 +61,9 @@ pub enum Output {
         /// Where the object begins.
         at: usize,
     },
-    /// A line on stdout that cannot be JSON-RPC; the first bytes of it, for messages.
-    Garbage(Vec<u8>),
+    /// A line on stdout that cannot be JSON-RPC: its first bytes, for messages, or the whole of it when it may
+    /// belong to an object that was begun on a line before.
+    Garbage(Payload),
     /// A line longer than `MESSAGE_BYTES_MAX` (or than the byte budget had room for) was thrown away. Told at
     /// its end, or when so much came that no end is to be expected.
     TooLong {

@@ -12,7 +12,10 @@ use super::output::Output;
 use super::pipe::PipeReader;
 use super::rate::Rate;
 use crate::budget::{Payload, Share};
-use crate::limits::{FOREIGN_TEXT_BYTES_MAX, GARBAGE_LINES_PER_SEC_MAX, LINE_BUDGET_WAIT, SWEEP_STEP};
+use crate::limits::{
+    FOREIGN_TEXT_BYTES_MAX, FRAGMENT_BYTES_MAX, FRAGMENT_LINES_AFTER_BRACE, FRAGMENT_LINES_MAX,
+    GARBAGE_LINES_PER_SEC_MAX, LINE_BUDGET_WAIT, SWEEP_STEP,
+};
 use crate::metrics::METRICS;
 use crate::moment::Moment;
 use crate::queue::{Receiver, Sender};
@@ -23,6 +26,8 @@ pub(super) struct Stdout {
     pub(super) reader: PipeReader,
     lines: Lines,
     garbage: Rate,
+    /// So many lines may still belong to an object that was begun on a line before.
+    continued: usize,
     /// What the worker had no room for.
     undelivered: Option<Output>,
     /// Since when the current line waits for a share of the byte budget, and when to ask for it again.
@@ -47,6 +52,7 @@ impl Stdout {
             reader,
             lines: Lines::default(),
             garbage: Rate::new(GARBAGE_LINES_PER_SEC_MAX),
+            continued: 0,
             undelivered: None,
             starved: None,
             end: None,
@@ -119,6 +125,7 @@ impl Stdout {
             Looks::Json(place) => {
                 line.truncate(place.end);
                 line.drain(..place.start);
+                self.begin_object(&line);
                 Some(Output::Message(Payload::new(line, share)))
             }
             Looks::Wrapped(at) => {
@@ -127,10 +134,26 @@ impl Stdout {
             }
             Looks::Garbage => {
                 METRICS.garbage_lines_total.add_one();
+                if self.continued > 0 {
+                    self.continued -= 1;
+                    line.truncate(FRAGMENT_BYTES_MAX);
+                    return Some(Output::Garbage(Payload::new(line, share)));
+                }
                 line.truncate(FOREIGN_TEXT_BYTES_MAX);
                 line.shrink_to_fit();
-                self.garbage.allows(Moment::now()).then_some(Output::Garbage(line))
+                let is_told = self.garbage.allows(Moment::now());
+                is_told.then(|| Output::Garbage(Payload::made_here(line)))
             }
+        }
+    }
+
+    /// An object that does not end on its line goes on with lines that look like garbage. One that seems to end there
+    /// may have been cut behind a brace of its own.
+    fn begin_object(&mut self, line: &[u8]) {
+        match line {
+            [b'{', .., b'}'] => self.continued = self.continued.max(FRAGMENT_LINES_AFTER_BRACE),
+            [b'{', ..] => self.continued = FRAGMENT_LINES_MAX,
+            _ => {}
         }
     }
 }

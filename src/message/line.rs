@@ -7,12 +7,12 @@ use memchr::memmem;
 use serde_json::value::RawValue;
 
 use super::Id;
-use super::envelope::{Invalid, Kind, Meant, Message, PARSE_ERROR};
+use super::envelope::{Invalid, Kind, Meant, Message, PARSE_ERROR, Parsed};
 use super::glance::{Glimpse, glance, glance_at_ends};
 use super::initialize::version_in;
-use super::parse::parse_part;
+use super::parse::{parse, parse_part};
 use super::read::EnvelopeRead;
-use crate::budget::Payload;
+use crate::budget::{Payload, Share};
 use crate::limits::FOREIGN_TEXT_BYTES_MAX;
 
 /// What a backend wrote on one line.
@@ -45,6 +45,8 @@ pub struct BadLine {
     pub why: Cow<'static, str>,
     /// Its beginning, for messages to people: foreign text.
     pub head: Vec<u8>,
+    /// The whole of it, if it is a line and not too long: others may have the rest of a message.
+    pub line: Option<Payload>,
     /// It has too many bytes, so it was not read.
     pub too_long: bool,
 }
@@ -59,6 +61,7 @@ impl BadLine {
             asks: None,
             why,
             head: line[..line.len().min(FOREIGN_TEXT_BYTES_MAX)].to_vec(),
+            line: None,
             too_long: false,
         }
     }
@@ -112,7 +115,29 @@ pub fn parse_line(payload: Payload) -> Line {
         .and_then(EnvelopeRead::from);
     match read {
         Ok(read) => Line::One(read.with(payload)),
-        Err(invalid) => Line::Bad(BadLine::of(invalid, bytes)),
+        Err(invalid) => {
+            let bad = BadLine::of(invalid, bytes);
+            Line::Bad(BadLine { line: Some(payload), ..bad })
+        }
+    }
+}
+
+/// Reads an object that a backend wrote over several lines. One that is `broken`, for there were line breaks in its
+/// strings, is no message: nobody knows whether they were meant to be there.
+pub(super) fn parse_joined(text: Vec<u8>, broken: bool) -> Line {
+    match parse(text.clone(), Share::overdraw(text.len())) {
+        Ok(Parsed::One(message)) if broken => {
+            let mut bad = BadLine::new(&text, Cow::Borrowed("a string in it has a line break"));
+            match message.kind {
+                Kind::Response { id, .. } => bad.answers.extend(id.map(|id| vec![id])),
+                Kind::Request { id, .. } => bad.asks = Some(id),
+                Kind::Notification { .. } => {}
+            }
+            Line::Bad(bad)
+        }
+        Ok(Parsed::One(message)) => Line::One(message),
+        Ok(Parsed::Batch(_)) => Line::Bad(BadLine::new(&text, Cow::Borrowed("a batch over several lines"))),
+        Err(invalid) => Line::Bad(BadLine::of(invalid, &text)),
     }
 }
 
@@ -160,6 +185,11 @@ impl BatchLine {
     fn new(payload: Payload) -> BatchLine {
         let bracket = payload.bytes().iter().position(|byte| *byte == b'[').unwrap_or(0);
         BatchLine { payload, first: bracket + 1, at: bracket + 1 }
+    }
+
+    /// The whole line.
+    pub fn line(&self) -> &Payload {
+        &self.payload
     }
 
     /// The next member; `None` at the end.

@@ -4,6 +4,7 @@
 //! framing and SSE need); what burdock has to know of it is taken out once, here.
 
 mod envelope;
+mod fragments;
 mod glance;
 mod id;
 mod initialize;
@@ -21,6 +22,7 @@ pub use envelope::{
     DETACH, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, Invalid, Kind, METHOD_NOT_FOUND, Meant, Message,
     MethodName, PARSE_ERROR, Parsed,
 };
+pub use fragments::Fragments;
 pub use id::{Id, NoId};
 pub use initialize::{Initialize, error_code, initialize, negotiated_version, with_version};
 pub use line::{BadLine, BatchLine, BatchMember, Line, parse_line, parse_wrapped};

@@ -85,7 +85,7 @@ impl Worker {
                 Some(line) => self.hear_early_line(line, handshake),
                 None => self.hear_early_garbage(line.bytes(), handshake),
             },
-            Output::Garbage(line) => self.hear_early_garbage(&line, handshake),
+            Output::Garbage(line) => self.hear_early_garbage(line.bytes(), handshake),
             Output::TooLong { head, tail, bytes } => {
                 let bad = BadLine::too_long(&head, &tail, bytes, MESSAGE_BYTES_MAX);
                 self.hear_early_bad_line(bad, handshake)

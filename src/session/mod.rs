@@ -5,6 +5,7 @@
 
 mod activity;
 mod birth;
+mod broken_lines;
 mod caps;
 mod census;
 mod ended;

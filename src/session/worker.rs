@@ -23,7 +23,7 @@ use crate::limits::{
     ASK_AGE, CALLS_MAX, HELD_BYTES_CALLS_MAX, IDLE_WITH_CALLS_FACTOR, MEMBERS_PER_TURN, MESSAGE_BYTES_MAX,
     READER_EVENTS_MAX, RETIRE_RETRY_MS,
 };
-use crate::message::{self, BadLine, BatchLine, BatchMember, Id, Kind, Line, Message, Parsed};
+use crate::message::{self, BadLine, BatchLine, BatchMember, Fragments, Id, Kind, Line, Message, Parsed};
 use crate::metrics::METRICS;
 use crate::moment::Moment;
 use crate::queue::{self, Receiver};
@@ -62,6 +62,8 @@ pub struct Worker {
     pub(super) early: VecDeque<Input>,
     pub(super) streams: Streams,
     pub(super) conversation: Conversation,
+    /// A message of the backend that it writes over several lines.
+    pub(super) fragments: Fragments,
     /// A batch of the backend that is not taken to its end.
     pub(super) batch: Option<BatchLine>,
     /// Whether the backend is asked before the client at the next turn.
@@ -81,6 +83,7 @@ impl Worker {
             early: VecDeque::new(),
             streams: Streams::new(),
             conversation: Conversation::default(),
+            fragments: Fragments::default(),
             batch: None,
             backend_first: false,
             behind_since: None,
@@ -154,10 +157,10 @@ impl Worker {
                 let effects = self.conversation.detach(number);
                 self.do_all(effects);
             }
-            Output::Garbage(line) => self.log.garbage(&line),
+            Output::Garbage(line) => self.take_garbage(line.bytes()),
             Output::Wrapped { line, at } => match message::parse_wrapped(&line, at) {
                 Some(line) => self.take_line(line),
-                None => self.log.garbage(line.bytes()),
+                None => self.take_garbage(line.bytes()),
             },
             Output::TooLong { head, tail, bytes } => {
                 self.take_bad_line(BadLine::too_long(&head, &tail, bytes, MESSAGE_BYTES_MAX));
@@ -258,8 +261,16 @@ impl Worker {
 
     fn take_line(&mut self, line: Line) {
         match line {
-            Line::One(message) => self.take_backend_message(message),
-            Line::Bad(bad) => self.take_bad_line(bad),
+            Line::One(message) => {
+                let given_up = self.fragments.give_up();
+                self.take_joined(given_up);
+                self.take_backend_message(message);
+            }
+            Line::Bad(bad) => self.take_broken_line(bad),
+            Line::Batch(batch) if self.fragments.has_part(batch.line().bytes()) => {
+                let joined = self.fragments.add(batch.line().bytes());
+                self.take_joined(joined);
+            }
             Line::Batch(batch) => {
                 self.batch = Some(batch);
                 self.take_members();
@@ -394,6 +405,8 @@ impl Worker {
     fn tick(&mut self, now: Moment) -> Option<Ended> {
         self.streams.forget_old(now);
         self.expire_asks(now);
+        let broken = self.fragments.look_again();
+        self.take_joined(broken);
         if budget::pressure() {
             self.streams.shed_under_pressure();
         }

@@ -211,6 +211,76 @@ const UNREADABLE: &[&str] = &[
     r#"data: {"jsonrpc":"2.0","id":<a>,"result":{}}"#,
 ];
 
+/// L3 wants one message a line; an answer that was printed for people, or broken at one place, is an answer all the
+/// same, also with log lines in between.
+#[test]
+fn an_answer_over_several_lines() {
+    let scripted = Scripted::new();
+    let long: String =
+        (0..100).map(|number| format!("      {{\n        \"n\": {number}\n      }},\n")).collect();
+    for text in [
+        "{\n  \"jsonrpc\": \"2.0\",\n  \"id\": <a>,\n  \"result\": {\n    \"from\": \"a\"\n  }\n}",
+        "{\r\n\t\"result\":\r\n\t{\r\n\t\t\"from\": \"a\"\r\n\t},\r\n\t\"id\": <a>,\r\n\t\"jsonrpc\": \"2.0\"\r\n}",
+        "{\"jsonrpc\":\"2.0\",\n\"id\":<a>,\"result\":{\"from\":\"a\"}}",
+        "{\"result\":{\"from\":\"a\"},\n\"jsonrpc\":\"2.0\",\"id\":<a>}",
+        "{\"result\":{\"from\":\"a\"}\n,\"jsonrpc\":\"2.0\",\"id\":<a>}",
+        "{\n  \"level\": 30\n}\n{\n  \"jsonrpc\": \"2.0\",\nINFO: \"id\": <b>\n  \"id\": <a>,\n  \"result\": {\"from\": \"a\"}\n}",
+        &format!(
+            "{{\n  \"result\": {{\n    \"from\": \"a\",\n    \"list\": [\n{long}      [1, 2],\n      [\n        3\n      ]\n    ]\n  }},\n  \"jsonrpc\": \"2.0\",\n  \"id\": <a>\n}}"
+        ),
+    ] {
+        let mut only = scripted.hold("1", "a");
+        scripted.say_only(&format!("{text}\n"));
+        assert_eq!(ended(&mut only, "1", text)["result"]["from"], "a", "{text}");
+        let mut calls = [scripted.hold("1", "a"), scripted.hold("2", "b")];
+        scripted.say_only(&format!("{text}\n"));
+        assert_eq!(ended(&mut calls[0], "1", text)["result"]["from"], "a", "{text}");
+        scripted.answer("b");
+        answered(&mut calls[1], "2", "b");
+    }
+}
+
+/// Wherever the line break is, but in the id: the call that is named ends, and no other.
+#[test]
+fn an_answer_that_a_line_break_cuts() {
+    let scripted = Scripted::new();
+    let mut other = scripted.hold("2", "b");
+    for line in [
+        r#"{"jsonrpc":"2.0","id":<a>,"result":{"content":[{"type":"text","text":"a \"b\""}],"n":[{"id":7}]}}"#,
+        r#"{"result":{"content":[{"type":"text","text":"x"}],"n":[{"id":7}]},"jsonrpc":"2.0","id":<a>}"#,
+    ] {
+        let id = line.find("<a>").unwrap();
+        for at in (1..line.len()).filter(|at| !(id..id + 3).contains(at)) {
+            let mut call = scripted.hold("1", "a");
+            let (start, end) = line.split_at(at);
+            scripted.say_only(&format!("{start}\n{end}\n"));
+            ended(&mut call, "1", &format!("{start}\\n{end}"));
+        }
+    }
+    scripted.answer("b");
+    answered(&mut other, "2", "b");
+}
+
+/// What is printed over several lines and is no answer ends no call, nor does what follows it.
+#[test]
+fn objects_over_several_lines_that_are_no_answers() {
+    let scripted = Scripted::new();
+    let mut call = scripted.hold("1", "a");
+    for text in [
+        "{\n  \"level\": 30,\n  \"id\": <a>,\n  \"result\": \"ok\"\n}",
+        "{ level: 30,\n  id: <a>,\n  \"jsonrpc\": \"2.0\", \"result\": 1 }",
+        "{\n  level: 30,\n  \"jsonrpc\": \"2.0\",\n  \"id\": <a>,\n  result: {}\n}",
+        "{\n  \"message\": {\n    \"jsonrpc\": \"2.0\",\n    \"id\": <a>,\n    \"method\": \"x\"\n  }\n}",
+        "{\"jsonrpc\":\"2.0\",\n{\n  \"id\": <a>\n}",
+        "{\"jsonrpc\":\"2.0\",\nINFO \"id\": <a>",
+        "{\n\n{\n{\n}\n}\n}",
+    ] {
+        scripted.say(text);
+    }
+    scripted.answer("a");
+    answered(&mut call, "1", "a");
+}
+
 /// Two writers that share a line: each call that it names ends, and a third goes on.
 #[test]
 fn two_answers_on_one_line() {

@@ -70,6 +70,7 @@ const SANS_IO: &[&str] = &[
     "conversation/remark.rs",
     "conversation/tables.rs",
     "message/envelope.rs",
+    "message/fragments.rs",
     "message/glance.rs",
     "message/id.rs",
     "message/initialize.rs",
