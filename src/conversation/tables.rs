@@ -49,6 +49,10 @@ impl Calls {
     pub(super) fn begin(&mut self, begun: Begun) {
         let Begun { number, caller, id, token, now, written, is_initialize } = begun;
         let counted = (!is_initialize).then(|| METRICS.calls.enter());
+        if self.calls.is_empty() {
+            // Mostly there is no other call in flight.
+            self.calls.reserve_exact(1);
+        }
         self.calls.push(InFlight { number, caller, id, token, since: now, written, _counted: counted });
     }
 
@@ -78,7 +82,12 @@ impl Calls {
 
     /// The call is over.
     pub(super) fn take(&mut self, number: u64) -> Option<InFlight> {
-        Some(self.calls.remove(self.place(number)?))
+        let call = self.calls.remove(self.place(number)?);
+        if self.calls.is_empty() {
+            // An idle session holds no room for calls.
+            self.calls = Vec::new();
+        }
+        Some(call)
     }
 
     /// All calls are over.

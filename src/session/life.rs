@@ -186,7 +186,8 @@ impl Worker {
 /// answered.
 pub(super) async fn live(mut worker: Box<Worker>, initialize: Box<Message>, opened: Sender<Opened>) -> Ended {
     let life = std::panic::AssertUnwindSafe(async {
-        match worker.open(initialize).await {
+        // Boxed: it goes when the session is open, and the task of every session would keep the room for it.
+        match Box::pin(worker.open(initialize)).await {
             Opened::Ready(answer) => {
                 // The client has gone and never got the session's id, so nobody can find the session.
                 if opened.try_send(Opened::Ready(answer)).is_err() {

@@ -584,4 +584,14 @@ mod tests {
             assert!(sessions.close(&again, Ended::Deleted));
         });
     }
+
+    /// What each idle session keeps, however it began. A ratchet: it may become less.
+    #[test]
+    fn the_task_of_an_idle_session_is_small() {
+        fn size<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+            size_of::<F>()
+        }
+        let sizes = (size(life::live), size_of::<worker::Worker>(), size_of::<SessionHandle>());
+        assert!(sizes.0 <= 160 && sizes.1 <= 640 && sizes.2 <= 176, "{sizes:?}");
+    }
 }
