@@ -13,7 +13,8 @@ use crate::limits::{FRAGMENT_BYTES_MAX, FRAGMENT_LINES_MAX, FRAGMENT_LOOKS_MAX};
 /// An object that was begun on a line and not closed on it, with the lines that came since.
 #[derive(Debug, Default)]
 pub struct Fragments {
-    held: Option<Broken>,
+    /// Boxed: nearly no session ever has one.
+    held: Option<Box<Broken>>,
 }
 
 impl Fragments {
@@ -26,11 +27,11 @@ impl Fragments {
             Some(Added::Look) => self.look(false),
             Some(Added::NoPart) => {
                 let given_up = self.give_up();
-                self.held = Broken::begin(line);
+                self.held = Broken::begin(line).map(Box::new);
                 given_up
             }
             None => {
-                self.held = Broken::begin(line);
+                self.held = Broken::begin(line).map(Box::new);
                 None
             }
         }
