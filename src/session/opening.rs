@@ -167,7 +167,7 @@ impl PrintedBlock {
     /// Takes the next line. Whether the object is a JSON-RPC message by now: it has a `jsonrpc` of its own, or a
     /// result with a `protocolVersion`.
     fn is_answer(&mut self, line: &[u8]) -> bool {
-        let mut at = 0;
+        let (was_open, mut found, mut at) = (self.depth > 0, false, 0);
         while let Some(byte) = line.get(at) {
             match byte {
                 b'{' | b'[' => self.depth += 1,
@@ -176,9 +176,9 @@ impl PrintedBlock {
                     let end = text_end(line, at + 1);
                     let is_name = line[end..].trim_ascii_start().starts_with(b":");
                     match &line[at..end] {
-                        br#""jsonrpc""# if is_name && self.depth == 1 => return true,
+                        br#""jsonrpc""# if is_name && self.depth == 1 => found = true,
                         br#""protocolVersion""# if is_name && self.depth == 2 && self.in_result => {
-                            return true;
+                            found = true
                         }
                         name if is_name && self.depth == 1 => self.in_result = name == br#""result""#,
                         _ => {}
@@ -193,7 +193,8 @@ impl PrintedBlock {
             }
             at += 1;
         }
-        false
+        // An object that is closed on the line that begins it is judged as a line.
+        found && (was_open || self.depth > 0)
     }
 }
 
@@ -324,6 +325,7 @@ mod tests {
             "Starting server on stdio",
             r#"{"level":30,"id":0,"msg":"initialize"}"#,
             r#"{"id":0,"error":"boom"}"#,
+            r#"{"level":30,"jsonrpc":"2.0","msg":"transport ready"}"#,
             r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#,
             r#"{"jsonrpc":"2.0","id":0,"method":"ping"}"#,
             r#"{"jsonrpc":"2.0","id":5,"result":{}}"#,

@@ -763,6 +763,7 @@ fn what_comes_before_the_answer() {
         "{\"id\":<id>,\"name\":\"banner\"}\n",
         "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"data\":1}}\n",
         "{\"jsonrpc\":\"2.0\",\"id\":\"early\",\"method\":\"ping\"}\n",
+        "{\"level\":30,\"jsonrpc\":\"2.0\",\"msg\":\"transport ready\"}\n",
         "{\n  \"error\": \"no config, using defaults\"\n}\n",
         "{\n  \"id\": 7,\n  \"msg\": \"x\"\n}\n",
         "{ sending: '{\"jsonrpc\":\"2.0\",\"id\":<id>,\"result\":<result>}' }\n",
